@@ -1,0 +1,54 @@
+"""When a training run collects, fits its model, updates, evaluates and saves. Imports nothing heavy."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Cadences of one run, all counted in environment steps of one seed. The defaults are MAGE's (App. D and its code)."""
+
+    total_steps: int = 100_000
+    """Environment steps per seed, warm-up included."""
+    warmup_steps: int = 1_000
+    """First steps with uniformly random actions; the agent's updates begin at this step."""
+    batch_size: int = 1_024
+    """Replayed transitions per update."""
+    updates_per_step: int = 10
+    """Agent updates after every environment step."""
+    model_every: int = 25
+    """Steps between two fits of the model; 0 for an agent without one."""
+    model_batch_size: int = 256
+    """Transitions per gradient step of the model and ensemble member."""
+    model_min_batches: int = 120
+    """A fit runs whole epochs until it has made at least this many gradient steps."""
+    buffer_size: int = 0
+    """Capacity of the replay buffer; 0 keeps every step of the run."""
+    eval_every: int = 1_000
+    """Steps between two evaluations."""
+    eval_episodes: int = 10
+    """Whole episodes per evaluation and seed."""
+    log_every: int = 1_000
+    """Steps between two rows of training metrics."""
+    checkpoint_every: int = 10_000
+    """Steps between two checkpoints; one more is made at the end and on Ctrl-C or SIGTERM."""
+    max_skipped_updates: int = 20
+    """Stop after this many non-finite updates in a row in one seed (each is skipped whole)."""
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the replay buffer."""
+        return self.buffer_size or self.total_steps
+
+    def validate(self) -> "Schedule":
+        """Return self, or raise `ValueError` naming the field, what was expected and what came."""
+        may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every"}
+        for field in fields(self):
+            value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise ValueError(f"schedule.{field.name}: expected an integer of at least {low}, got {value!r}")
+        if self.warmup_steps > self.total_steps:
+            raise ValueError(
+                f"schedule.warmup_steps: expected at most total_steps ({self.total_steps}), got {self.warmup_steps}; "
+                "lower it, or train for longer with --steps"
+            )
+        return self

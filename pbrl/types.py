@@ -1,0 +1,93 @@
+"""The types that agents, models, environments and loops share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import flax.struct
+import jax
+
+Array = jax.Array
+Key = jax.Array
+"""A typed key from `jax.random.key` (legacy `PRNGKey` arrays escape `jax.debug_key_reuse`)."""
+Params = Any
+"""A pytree of arrays: what a Flax module's `init` returns under `"params"`."""
+Metrics = dict[str, Array]
+"""Flat scalars, f32[], under keys such as `critic/loss`."""
+
+RewardFn = Callable[[Array, Array, Array], Array]
+"""`(obs [*,S], action [*,A] in [-1, 1], next_obs [*,S]) -> reward [*]`, differentiable, any leading axes."""
+TerminationFn = Callable[[Array], Array]
+"""`next_obs [*,S] -> terminated [*]` (bool), any leading axes."""
+
+
+@flax.struct.dataclass
+class Transition:
+    """One step of an environment, or any batch of them (every field has the same leading axes `*`).
+
+    `discount` is 0 where the episode truly terminated and 1 otherwise; a time limit never zeroes it.
+    `next_obs` is the observation that the step produced, never the first one of the next episode.
+    """
+
+    obs: Array  # f32[*, S]
+    action: Array  # f32[*, A] in [-1, 1]
+    reward: Array  # f32[*]
+    discount: Array  # f32[*] in {0, 1}
+    next_obs: Array  # f32[*, S]
+    extras: dict[str, Array] = flax.struct.field(default_factory=dict)
+    """What an oracle needs besides the observation, such as a simulator's state."""
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an agent must know of its environment; hashable, so that it can be a static field.
+
+    `reward_fn` and `termination_fn` are module-level functions, differentiable (the reward) and free of
+    assumptions on leading axes; `None` means unknown: the agent learns it.
+    """
+
+    obs_size: int
+    action_size: int
+    episode_length: int
+    reward_fn: RewardFn | None = None
+    termination_fn: TerminationFn | None = None
+
+
+class Dynamics(NamedTuple):
+    """What a rollout differentiates through: a learned model or a simulator.
+
+    `start` maps a batch of transitions to latent states, `step` advances them and `observe` reads observations
+    off them, all over the same leading axis `[B]`. `step` must be differentiable in `z` and `action`;
+    the discount that it returns is in [0, 1], carries no gradient, and excludes the agent's own discount factor.
+    """
+
+    start: Callable[[Transition], Any]
+    step: Callable[[Any, Array, Key], tuple[Any, Array, Array]]
+    observe: Callable[[Any], Array]
+
+
+class Agent(Protocol):
+    """The functions that every module of `pbrl.agents` offers. The module is the agent; it holds no state."""
+
+    Config: Any
+    State: Any
+
+    def init(self, key: Key, spec: EnvSpec, config: Any = ..., *, oracle: Dynamics | None = None) -> Any:
+        """Make a fresh state. Raises `ValueError` for values that cannot work."""
+        ...
+
+    def act(self, state: Any, obs: Array, key: Key, *, explore: bool) -> Array:
+        """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]; `explore=False` is the mode of the policy."""
+        ...
+
+    def observe(self, state: Any, batch: Transition) -> Any:
+        """Fold newly collected transitions `[B]` into the running statistics that normalise the networks' inputs."""
+        ...
+
+    def update_model(self, state: Any, batch: Transition, key: Key) -> tuple[Any, Metrics]:
+        """One gradient step on what the agent models of the environment; nothing for an agent without a model."""
+        ...
+
+    def update(self, state: Any, batch: Transition, key: Key) -> tuple[Any, Metrics]:
+        """One pass of the paper's inner loop: critics, actor and targets."""
+        ...
