@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Schedule:
-    """Cadences of one run, all counted in environment steps of one seed. The defaults are MAGE's (App. D and its code)."""
+    """Cadences of one run, all counted in environment steps of one seed. Defaults: MAGE, App. D and code."""
 
     total_steps: int = 100_000
     """Environment steps per seed, warm-up included."""

@@ -1,0 +1,130 @@
+"""Hyper-parameters as frozen dataclasses: leaves that `vmap` can vary, static fields that shape the program.
+
+A number is a pytree leaf (learning rates, weights), so a population can train in one program; whatever decides a
+shape or a branch is `static`. This file imports nothing heavy.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def static(default: T) -> T:
+    """Declare a field that is part of the program rather than of the data; its value must be hashable."""
+    return dataclasses.field(default=default, metadata={"pytree_node": False})  # what flax.struct.field writes
+
+
+def suggest(word: str, known: Iterable[str], noun: str = "name") -> str:
+    """Return ` (did you mean …?)`, or the list of what is known where nothing is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known {noun}s: {', '.join(known)}"
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Turn a (nested) dataclass of numbers, strings and tuples into what `json.dump` takes."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def override(config: T, changes: Mapping[str, Any], prefix: str = "config") -> T:
+    """Return a copy with the fields at the dotted paths of `changes` replaced.
+
+    Raises `ValueError` with the path, what was expected, what came, and the nearest known name.
+    """
+    for path, value in changes.items():
+        config = _replace(config, path.split("."), value, prefix)
+    return config
+
+
+def from_json(cls: type[T], data: Mapping[str, Any], prefix: str = "config") -> T:
+    """Rebuild what `to_json` wrote; fields that `data` lacks keep their defaults, unknown ones raise `ValueError`."""
+    return override(cls(), data, prefix)
+
+
+def _replace(config: Any, path: list[str], value: Any, prefix: str) -> Any:
+    name, rest = path[0], path[1:]
+    known = {f.name: f for f in dataclasses.fields(config)}
+    if name not in known:
+        raise ValueError(f"{prefix}.{name}: there is no such field{suggest(name, known, 'field')}")
+    old, where = getattr(config, name), f"{prefix}.{name}"
+    if dataclasses.is_dataclass(old):
+        if not rest and not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a mapping of its fields, got {value!r}")
+        changes = {".".join(rest): value} if rest else value
+        return dataclasses.replace(config, **{name: override(old, changes, where)})
+    if rest:
+        raise ValueError(f"{where} has no fields, so {'.'.join(path)!r} leads nowhere; drop {'.'.join(rest)!r}")
+    kind = typing.get_type_hints(type(config))[name]
+    return dataclasses.replace(config, **{name: _coerce(value, kind, where)})
+
+
+def _coerce(value: Any, kind: Any, where: str) -> Any:
+    """Check a value that came from JSON, YAML or a user against a field's annotation; lists become tuples."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        for option in args:
+            try:
+                return _coerce(value, option, where)
+            except ValueError:
+                continue
+    elif origin is typing.Literal:
+        if value in args:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(v, args[0], where) for v in value)
+    elif kind is type(None):
+        if value is None:
+            return None
+    elif kind is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif kind in (int, bool, str):
+        if type(value) is kind:
+            return value
+    else:
+        return value
+    expected = getattr(kind, "__name__", None) if origin is None else str(kind).replace("typing.", "")
+    raise ValueError(f"{where}: expected {expected}, got {value!r}")
+
+
+def check(config: Any, **bounds: tuple[float, float]) -> None:
+    """Raise `ValueError` unless each named field lies in its closed range; tracers (a vmapped population) pass."""
+    for name, (low, high) in bounds.items():
+        for value in _numbers(getattr(config, name)):
+            if not low <= value <= high:
+                raise ValueError(f"config.{name}: expected a value in [{low:g}, {high:g}], got {value!r}")
+
+
+def check_choice(config: Any, **choices: Iterable[str]) -> None:
+    """Raise `ValueError` unless each named field is one of its words."""
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise ValueError(f"config.{name}: got {getattr(config, name)!r}{suggest(getattr(config, name), known)}")
+
+
+def _numbers(value: Any) -> tuple:
+    if isinstance(value, tuple):
+        return value
+    return (value,) if isinstance(value, int | float) else ()
+
+
+def cast(config: T) -> T:
+    """Make every leaf a float32 array once, since a Python float leaf costs a second trace of every function."""
+    import jax
+    import jax.numpy as jnp
+
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), config)

@@ -1,0 +1,51 @@
+"""Running mean and standard deviation as a pytree."""
+
+import flax.struct
+import jax.numpy as jnp
+
+from pbrl.types import Array
+
+MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
+
+
+@flax.struct.dataclass
+class Normalizer:
+    """Moments of everything seen so far; `mean` 0 and `std` 1 before anything was."""
+
+    count: Array  # f32[]
+    mean: Array  # f32[*D]
+    squares: Array  # f32[*D], sum of squared deviations from the mean
+
+    @property
+    def std(self) -> Array:
+        """Population standard deviation, 1 where it is (almost) zero."""
+        std = jnp.sqrt(self.squares / jnp.maximum(self.count, 1.0))
+        return jnp.where(std < MIN_STD, 1.0, std)
+
+
+def init(*shape: int) -> Normalizer:
+    """Make the moments of no data, for values of this shape."""
+    return Normalizer(count=jnp.zeros(()), mean=jnp.zeros(shape), squares=jnp.zeros(shape))
+
+
+def update(normalizer: Normalizer, batch: Array) -> Normalizer:
+    """Fold a batch `[B, *D]` in (Chan et al. 1979: pairwise, so that nothing cancels)."""
+    n, added = normalizer.count, jnp.float32(batch.shape[0])
+    mean = batch.mean(0)
+    shift = mean - normalizer.mean
+    total = n + added
+    return Normalizer(
+        count=total,
+        mean=normalizer.mean + shift * added / total,
+        squares=normalizer.squares + jnp.square(batch - mean).sum(0) + jnp.square(shift) * n * added / total,
+    )
+
+
+def normalize(normalizer: Normalizer, x: Array) -> Array:
+    """Centre and scale `x [..., *D]`; the moments are constants to differentiation with respect to `x`."""
+    return (x - normalizer.mean) / normalizer.std
+
+
+def denormalize(normalizer: Normalizer, x: Array) -> Array:
+    """Invert `normalize`."""
+    return x * normalizer.std + normalizer.mean

@@ -1,0 +1,146 @@
+"""Replay buffer: a ring of transitions as a pytree, for one stream of experience (`vmap` it over seeds).
+
+`add` must be donated where it is jitted: an un-donated add copies the whole buffer.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl.types import Array, Key, Transition
+
+
+@flax.struct.dataclass
+class Replay:
+    """The ring. Rows lie in the order of time, cut where an episode ended or a row was refused."""
+
+    rows: Transition  # every leaf [capacity, ...]
+    episode: Array  # i32[capacity], counts up by one after every cut
+    inserted: Array  # i32[], rows ever stored
+    cuts: Array  # i32[], episode number of the next row
+    refused: Array  # i32[], rows that were not finite
+
+    @property
+    def capacity(self) -> int:
+        """Rows that fit."""
+        return self.episode.shape[-1]
+
+    @property
+    def size(self) -> Array:
+        """Rows that are filled, i32[]."""
+        return jnp.minimum(self.inserted, self.capacity)
+
+
+def init(example: Transition, capacity: int) -> Replay:
+    """Make an empty ring for rows shaped like `example` (no batch axis)."""
+    rows = jax.tree.map(lambda x: jnp.zeros((capacity, *jnp.shape(x)), jnp.asarray(x).dtype), example)
+    zero = jnp.zeros((), jnp.int32)
+    return Replay(rows, jnp.full(capacity, -1, jnp.int32), zero, zero.copy(), zero.copy())
+
+
+def grow(replay: Replay, capacity: int) -> Replay:
+    """Make room for more rows; the ring must not have wrapped around yet. A smaller `capacity` changes nothing."""
+    more = max(capacity - replay.capacity, 0)
+    rows = jax.tree.map(lambda x: jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)), replay.rows)
+    return replay.replace(rows=rows, episode=jnp.pad(replay.episode, (0, more), constant_values=-1))
+
+
+def add(replay: Replay, batch: Transition, last: Array) -> Replay:
+    """Store rows `[B]`, consecutive in time; `last [B]` marks the final step of an episode, terminated or cut short.
+
+    A row with a non-finite value anywhere is refused and counted, and no sequence runs across its gap.
+    """
+    finite = jnp.ones(last.shape, bool)
+    for leaf in jax.tree.leaves(batch):
+        finite &= jnp.isfinite(leaf).reshape(*last.shape, -1).all(-1)
+    place = replay.inserted + jnp.cumsum(finite) - finite
+    slot = jnp.where(finite, place % replay.capacity, replay.capacity)  # one past the end: dropped
+    cut = last | ~finite
+    episode = replay.cuts + jnp.cumsum(cut) - cut
+    return Replay(
+        rows=jax.tree.map(lambda ring, x: ring.at[slot].set(x, mode="drop"), replay.rows, batch),
+        episode=replay.episode.at[slot].set(episode, mode="drop"),
+        inserted=replay.inserted + finite.sum(),
+        cuts=replay.cuts + cut.sum(),
+        refused=replay.refused + (~finite).sum(),
+    )
+
+
+def take(replay: Replay, index: Array) -> Transition:
+    """Gather rows by index, oldest first: 0 is the oldest row that is still stored. Any shape of `index`."""
+    oldest = jnp.where(replay.inserted > replay.capacity, replay.inserted % replay.capacity, 0)
+    slot = (oldest + index) % replay.capacity
+    return jax.tree.map(lambda x: x[slot], replay.rows)
+
+
+def sample(replay: Replay, key: Key, batch_size: int) -> Transition:
+    """Draw rows `[B]` uniformly with replacement. The buffer must hold at least one."""
+    return take(replay, jax.random.randint(key, (batch_size,), 0, replay.size))
+
+
+def sample_sequences(replay: Replay, key: Key, batch_size: int, length: int) -> Transition:
+    """Draw windows `[length, B]` of consecutive rows, uniformly over all windows that lie within one episode.
+
+    The buffer must hold such a window: see `count_sequences`.
+    """
+    total = jnp.cumsum(_window_starts(replay, length))
+    pick = jax.random.randint(key, (batch_size,), 0, total[-1])
+    start = jnp.searchsorted(total, pick, side="right")
+    return take(replay, start + jnp.arange(length)[:, None])
+
+
+def count_sequences(replay: Replay, length: int) -> Array:
+    """Return how many windows of `length` rows lie within one episode, i32[]."""
+    return _window_starts(replay, length).sum()
+
+
+def _window_starts(replay: Replay, length: int) -> Array:
+    """Mark the indices (oldest first) at which a window of `length` stays within an episode."""
+    index = jnp.arange(replay.capacity)
+    oldest = jnp.where(replay.inserted > replay.capacity, replay.inserted % replay.capacity, 0)
+    episode = replay.episode[(oldest + index) % replay.capacity]
+    final = jnp.minimum(index + length - 1, replay.capacity - 1)
+    return (index + length <= replay.size) & (episode == episode[final])
+
+
+def shuffled(key: Key, position: Array, size: Array) -> Array:
+    """Map positions `[*]` in [0, size) to row indices by the random order of all rows that `key` stands for.
+
+    Nothing of the buffer's size is stored or sorted: the order is a keyed bijection of [0, 2^k), walked until it
+    lands below `size` (cycle walking, Black and Rogaway 2002), so `size` may be traced.
+    """
+    size = jnp.asarray(size, jnp.uint32)
+    bits = 32 - jax.lax.clz(jnp.maximum(size - 1, 1))
+    mask = (jnp.uint32(1) << bits) - 1
+    shift = jnp.maximum(bits // 2, 1)
+    multiplier, offset = jax.random.bits(key, (2, 4), jnp.uint32)
+
+    def scramble(x: Array) -> Array:
+        for r in range(4):  # each line is a bijection of [0, 2^k): odd multiplier and offset, then a xor-shift
+            x = (x * (multiplier[r] | 1) + offset[r]) & mask
+            x ^= x >> shift
+        return x
+
+    def walk(x: Array) -> Array:
+        return jnp.where(x >= size, scramble(x), x)
+
+    rows = jax.lax.while_loop(lambda x: (x >= size).any(), walk, scramble(position.astype(jnp.uint32)))
+    return rows.astype(jnp.int32)
+
+
+def sample_epoch(replay: Replay, key: Key, step: Array, members: int, batch_size: int) -> Transition:
+    """Return batch `step` (0, 1, ...) of an endless stream of epochs, `[members, B]`, each member in its own order.
+
+    An epoch has `size // B` batches; the rows left over are skipped in that epoch's order (MAGE code, `buffer.py`).
+    A buffer smaller than B fills its only batch up by repeating rows.
+    """
+    per_epoch = jnp.maximum(replay.size // batch_size, 1)
+    position = (step % per_epoch * batch_size + jnp.arange(batch_size)) % replay.size
+    keys = jax.random.split(jax.random.fold_in(key, step // per_epoch), members)
+    return take(replay, jax.vmap(lambda k: shuffled(k, position, replay.size))(keys))
+
+
+def epoch_batches(size: int, batch_size: int, at_least: int) -> int:
+    """Return how many batches the fewest whole epochs hold that make `at_least` of them."""
+    per_epoch = max(size // batch_size, 1)
+    return -(-at_least // per_epoch) * per_epoch

@@ -1,0 +1,50 @@
+"""Evaluation: separate environments and seeds, the policy's mode, whole episodes only."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pbrl.envs.gym import GymEnv
+
+EVALUATION_STREAM = 1  # training environments draw from stream 0 of a seed's sequence
+
+
+def episode_seed(seed: int, step: int, episode: int, stream: int = EVALUATION_STREAM) -> int:
+    """Derive an environment seed that no other episode of any seed, step or stream shares (up to 32-bit chance)."""
+    return int(np.random.SeedSequence([seed, stream, step, episode]).generate_state(1)[0])
+
+
+class Evaluator:
+    """One set of environments, reused by every evaluation of a run: `episodes` for each of N seeds, in lockstep."""
+
+    def __init__(self, make_env: Callable[[], GymEnv], seeds: Sequence[int], episodes: int):
+        self.seeds, self.episodes = tuple(seeds), episodes
+        self.envs = [[make_env() for _ in range(episodes)] for _ in self.seeds]
+
+    def run(self, act: Callable[[np.ndarray], Any], step: int) -> dict[str, np.ndarray]:
+        """Play whole episodes with `act: obs [N, E, S] -> actions [N, E, A]`; `step` seeds their first states.
+
+        Returns `{"eval/return": [N], "eval/length": [N]}`, means over each seed's episodes.
+        """
+        n, e = len(self.seeds), self.episodes
+        obs = np.stack(
+            [
+                [env.reset(episode_seed(seed, step, i)) for i, env in enumerate(row)]
+                for seed, row in zip(self.seeds, self.envs, strict=True)
+            ]
+        )
+        returns, lengths, running = np.zeros((n, e)), np.zeros((n, e)), np.ones((n, e), bool)
+        while running.any():
+            actions = np.asarray(act(obs))
+            for i, j in zip(*np.nonzero(running), strict=True):
+                obs[i, j], reward, terminated, truncated = self.envs[i][j].step(actions[i, j])
+                returns[i, j] += reward
+                lengths[i, j] += 1
+                running[i, j] = not (terminated or truncated)
+        return {"eval/return": returns.mean(1), "eval/length": lengths.mean(1)}
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in (env for row in self.envs for env in row):
+            env.close()

@@ -1,0 +1,152 @@
+"""What a run is, and its folder: `config.json` says everything that is needed to repeat or resume it."""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pbrl import config as configs
+from pbrl.train.schedule import Schedule
+
+AGENTS = {
+    "mage": "MAGE-TD3: critics trained on the action gradient of their TD error (D'Oro and Jaśkowski 2020)",
+    "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
+    "td3": "TD3: model-free twin delayed deterministic policy gradient (Fujimoto et al. 2018)",
+}
+PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")
+
+
+class RunError(ValueError):
+    """Something is wrong with what was asked for or with a run's folder; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: N seeds of one agent on one environment."""
+
+    agent: str
+    env: str
+    seeds: tuple[int, ...]
+    config: Any
+    schedule: Schedule
+    folder: Path
+    seed_mode: str = "map"
+    """How seeds share the device: "vmap" (all at once) or "map" (one after the other); see `learn.over_seeds`."""
+
+    def validate(self) -> "Run":
+        """Return self, or raise `RunError`."""
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise RunError(f"seeds: expected distinct numbers, got {list(self.seeds)}; equal seeds are one run twice")
+        if min(self.seeds) < 0:
+            raise RunError(f"seeds: expected numbers of at least 0, got {min(self.seeds)}")
+        if self.seed_mode not in ("vmap", "map"):
+            raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
+        try:
+            self.schedule.validate()
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a resumed run must share with the interrupted one: all but the length and the folder."""
+        schedule = configs.to_json(self.schedule)
+        schedule.pop("total_steps")
+        return {
+            "agent": self.agent,
+            "env": self.env,
+            "seeds": list(self.seeds),
+            "seed_mode": self.seed_mode,
+            "config": configs.to_json(self.config),
+            "schedule": schedule,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `config.json`: the identity, and on what software and machine it runs."""
+        import jax
+
+        device = jax.devices()[0]
+        return {
+            **self.identity(),
+            "schedule": configs.to_json(self.schedule),
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "device": f"{device.platform}: {device.device_kind}",
+            "cpu_cores": os.cpu_count(),
+        }
+
+
+def agent_module(name: str) -> Any:
+    """Import `pbrl.agents.<name>`, or raise `RunError` with the nearest known name."""
+    if name not in AGENTS:
+        raise RunError(f"there is no agent {name!r}{configs.suggest(name, AGENTS, 'agent')}")
+    return importlib.import_module(f"pbrl.agents.{name}")
+
+
+def default_folder(run: Run, root: Path = Path("runs")) -> Path:
+    """Name a folder after what the run is, so that the same command finds its folder again."""
+    digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
+    return root / f"{run.agent}-{run.env.replace('/', '-')}-{len(run.seeds)}seeds-{digest}"
+
+
+def load(folder: Path) -> Run:
+    """Read the run that lives in a folder, or raise `RunError`."""
+    path = Path(folder) / "config.json"
+    try:
+        data = json.loads(path.read_text())
+        module = agent_module(data["agent"])
+        return Run(
+            agent=data["agent"],
+            env=data["env"],
+            seeds=tuple(data["seeds"]),
+            config=configs.from_json(module.Config, data["config"]),
+            schedule=configs.from_json(Schedule, data["schedule"], "schedule"),
+            folder=Path(folder),
+            seed_mode=data["seed_mode"],
+        )
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run folder: it has no config.json; `pbrl train` makes one") from None
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def prepare(run: Run) -> None:
+    """Make the folder, or check that it holds this very run, and write `config.json` whole or not at all."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    path = run.folder / "config.json"
+    if path.exists():
+        differing = _differences(load(run.folder).identity(), run.identity())
+        if differing:
+            raise RunError(
+                f"{run.folder} holds another run; it differs in {'; '.join(differing)}. "
+                "Give the old values to resume it, or another folder with --out"
+            )
+    partial = path.with_suffix(".json.tmp")
+    partial.write_text(json.dumps(run.to_json(), indent=2) + "\n")
+    partial.replace(path)
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}" if where else k)]
+    return [] if old == new else [f"{where} ({old} there, {new} here)"]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second process; the lock dies with the process that holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"another process is training in {folder}; wait for it, or give another --out") from None
+        yield

@@ -1,0 +1,45 @@
+"""Stop on Ctrl-C or SIGTERM: the first signal asks, so that the loop can save; a second one ends at once."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Stopped(RuntimeError):
+    """Training stopped on a signal after saving; `exit_code` is 130 for Ctrl-C and 143 for SIGTERM."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Stop:
+    """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        for number in self.SIGNALS:
+            try:
+                self._previous[number] = signal.signal(number, self._ask)
+            except ValueError:  # not the main thread: the caller's own handling stands
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise SystemExit(128 + number)
+        self.signal = number
+
+    @property
+    def exit_code(self) -> int:
+        """Return 128 plus the signal's number."""
+        return 128 + (self.signal or 0)

@@ -1,0 +1,88 @@
+"""The live environments of a run, one for each seed, and where each stands in its episode."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.train.evaluate import episode_seed
+from pbrl.types import Transition
+
+TRAINING_STREAM = 0
+MAX_FAULTS = 10  # broken steps in a row before the run gives up
+
+
+@dataclass
+class Streams:
+    """N environments and the state of their current episodes."""
+
+    envs: list[GymEnv]
+    seeds: tuple[int, ...]
+    obs: np.ndarray  # f32[N, S], what the next actions answer to
+    episodes: np.ndarray  # i64[N], episodes begun
+    returns: np.ndarray  # f64[N], of the current episode so far
+    finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one
+    faults: np.ndarray  # i64[N], broken steps in a row
+
+    ARRAYS = ("obs", "episodes", "returns", "finished", "faults")
+
+    @classmethod
+    def start(cls, env_id: str, seeds: tuple[int, ...]) -> "Streams":
+        """Make and reset one environment for each seed."""
+        n, envs = len(seeds), [GymEnv(env_id) for _ in seeds]
+        obs = np.zeros((n, envs[0].spec.obs_size), np.float32)
+        streams = cls(envs, seeds, obs, np.zeros(n, np.int64), np.zeros(n), np.full(n, np.nan), np.zeros(n, np.int64))
+        for i in range(n):
+            streams._begin_episode(i)
+        return streams
+
+    def _begin_episode(self, i: int) -> None:
+        self.obs[i] = self.envs[i].reset(episode_seed(self.seeds[i], 0, int(self.episodes[i]), TRAINING_STREAM))
+        self.episodes[i] += 1
+        self.returns[i] = 0.0
+
+    def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
+        """Advance every environment by one action `[N, A]`; return transitions `[N, 1]` and `last [N, 1]`.
+
+        A transition holds its episode's true final observation; a time limit leaves its discount at 1. Where an
+        environment breaks, its episode is cut and the row holds NaN, which the replay buffer refuses; an environment
+        that breaks `MAX_FAULTS` times in a row raises its `EnvError`.
+        """
+        n = len(self.envs)
+        obs, next_obs = self.obs.copy(), self.obs.copy()
+        reward, discount, last = np.full(n, np.nan, np.float32), np.ones(n, np.float32), np.ones(n, bool)
+        for i, env in enumerate(self.envs):
+            try:
+                next_obs[i], reward[i], terminated, truncated = env.step(actions[i])
+            except EnvError:
+                self.faults[i] += 1
+                if self.faults[i] >= MAX_FAULTS:
+                    raise
+                self._begin_episode(i)
+                continue
+            self.faults[i] = 0
+            self.obs[i] = next_obs[i]
+            self.returns[i] += reward[i]
+            discount[i], last[i] = 1.0 - terminated, terminated or truncated
+            if last[i]:
+                self.finished[i] = self.returns[i]
+                self._begin_episode(i)
+        batch = Transition(obs[:, None], actions[:, None], reward[:, None], discount[:, None], next_obs[:, None])
+        return batch, last[:, None]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything as arrays, the simulators' own states included."""
+        return {**{k: getattr(self, k).copy() for k in self.ARRAYS}, "envs": [env.snapshot() for env in self.envs]}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot."""
+        for name in self.ARRAYS:
+            setattr(self, name, np.array(snapshot[name]))
+        for env, state in zip(self.envs, snapshot["envs"], strict=True):
+            env.restore({name: np.asarray(value) for name, value in state.items()})
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self.envs:
+            env.close()
