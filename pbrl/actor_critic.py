@@ -1,7 +1,7 @@
 """A deterministic actor with C critics and slowly moving targets: what TD3, Dyna-TD3 and MAGE have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import flax.struct
@@ -127,7 +127,7 @@ class ActorCritic:
             loss, self._critic_tx, state.critic, state.critic_opt
         )
         metrics = {**metrics, "critic/loss": value, "critic/grad_norm": grad_norm}
-        return state.replace(critic=critic, critic_opt=opt_state), metrics
+        return replace(state, critic=critic, critic_opt=opt_state), metrics
 
     def improve_actor(self, state: ActorCriticState, obs: Array) -> tuple[ActorCriticState, Metrics]:
         """Finish an update whose critics are done: delayed actor step on `obs [B, S]`, then targets.
@@ -142,14 +142,14 @@ class ActorCritic:
         def step(state: ActorCriticState) -> tuple[ActorCriticState, Array]:
             actor, opt_state, value, _, grad_norm = optim.descend(loss, self._actor_tx, state.actor, state.actor_opt)
             target = optim.polyak(state.target_actor, actor, self.config.tau)
-            return state.replace(actor=actor, actor_opt=opt_state, target_actor=target, actor_loss=value), grad_norm
+            return replace(state, actor=actor, actor_opt=opt_state, target_actor=target, actor_loss=value), grad_norm
 
         def pause(state: ActorCriticState) -> tuple[ActorCriticState, Array]:
             return state, jnp.zeros(())
 
-        state = state.replace(updates=state.updates + 1)
+        state = replace(state, updates=state.updates + 1)
         state, grad_norm = jax.lax.cond(state.updates % self.config.policy_delay == 0, step, pause, state)
-        state = state.replace(target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
+        state = replace(state, target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
         return state, {"actor/loss": state.actor_loss, "actor/grad_norm": grad_norm}
 
 

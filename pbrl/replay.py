@@ -3,6 +3,8 @@
 `add` must be donated where it is jitted: an un-donated add copies the whole buffer.
 """
 
+from dataclasses import replace
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ def grow(replay: Replay, capacity: int) -> Replay:
     """Make room for more rows; the ring must not have wrapped around yet. A smaller `capacity` changes nothing."""
     more = max(capacity - replay.capacity, 0)
     rows = jax.tree.map(lambda x: jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)), replay.rows)
-    return replay.replace(rows=rows, episode=jnp.pad(replay.episode, (0, more), constant_values=-1))
+    return replace(replay, rows=rows, episode=jnp.pad(replay.episode, (0, more), constant_values=-1))
 
 
 def add(replay: Replay, batch: Transition, last: Array) -> Replay:

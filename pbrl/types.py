@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import flax.struct
 import jax
 
-Array = jax.Array
+Array = jax.Array  # jitted functions take NumPy arrays as well
 Key = jax.Array
 """A typed key from `jax.random.key` (legacy `PRNGKey` arrays escape `jax.debug_key_reuse`)."""
 Params = Any

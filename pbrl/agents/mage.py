@@ -10,6 +10,7 @@ Built on TD3. `docs/algorithms/mage.md` maps equations to functions and tests, a
 """
 
 import math
+from dataclasses import replace
 
 import flax.struct
 import jax
@@ -111,7 +112,7 @@ def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
 
 def observe(state: State, batch: Transition) -> State:
     """Fold newly collected transitions `[B]` into the running statistics of observations, actions and rewards."""
-    return state.replace(stats=state.stats.update(batch))
+    return replace(state, stats=state.stats.update(batch))
 
 
 def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -123,7 +124,7 @@ def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metr
     if state.world is None:
         return state, {}
     model, metrics = World(state.spec, state.config).fit_step(state.world, state.stats, batch)
-    return state.replace(world=model), metrics
+    return replace(state, world=model), metrics
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -162,7 +163,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
     ac, actor_metrics = nets.improve_actor(ac, batch.obs)  # every `policy_delay`-th time, then targets
-    return state.replace(ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
+    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
 
 
 def _networks(state: State) -> ActorCritic:

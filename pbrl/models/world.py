@@ -97,7 +97,8 @@ class World:
             return jnp.stack(list(parts.values())).sum(), parts
 
         params, opt_state, _, metrics, grad_norm = optim.descend(loss, self._tx, state.params, state.opt_state)
-        return WorldState(params, opt_state, stats), {**metrics, "model/grad_norm": grad_norm}
+        adopted = jax.tree.map(jnp.copy, stats)  # an alias of the agent's own statistics would break donation
+        return WorldState(params, opt_state, adopted), {**metrics, "model/grad_norm": grad_norm}
 
     def dynamics(self, state: WorldState) -> Dynamics:
         """Return the learned environment as a simulator over observations; its discount carries no gradient."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -124,8 +124,8 @@ class Training:
         self.streams.restore(tree["streams"])
         self.seconds = info["seconds"]
         learner = jax.tree.map(jnp.asarray, tree["learner"])
-        return learner.replace(
-            replay=jax.vmap(partial(replay.grow, capacity=self.run.schedule.capacity))(learner.replay)
+        return replace(
+            learner, replay=jax.vmap(partial(replay.grow, capacity=self.run.schedule.capacity))(learner.replay)
         )
 
     def save(self) -> None:

@@ -4,7 +4,8 @@ A loop maps them over its seeds with `over_seeds` and jits each once, donating t
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import flax.struct
 import jax
@@ -14,8 +15,6 @@ from pbrl import optim, replay
 from pbrl.replay import Replay
 from pbrl.train.schedule import Schedule
 from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, Transition
-
-SeedMode = Literal["vmap", "map"]
 
 
 @flax.struct.dataclass
@@ -51,13 +50,14 @@ def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> L
     The buffer refuses rows that are not finite; statistics skip a batch that holds one.
     """
     seen, finite = agent.observe(learner.agent, batch), optim.all_finite(batch)
-    return learner.replace(
+    return replace(
+        learner,
         replay=replay.add(learner.replay, batch, last),
         agent=jax.tree.map(lambda new, old: _keep_if(finite, new, old), seen, learner.agent),
     )
 
 
-def fit(agent: Agent, learner: Learner, key: Key, batches: Array, schedule: Schedule) -> tuple[Learner, Metrics]:
+def fit(agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
     """Make `batches` gradient steps on the model, in epochs over the whole buffer.
 
     `batches` may be traced, so that one program serves a growing buffer: see `replay.epoch_batches`.
@@ -111,10 +111,10 @@ def _keep_if(condition: Array, new: Array, old: Array) -> Array:
 def _finish(learner: Learner, state: tuple) -> tuple[Learner, Metrics]:
     agent, skipped, streak, kept, sums = state
     metrics = {name: total / jnp.maximum(kept, 1.0) for name, total in sums.items()}
-    return learner.replace(agent=agent, skipped=skipped, streak=streak), metrics
+    return replace(learner, agent=agent, skipped=skipped, streak=streak), metrics
 
 
-def over_seeds(function: Callable, mode: SeedMode) -> Callable:
+def over_seeds(function: Callable, mode: str) -> Callable:
     """Map a function of one seed over a leading axis: all at once, or (`"map"`) one after the other in one program.
 
     One after the other is the faster way on a CPU, whose cores a single seed's products keep busy, and it makes a

@@ -68,7 +68,8 @@ class Streams:
             if last[i]:
                 self.finished[i] = self.returns[i]
                 self._begin_episode(i)
-        batch = Transition(obs[:, None], actions[:, None], reward[:, None], discount[:, None], next_obs[:, None])
+        rows: dict[str, Any] = {"obs": obs, "action": actions, "reward": reward, "discount": discount}
+        batch = Transition(**{name: x[:, None] for name, x in {**rows, "next_obs": next_obs}.items()})
         return batch, last[:, None]
 
     def snapshot(self) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Dyna-TD3: TD3 on imagined one-step transitions, the baseline that isolates what MAGE's action gradient adds.
+
+For replayed states s the model imagines the outcome of the policy's own action, and critics minimise the TD error:
+
+    δ_i = r(s, a, ŝ) + γ (1 - d(ŝ)) min_j Q̄_j(ŝ, π̄(ŝ) + ε) - Q_i(s, a),   a = π(s),  ŝ ~ p(·|s, a)
+
+(D'Oro and Jaśkowski 2020, arXiv 2004.14309, §5.) It is MAGE with `gradient_weight` 0, which a test asserts.
+"""
+
+from dataclasses import replace
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import actor_critic, losses, policies, values
+from pbrl import config as configs
+from pbrl.actor_critic import ActorCritic, ActorCriticState
+from pbrl.config import static
+from pbrl.models import world
+from pbrl.models.ensemble import Statistics
+from pbrl.models.world import World, WorldState
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters; the defaults are those of the authors' released code, which made the paper's figures."""
+
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target networks at every update."""
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-4
+    model_lr: float = 1e-4
+    model_weight_decay: float = 1e-4
+    """Decoupled, multiplied by the learning rate."""
+    grad_clip: float = 5.0
+    """Clip of every gradient coordinate, in all networks."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the noise on actions in the environment."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the target policy's action."""
+    target_noise_clip: float = 0.5
+    actor_hidden: tuple[int, ...] = static((384, 384))
+    critic_hidden: tuple[int, ...] = static((384, 384))
+    model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    ensemble_size: int = static(8)
+    head_hidden: tuple[int, ...] = static((256, 256, 256))
+    """Networks of a learned reward or termination."""
+    activation: str = static("swish")
+    """Of actor and critics."""
+    critics: int = static(2)
+    """2: Dyna-TD3; 1, with `policy_delay` 1: Dyna-DDPG."""
+    policy_delay: int = static(2)
+    """Critic updates per actor update."""
+    learn_reward: bool = static(False)
+    """Learn the reward even where the environment's is known (paper, Fig. 6)."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: ActorCriticState
+    world: WorldState | None
+    stats: Statistics
+    config: Config
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+
+
+def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
+    """Make a fresh state for an environment; an `oracle` takes the learned model's place.
+
+    Raises `ValueError` where a hyper-parameter cannot work.
+    """
+    actor_critic.validate(config)
+    world.validate(config)
+    config = configs.cast(config)
+    ac_key, world_key = jax.random.split(key)
+    return State(
+        ac=ActorCritic(spec, config).init(ac_key),
+        world=None if oracle else World(spec, config).init(world_key),
+        stats=Statistics.init(spec.obs_size, spec.action_size),
+        config=config,
+        spec=spec,
+        oracle=oracle,
+    )
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
+    action = _networks(state).policy(state.ac.actor, obs)
+    return policies.add_noise(action, key, state.config.exploration_noise) if explore else action
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics of observations, actions and rewards."""
+    return replace(state, stats=state.stats.update(batch))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
+
+    The model adopts the current statistics and keeps them until its next fit.
+    """
+    del key  # the loss is deterministic
+    if state.world is None:
+        return state, {}
+    model, metrics = World(state.spec, state.config).fit_step(state.world, state.stats, batch)
+    return replace(state, world=model), metrics
+
+
+def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """One update on replayed states `batch.obs [B, S]`: critics on imagined transitions, actor, targets.
+
+    Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
+    """
+    step_key, smooth_key = jax.random.split(key)
+    nets, dynamics = _networks(state), state.oracle or _learned(state)
+
+    action = nets.policy(state.ac.actor, batch.obs)  # a = π(s), without noise
+    z, reward, discount = dynamics.step(dynamics.start(batch), action, step_key)
+    next_value = nets.target_value(state.ac, dynamics.observe(z), smooth_key)
+    y = values.td_target(reward, discount, next_value, state.config.discount)
+
+    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
+        q = nets.q(critic, batch.obs, action)
+        td_error = y - q
+        return losses.td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
+
+    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+    ac, actor_metrics = nets.improve_actor(ac, batch.obs)  # every `policy_delay`-th time, then targets
+    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
+
+
+def _networks(state: State) -> ActorCritic:
+    return ActorCritic(state.spec, state.config, state.stats.obs)
+
+
+def _learned(state: State) -> Dynamics:
+    assert state.world is not None
+    return World(state.spec, state.config).dynamics(state.world)

@@ -1,0 +1,112 @@
+"""TD3: twin delayed deep deterministic policy gradient (Fujimoto et al. 2018, arXiv 1802.09477), model-free.
+
+    y = r + γ d min_j Q̄_j(s', clip(π̄(s') + clip(ε))),   minimise over Q_i the Huber loss of y - Q_i(s, a)
+
+The networks, optimiser, loss and normalisation are those that MAGE's code gives its TD3, so that the two compare;
+`docs/algorithms/mage.md` lists what the original TD3 does otherwise. `updates_per_step` 10 makes the paper's "TD3 ×10".
+"""
+
+from dataclasses import replace
+
+import flax.struct
+import jax.numpy as jnp
+
+from pbrl import actor_critic, losses, normalizer, policies, values
+from pbrl import config as configs
+from pbrl.actor_critic import ActorCritic, ActorCriticState
+from pbrl.config import static
+from pbrl.normalizer import Normalizer
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters; the defaults are those of MAGE's released code, whose baseline this is."""
+
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target networks at every update."""
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-4
+    grad_clip: float = 5.0
+    """Clip of every gradient coordinate, in all networks."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the noise on actions in the environment."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the target policy's action."""
+    target_noise_clip: float = 0.5
+    actor_hidden: tuple[int, ...] = static((384, 384))
+    critic_hidden: tuple[int, ...] = static((384, 384))
+    activation: str = static("swish")
+    """Of actor and critics."""
+    critics: int = static(2)
+    """2: TD3; 1, with `policy_delay` 1: DDPG with a smoothed target."""
+    policy_delay: int = static(2)
+    """Critic updates per actor update."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: ActorCriticState
+    stats: Normalizer
+    config: Config
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+
+
+def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
+    """Make a fresh state for an environment. Raises `ValueError` where a hyper-parameter cannot work."""
+    if oracle is not None:
+        raise ValueError("td3 learns from real transitions and has no use for an oracle; drop it, or use 'dyna'")
+    actor_critic.validate(config)
+    config = configs.cast(config)
+    return State(
+        ac=ActorCritic(spec, config).init(key),
+        stats=normalizer.init(spec.obs_size),
+        config=config,
+        spec=spec,
+    )
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
+    action = _networks(state).policy(state.ac.actor, obs)
+    return policies.add_noise(action, key, state.config.exploration_noise) if explore else action
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics of the observation."""
+    return replace(state, stats=normalizer.update(state.stats, batch.obs))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Return the state as it is: TD3 models nothing."""
+    del batch, key
+    return state, {}
+
+
+def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """One update on replayed transitions `[B]`: critics, every `policy_delay`-th time the actor, targets.
+
+    Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
+    """
+    nets = _networks(state)
+    next_value = nets.target_value(state.ac, batch.next_obs, key)
+    y = values.td_target(batch.reward, batch.discount, next_value, state.config.discount)
+
+    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
+        q = nets.q(critic, batch.obs, batch.action)
+        td_error = y - q
+        return losses.td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
+
+    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+    ac, actor_metrics = nets.improve_actor(ac, batch.obs)
+    return replace(state, ac=ac), {**critic_metrics, **actor_metrics}
+
+
+def _networks(state: State) -> ActorCritic:
+    return ActorCritic(state.spec, state.config, state.stats)

@@ -1,0 +1,68 @@
+"""A small differentiable task and small networks, so that an agent compiles and runs in seconds."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+
+from pbrl.types import Dynamics, EnvSpec, Transition
+
+AGENTS = ("mage", "dyna", "td3")
+OBS, ACTION = 3, 2
+
+
+def reward_fn(obs, action, next_obs):
+    return -jnp.square(next_obs).sum(-1) - 0.1 * jnp.square(action).sum(-1) + 0.05 * obs[..., 0]
+
+
+def termination_fn(next_obs):
+    return next_obs[..., 0] > 2.0
+
+
+SPEC = EnvSpec(OBS, ACTION, 50, reward_fn, termination_fn)
+UNKNOWN = EnvSpec(OBS, ACTION, 50)
+
+
+def true_step(obs, action, key):
+    del key
+    push = jnp.array([[0.5, 0.0, 0.2], [0.0, 0.3, -0.4]], action.dtype)
+    next_obs = 0.9 * obs + jnp.sin(action) @ push
+    return next_obs, reward_fn(obs, action, next_obs), 1.0 - termination_fn(next_obs).astype(obs.dtype)
+
+
+ORACLE = Dynamics(start=lambda batch: batch.obs, step=true_step, observe=lambda obs: obs)
+
+
+def module(name):
+    return importlib.import_module(f"pbrl.agents.{name}")
+
+
+def config(name, **changes):
+    """Small networks for any agent; fields that it lacks are left out."""
+    small = {
+        "actor_hidden": (8, 8),
+        "critic_hidden": (16, 16),
+        "model_hidden": (16, 16),
+        "ensemble_size": 4,
+        "head_hidden": (8,),
+        **changes,
+    }
+    cls = module(name).Config
+    return cls(**{k: v for k, v in small.items() if k in cls.__dataclass_fields__})
+
+
+def transitions(*shape, seed=0):
+    """Real transitions of the task, with every leading axis of `shape`."""
+    k = jax.random.split(jax.random.key(seed), 2)
+    obs = jax.random.normal(k[0], (*shape, OBS))
+    action = jnp.tanh(jax.random.normal(k[1], (*shape, ACTION)))
+    next_obs, reward, discount = true_step(obs, action, None)
+    return Transition(obs, action, reward, discount, next_obs)
+
+
+def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
+    """A state that has seen data, so that its normalisers and optimisers are not at their start."""
+    agent = module(name)
+    state = agent.init(jax.random.key(seed), spec, config(name, **changes), oracle=oracle)
+    state = agent.observe(state, transitions(64, seed=seed))
+    return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]

@@ -1,0 +1,68 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from pbrl import config
+from pbrl.agents import mage
+from pbrl.config import static
+from pbrl.train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    widths: tuple[int, ...] = static((8, 8))
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    steps: int = 3
+    name: str = "a"
+    flag: bool = False
+
+
+def test_json_round_trip():
+    changed = config.override(Outer(), {"inner.rate": 1, "inner.widths": [4], "steps": 5, "flag": True})
+    assert changed == Outer(Inner(1.0, (4,)), 5, "a", True)
+    assert config.from_json(Outer, json.loads(json.dumps(config.to_json(changed)))) == changed
+
+
+@pytest.mark.parametrize("cls", [mage.Config, Schedule])
+def test_defaults_round_trip(cls):
+    assert config.from_json(cls, json.loads(json.dumps(config.to_json(cls())))) == cls()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inner.rat": 1.0}, "config.inner.rat: there is no such field; did you mean 'rate'?"),
+        ({"stepz": 1}, "did you mean 'steps'?"),
+        ({"steps": 1.5}, "config.steps: expected int, got 1.5"),
+        ({"steps": True}, "expected int, got True"),
+        ({"flag": 1}, "expected bool, got 1"),
+        ({"inner.widths": 8}, "expected tuple[int, ...], got 8"),
+        ({"inner.widths": [8, "x"]}, "expected int, got 'x'"),
+        ({"inner": 3}, "expected a mapping"),
+        ({"steps.deep": 3}, "config.steps has no fields"),
+        ({"inner.rate": "fast"}, "config.inner.rate: expected float, got 'fast'"),
+    ],
+)
+def test_bad_overrides_say_where_and_what(changes, message):
+    with pytest.raises(ValueError) as error:
+        config.override(Outer(), changes)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"updates_per_step": -1}, "schedule.updates_per_step: expected an integer of at least 0, got -1"),
+        ({"batch_size": 0}, "schedule.batch_size: expected an integer of at least 1, got 0"),
+        ({"warmup_steps": 200_000}, "schedule.warmup_steps: expected at most total_steps"),
+    ],
+)
+def test_schedules_that_cannot_work_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Schedule(**changes).validate()

@@ -1,0 +1,99 @@
+"""What must coincide when a term is switched off."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import ORACLE, SPEC, UNKNOWN, config, module, ready, transitions
+
+KEY = jax.random.key(4)
+
+
+def assert_same(a, b, **tolerance):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, **{"rtol": 1e-5, "atol": 1e-7, **tolerance})
+
+
+@pytest.mark.parametrize("spec", [SPEC, UNKNOWN])
+@pytest.mark.parametrize("ddpg", [False, True])
+def test_mage_without_the_gradient_term_is_dyna(spec, ddpg):
+    """Ten updates long, networks, targets and optimisers agree (loss_scale · λ = 1 is Dyna's weight)."""
+    flavour = {"critics": 1, "policy_delay": 1} if ddpg else {}
+    mage, dyna = ready("mage", spec, gradient_weight=0.0, **flavour), ready("dyna", spec, **flavour)
+    assert_same(mage.ac, dyna.ac)
+    for i in range(10):
+        batch, key = transitions(32, seed=i), jax.random.key(i)
+        mage, _ = module("mage").update(mage, batch, key)
+        dyna, _ = module("dyna").update(dyna, batch, key)
+    assert_same(mage.ac, dyna.ac)
+    full = ready("mage", spec, **flavour)
+    full, _ = module("mage").update(full, batch, KEY)
+    assert not np.allclose(full.ac.critic_opt[1].mu["MLP_0"]["Dense_0"]["kernel"], 0.0)
+
+
+def test_the_gradient_term_is_not_idle():
+    """The identity above would be empty if the term changed nothing."""
+    batch = transitions(32)
+    with_term, _ = module("mage").update(ready("mage"), batch, KEY)
+    without, _ = module("mage").update(ready("mage", gradient_weight=0.0), batch, KEY)
+    change = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), with_term.ac.critic, without.ac.critic)
+    assert max(jax.tree.leaves(change)) > 1e-5
+
+
+def test_dyna_on_true_dynamics_is_td3_on_real_transitions():
+    """Real transitions whose actions are the policy's own are what an exact model imagines."""
+    dyna, td3 = ready("dyna", oracle=ORACLE), ready("td3")
+    td3 = replace(td3, ac=dyna.ac, stats=dyna.stats.obs)
+    batch = transitions(32)
+    action = module("dyna").act(dyna, batch.obs, KEY, explore=False)
+    z, reward, discount = ORACLE.step(batch.obs, action, KEY)
+    real = replace(batch, action=action, reward=reward, discount=discount, next_obs=z)
+    _, smooth_key = jax.random.split(KEY)
+    assert_same(module("dyna").update(dyna, batch, KEY)[0].ac, module("td3").update(td3, real, smooth_key)[0].ac)
+
+
+def test_loss_scale_and_lambda_make_the_released_weights():
+    """The code's (gradient 20, TD 1) is λ = 0.05 at scale 20: the same loss and the same step."""
+    batch = transitions(32)
+    a = ready("mage", lam=0.05, loss_scale=20.0)
+    b = ready("mage", lam=1.0, loss_scale=1.0, gradient_weight=20.0)
+    (a, ma), (b, mb) = (module("mage").update(s, batch, KEY) for s in (a, b))
+    assert_same(ma, mb)
+    assert_same(a.ac, b.ac)
+
+
+def test_terminated_transitions_do_not_bootstrap():
+    """With every step terminal, the target is the reward: the value of the next state is out of play."""
+    state, batch = ready("td3"), transitions(32)
+    ended = replace(batch, discount=jnp.zeros(32))
+    loud = jax.tree.map(lambda x: x + 100.0, state.ac.target_critic)
+    changed = replace(state, ac=replace(state.ac, target_critic=loud))
+    losses = [module("td3").update(s, ended, KEY)[1]["critic/loss"] for s in (state, changed)]
+    assert losses[0] == losses[1]
+    assert module("td3").update(changed, batch, KEY)[1]["critic/loss"] > 2 * losses[0]
+
+
+def test_delayed_updates():
+    """The actor moves at every second update and its target with it; the critics' target moves at every one."""
+    state, moves = ready("mage"), []
+    for i in range(4):
+        new, _ = module("mage").update(state, transitions(32), jax.random.key(i))
+        kernel = lambda tree: jax.tree.leaves(tree)[1]  # noqa: E731
+        moves.append(
+            [
+                not np.array_equal(kernel(getattr(state.ac, p)), kernel(getattr(new.ac, p)))
+                for p in ("actor", "target_actor", "critic", "target_critic")
+            ]
+        )
+        state = new
+    assert moves == [[False, False, True, True], [True] * 4] * 2
+
+
+@pytest.mark.parametrize("name", ["mage", "dyna"])
+def test_an_oracle_leaves_no_model_behind(name):
+    state = module(name).init(KEY, UNKNOWN, config(name), oracle=ORACLE)
+    assert state.world is None
+    assert module(name).update_model(state, transitions(4, 8), KEY) == (state, {})

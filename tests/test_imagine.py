@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from small import ORACLE, transitions, true_step
+
+from pbrl import imagine, values
+
+
+def policy(obs, key):
+    return jnp.tanh(obs[..., :2]), jnp.zeros(obs.shape[0])
+
+
+def test_rollout_equals_a_python_loop(key):
+    z = transitions(5).obs
+    path = imagine.rollout(ORACLE, policy, z, key, 4)
+    obs = z
+    for t in range(4):
+        np.testing.assert_allclose(path.obs[t], obs, rtol=1e-6)
+        obs, reward, discount = true_step(obs, policy(obs, None)[0], None)
+        np.testing.assert_allclose(path.reward[t], reward, rtol=1e-5)
+        np.testing.assert_allclose(path.discount[t], discount)
+    np.testing.assert_allclose(path.final_obs, obs, rtol=1e-6)
+
+
+def test_no_steps_leave_the_start(key):
+    path = imagine.rollout(ORACLE, policy, transitions(5).obs, key, 0)
+    assert path.obs.shape == (0, 5, 3)
+    np.testing.assert_array_equal(path.final_obs, transitions(5).obs)
+
+
+def test_gradient_through_policy_and_dynamics_is_the_finite_difference(x64, key):
+    z = transitions(4).obs
+
+    def value(gain):
+        path = imagine.rollout(ORACLE, lambda obs, k: (jnp.tanh(gain * obs[..., :2]), 0.0), z, key, 5)
+        return values.value_expansion(path.reward, path.discount, path.final_obs.sum(-1), 0.9).sum()
+
+    gain, step = jnp.float64(0.7), 1e-5
+    difference = (value(gain + step) - value(gain - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(value)(gain), difference, rtol=1e-7)

@@ -1,0 +1,37 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl import normalizer
+
+
+def test_moments_equal_numpy_over_all_batches():
+    data = np.random.default_rng(0).normal(5.0, [0.1, 1.0, 30.0], (1000, 3)).astype(np.float32)
+    stats, cut = normalizer.init(3), 0
+    for size in (1, 1, 7, 391, 600):
+        stats = jax.jit(normalizer.update)(stats, data[cut : cut + size])
+        cut += size
+    np.testing.assert_allclose(stats.mean, data.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(stats.std, data.std(0), rtol=1e-4)
+
+
+def test_no_data_and_constant_data_leave_the_scale_alone():
+    stats = normalizer.init(2)
+    assert normalizer.normalize(stats, jnp.array([3.0, -4.0])).tolist() == [3.0, -4.0]
+    for _ in range(3):
+        stats = normalizer.update(stats, jnp.array([[2.0, 2.0]]))
+    assert normalizer.normalize(stats, jnp.array([3.0, 2.0])).tolist() == [1.0, 0.0]
+
+
+def test_denormalize_inverts_normalize():
+    stats = normalizer.update(normalizer.init(2), jnp.array([[1.0, 10.0], [3.0, 50.0]]))
+    x = jnp.array([[0.3, -7.0]])
+    np.testing.assert_allclose(normalizer.denormalize(stats, normalizer.normalize(stats, x)), x, rtol=1e-6)
+
+
+def test_large_offsets_do_not_cancel():
+    data = 1e4 + np.random.default_rng(1).normal(size=(2000, 1)).astype(np.float32)
+    stats = normalizer.init(1)
+    for row in data:
+        stats = normalizer.update(stats, row[None])
+    np.testing.assert_allclose(stats.std, data.std(0), rtol=1e-2)
