@@ -88,7 +88,11 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert code in (-signal.SIGKILL, 0)  # 0: it was through before the signal came
     host.train(killed)
     assert_same(final(straight), final(killed))
-    rows = [json.loads(line)["step"] for line in (killed.folder / "metrics.jsonl").read_text().splitlines() if '"train"' in line]
+    rows = [
+        json.loads(line)["step"]
+        for line in (killed.folder / "metrics.jsonl").read_text().splitlines()
+        if '"train"' in line
+    ]
     assert rows == sorted(set(rows)) and rows[-1] == STEPS  # no row twice, none missing at the end
 
 

@@ -1,0 +1,81 @@
+"""The command `pbrl`. It imports jax only once a command that computes has been understood."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pbrl import __version__
+
+HELP = """\
+usage: pbrl [-h] [--version] COMMAND ...
+
+Value-gradient reinforcement learning in JAX.
+
+  pbrl train AGENT --env ID   train; the same command again resumes
+  pbrl eval RUN               play fresh episodes with what a run has learned
+  pbrl plot RUN [RUN ...]     draw learning curves
+  pbrl video RUN              film a policy as an mp4
+  pbrl list                   agents, presets, environments
+
+A RUN is the folder that `pbrl train` made. More about one: pbrl COMMAND --help
+
+first steps:
+  pbrl train mage --env Pendulum-v1 --preset cpu
+"""
+COMMANDS = ("train", "eval", "plot", "video", "list")
+EXIT_CODES = {"RunError": 2, "EnvError": 2, "CheckpointError": 3, "Diverged": 1}  # by name: importing them takes jax
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows "?" rather than a traceback
+    sys.exit(guarded(partial(run, sys.argv[1:])))
+
+
+def run(argv: Sequence[str]) -> None:
+    """Carry out one command line. Raises `RunError` and what the commands raise."""
+    name, rest = (argv[0], list(argv[1:])) if argv else ("--help", [])
+    if name in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if name == "--version":
+        print(f"pbrl {__version__}")
+        return
+    if name not in COMMANDS:
+        from pbrl.config import suggest
+        from pbrl.train.run import RunError
+
+        raise RunError(f"there is no command {name!r}{suggest(name, COMMANDS, 'command')}")
+    from pbrl import commands
+
+    if name == "train":
+        from pbrl import options
+
+        commands.train(options.parse(rest))
+    else:
+        import tyro
+
+        functions = {"eval": commands.evaluate, "plot": commands.plot, "video": commands.video, "list": commands.list_}
+        tyro.cli(functions[name], args=rest, prog=f"pbrl {name}")
+
+
+def guarded(function: Callable[[], None]) -> int:
+    """Call it and return the exit code, with one or two lines on standard error for what is no bug of pbrl's.
+
+    0: done; 1: training diverged; 2: something asked for cannot be; 3: no good checkpoint; 130, 143: stopped by a
+    signal, after saving. Any other exception passes, with its traceback.
+    """
+    try:
+        function()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        code = getattr(error, "exit_code", EXIT_CODES.get(type(error).__name__))
+        if code is None and isinstance(error, OSError) and error.filename is not None:
+            code = 2  # a folder that cannot be written, and the like
+        if code is None:
+            raise
+        print(f"pbrl: {error}", file=sys.stderr)
+        return code
+    return 0

@@ -1,0 +1,169 @@
+"""What the subcommands of `pbrl` do. Imports nothing heavy: each command imports what it needs."""
+
+from pathlib import Path
+
+from pbrl import presets
+from pbrl.train.run import AGENTS, Run, RunError, load
+
+ENVIRONMENTS = {
+    "MAGE's tasks, with known reward and termination": (
+        "pbrl/MagePendulum-v0",
+        "pbrl/MageCartPole-v0",
+        "pbrl/MageHalfCheetah-v0",
+        "pbrl/MageHopper-v0",
+        "pbrl/MageWalker2d-v0",
+        "pbrl/MageSwimmer-v0",
+        "pbrl/MagePusher-v0",
+    ),
+    "Gymnasium, MuJoCo": (
+        "InvertedPendulum-v5",
+        "InvertedDoublePendulum-v5",
+        "Reacher-v5",
+        "Pusher-v5",
+        "Swimmer-v5",
+        "HalfCheetah-v5",
+        "Hopper-v5",
+        "Walker2d-v5",
+        "Ant-v5",
+        "Humanoid-v5",
+        "HumanoidStandup-v5",
+    ),
+    "Gymnasium, classic control": ("Pendulum-v1", "MountainCarContinuous-v0"),
+}
+
+
+def train(run: Run) -> None:
+    """Train a run to its end, showing progress; then summarise it and draw its curve.
+
+    Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged` and `Stopped` as `host.train` does.
+    """
+    from pbrl import checkpoint, display, runtime
+
+    runtime.start()
+    from pbrl.envs.gym import GymEnv
+    from pbrl.train import host
+
+    GymEnv(run.env).close()  # an environment that cannot be used is refused before a folder is made
+    done = max(checkpoint.steps(run.folder / "checkpoints"), default=0)
+    announce(run, done)
+    if done < run.schedule.total_steps:
+        with display.report(run) as report:
+            host.train(run, report)
+    else:
+        host.train(run)  # checks that this is the same run; there is nothing left to do
+    summarise(run)
+
+
+def announce(run: Run, done: int) -> None:
+    """Say once what will train, on what and with what precision, and whether it goes on from an earlier process."""
+    import jax
+
+    device = jax.devices()[0]
+    seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
+    print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
+    print(f"device: {device.platform} ({device.device_kind}), seeds by {run.seed_mode}; ", end="")
+    print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
+    if done >= run.schedule.total_steps:
+        print(f"this run is complete: it is at step {done}. Train for longer with --steps, or elsewhere with --out")
+    elif done:
+        print(f"resuming from step {done}")
+
+
+def summarise(run: Run) -> None:
+    """Print the last evaluation's statistics over seeds, draw `curve.png`, and say where everything is."""
+    from pbrl import plots, stats
+    from pbrl.log import read_rows
+
+    rows = read_rows(run.folder, "eval")
+    if rows:
+        last = rows[-1]
+        print(f"\nreturn at step {last['step']}, {run.schedule.eval_episodes} episodes for each seed:")
+        print(statistics_line(stats.aggregate(last["eval/return"]), len(run.seeds)))
+        plots.run_curves([run.folder], run.folder / "curve.png")
+        print(f"learning curve: {run.folder / 'curve.png'}")
+    print(f"run folder: {run.folder}")
+
+
+def statistics_line(aggregate: object, seeds: int) -> str:
+    """Return mean, interquartile mean and, from two seeds on, its bootstrap interval as one line."""
+    a = aggregate
+    text = f"mean {a.mean:.1f}, interquartile mean {a.iqm:.1f}"
+    if seeds < 2:
+        return f"{text} (one seed: no interval)"
+    return f"{text}, 95 % bootstrap interval over {seeds} seeds [{a.low:.1f}, {a.high:.1f}]"
+
+
+def evaluate(run: Path, /, *, episodes: int = 10, step: int | None = None) -> None:
+    """Play fresh evaluation episodes with a run's trained policies: a table by seed, mean, IQM and its interval.
+
+    Args:
+        run: The run's folder.
+        episodes: Whole episodes for each seed, from first states that training's evaluations did not use.
+        step: Evaluate the checkpoint of this step instead of the newest.
+    """
+    if episodes < 1:
+        raise RunError(f"--episodes: expected at least 1, got {episodes}")
+    it = load(run)
+    from pbrl import playback, runtime, stats
+
+    runtime.start()
+    state, at = playback.restore(it, step)
+    result = playback.evaluate(it, state, at, episodes)
+    print(f"{it.agent} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
+    print(f"{'seed':>8} {'return':>12} {'length':>9}")
+    for seed, score, length in zip(it.seeds, result["eval/return"], result["eval/length"], strict=True):
+        print(f"{seed:>8} {score:>12.2f} {length:>9.1f}")
+    print(statistics_line(stats.aggregate(result["eval/return"]), len(it.seeds)))
+
+
+def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
+    """Draw the learning curves of runs: the mean over seeds, and its bootstrap band.
+
+    Args:
+        runs: Folders of runs; those of one agent on one environment share a curve.
+        out: The picture to write, whose ending says its format.
+    """
+    if not runs:
+        raise RunError("which runs? For example: pbrl plot runs/mage-Pendulum-v1-1seeds-0123abcd")
+    for folder in runs:
+        load(folder)
+    from pbrl import plots
+
+    plots.run_curves(list(runs), out)
+    print(out)
+
+
+def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episodes: int = 1) -> None:
+    """Film a run's trained policy as an mp4.
+
+    Args:
+        run: The run's folder.
+        out: The file to write; by default video.mp4 in the run's folder.
+        seed_index: Which of the run's seeds, counted from 0.
+        episodes: Whole episodes to film.
+    """
+    if episodes < 1:
+        raise RunError(f"--episodes: expected at least 1, got {episodes}")
+    it = load(run)
+    from pbrl import playback, runtime
+
+    runtime.start()
+    out = out or it.folder / "video.mp4"
+    state, at = playback.restore(it)
+    returns = playback.record(it, state, at, seed_index, episodes, out)
+    print(f"{out}: step {at}, seed {it.seeds[seed_index]}, return {', '.join(f'{r:.1f}' for r in returns)}")
+
+
+def list_() -> None:
+    """Name the agents, some environments and the presets."""
+    print("agents")
+    for name, summary in AGENTS.items():
+        print(f"  {name:8} {summary}")
+    print("\npresets")
+    for name, summary in presets.SUMMARIES.items():
+        print(f"  {name:8} {summary}")
+    print("\nenvironments: any Gymnasium id with Box observations and actions, such as")
+    for group, ids in ENVIRONMENTS.items():
+        print(f"  {group}")
+        for env_id in ids:
+            print(f"    {env_id}")

@@ -1,0 +1,107 @@
+"""Live environments as named arrays, so that a resumed run goes on in the middle of an episode, to the bit.
+
+MuJoCo's integration state alone does not do for Ant and Humanoid, whose rewards read arrays that the last step
+left behind; those are saved as well. An environment of one's own takes part by two methods on itself:
+`snapshot() -> dict[str, np.ndarray]` and `restore(dict)`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.wrappers import TimeLimit
+
+from pbrl.envs.cartpole import ContinuousCartPole
+
+DERIVED = (
+    "xpos", "xquat", "xmat", "xipos", "ximat", "site_xpos", "site_xmat", "geom_xpos", "geom_xmat", "subtree_com",
+    "cinert", "cvel", "cfrc_ext", "cfrc_int", "cacc", "qfrc_actuator", "qfrc_constraint", "qacc", "actuator_force",
+    "sensordata",
+)  # fmt: skip
+STATE_ONLY = (PendulumEnv, Continuous_MountainCarEnv, ContinuousCartPole)  # `state` is all they hold
+WORD = 2**64
+
+
+def is_exact(env: gymnasium.Env) -> bool:
+    """Return whether the environment's whole state can be captured."""
+    base = env.unwrapped
+    known = _offers_own(base) or _is_mujoco(base) or isinstance(base, STATE_ONLY)
+    return known and all(type(w).__module__.startswith(("gymnasium.", "pbrl.")) for w in _wrappers(env))
+
+
+def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
+    """Return the state of simulator, random numbers and time limit; shapes do not depend on the moment."""
+    base: Any = env.unwrapped
+    state = {"np_random": _random_words(base), "elapsed": np.array([_elapsed(env)])}
+    if _offers_own(base):
+        return {**state, **{f"own/{name}": np.array(value) for name, value in base.snapshot().items()}}
+    if _is_mujoco(base):
+        import mujoco
+
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        physics = np.zeros(mujoco.mj_stateSize(base.model, kind))
+        mujoco.mj_getState(base.model, base.data, physics, kind)
+        derived = {f"data/{name}": np.array(getattr(base.data, name)) for name in DERIVED}
+        return {**state, "physics": physics, **{name: x for name, x in derived.items() if x.size}}
+    return {**state, "state": np.array(base.state, np.float64)}
+
+
+def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
+    """Undo everything that happened to the environment since `take`."""
+    base: Any = env.unwrapped
+    env.reset(seed=0)  # wrappers such as OrderEnforcing must have seen one
+    base.np_random.bit_generator.state = _random_state(state["np_random"])
+    for wrapper in _wrappers(env):
+        if isinstance(wrapper, TimeLimit):
+            wrapper._elapsed_steps = int(state["elapsed"][0])
+    if _offers_own(base):
+        base.restore({name[4:]: np.array(x) for name, x in state.items() if name.startswith("own/")})
+    elif _is_mujoco(base):
+        import mujoco
+
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        mujoco.mj_setState(base.model, base.data, np.array(state["physics"]), kind)
+        for name in DERIVED:
+            if f"data/{name}" in state:
+                getattr(base.data, name)[:] = state[f"data/{name}"]
+    else:
+        base.state = np.array(state["state"])
+
+
+def _is_mujoco(base: Any) -> bool:
+    return hasattr(base, "model") and hasattr(base, "data") and hasattr(base, "do_simulation")
+
+
+def _offers_own(base: Any) -> bool:
+    return callable(getattr(base, "snapshot", None)) and callable(getattr(base, "restore", None))
+
+
+def _wrappers(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper]:
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env
+
+
+def _elapsed(env: gymnasium.Env) -> int:
+    return next((int(w._elapsed_steps or 0) for w in _wrappers(env) if isinstance(w, TimeLimit)), 0)
+
+
+def _random_words(base: Any) -> np.ndarray:
+    """Return the state of the PCG64 generator that Gymnasium gives every environment, as uint64[6]."""
+    state = base.np_random.bit_generator.state
+    numbers = state["state"]["state"], state["state"]["inc"]
+    words = [part for number in numbers for part in divmod(number, WORD)]
+    return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
+
+
+def _random_state(words: np.ndarray) -> dict[str, Any]:
+    a, b, c, d, has, last = (int(w) for w in words)
+    return {
+        "bit_generator": "PCG64",
+        "state": {"state": a * WORD + b, "inc": c * WORD + d},
+        "has_uint32": has,
+        "uinteger": last,
+    }

@@ -1,0 +1,198 @@
+"""What `pbrl train` was asked for: preset, file and command line, checked and put together into a `Run`.
+
+Later ones win: the agent's defaults, the preset, `--from FILE`, the options of the command line.
+"""
+
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+
+from pbrl import config as configs
+from pbrl import presets
+from pbrl.train.run import AGENTS, Run, RunError, agent_module, default_folder
+from pbrl.train.schedule import Schedule
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """Options of `pbrl train`; the defaults of `config` and `schedule` are the preset's."""
+
+    agent: str = ""
+    """Same as the first word after `pbrl train`."""
+    env: str = ""
+    """Environment id (required); `pbrl list` shows some."""
+    seeds: int = 1
+    """Number of seeds, trained together."""
+    first_seed: int = 0
+    """Seeds are K, K+1, ..."""
+    steps: int | None = None
+    """Environment steps per seed; short for --schedule.total-steps."""
+    preset: str = "paper"
+    """Hyper-parameters to start from: see `pbrl list`."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE.yaml")] = None
+    """YAML file of overrides by dotted path, such as `config.actor_lr: 3e-4`."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
+    seed_mode: Literal["auto", "map", "vmap"] = "auto"
+    """Seeds one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
+    config: C = field(default=typing.cast(Any, None))
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl train") -> Run:
+    """Turn the words after `pbrl train` into a checked run; `defaults` hold what is not given.
+
+    Raises `RunError` where something is impossible or unknown, before any environment is made. A word that is no
+    option ends the process with code 2 and the nearest match, `--help` with code 0.
+    """
+    argv = list(argv)
+    if argv and not argv[0].startswith("-"):
+        argv[0:1] = ["--agent", argv[0]]
+    defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
+    defaults = replace(defaults, preset=_peek(argv, "preset", defaults.preset))
+    if not defaults.agent:
+        if {"-h", "--help"} & set(argv):
+            _parse(Train[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
+        raise RunError(f"which agent? For example: pbrl train mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
+    module = agent_module(defaults.agent)
+    try:
+        config, schedule = module.Config(), defaults.schedule
+        config, schedule = apply(config, schedule, presets.preset(defaults.preset, defaults.agent, defaults.env))
+        if file := _peek(argv, "from", defaults.from_):
+            config, schedule = apply(config, schedule, read_overrides(Path(file)))
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    options = _parse(Train[module.Config], argv, replace(defaults, config=config, schedule=schedule), f"{prog} {defaults.agent}")
+    return _run(options, module)
+
+
+def _run(options: Train, module: Any) -> Run:
+    if not options.env:
+        raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
+    if options.seeds < 1:
+        raise RunError(f"--seeds: expected at least 1, got {options.seeds}")
+    schedule = options.schedule
+    if options.steps is not None:
+        schedule = replace(schedule, total_steps=options.steps)
+    try:
+        check(module, options.config, schedule)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    mode = options.seed_mode if options.seed_mode != "auto" else _seed_mode()
+    seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
+    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode).validate()
+    return replace(run, folder=options.out or default_folder(run))
+
+
+def _seed_mode() -> str:
+    import jax
+
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def check(module: Any, config: Any, schedule: Schedule) -> None:
+    """Raise `ValueError` for hyper-parameters that cannot work, without making an environment.
+
+    The agent's own checks run by initialising it abstractly, for an environment of the smallest size.
+    """
+    import jax
+
+    from pbrl.types import EnvSpec
+
+    schedule.validate()
+    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config), jax.random.key(0))
+    has_model = hasattr(config, "model_hidden")
+    if has_model and not schedule.model_every:
+        raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
+    if schedule.model_every and not has_model:
+        raise ValueError(f"schedule.model_every: expected 0 for an agent without a model, got {schedule.model_every}")
+
+
+def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:
+    """Return both with `changes` made, whose paths begin with `config.` or `schedule.`.
+
+    Raises `ValueError` with the path, what was expected, what came, and the nearest known name.
+    """
+    parts: dict[str, Any] = {"config": config, "schedule": schedule}
+    for path, value in changes.items():
+        part, _, rest = path.partition(".")
+        if part not in parts or not rest:
+            raise ValueError(f"{path}: expected a path such as config.actor_lr{configs.suggest(part, parts, 'part')}")
+        parts[part] = configs.override(parts[part], {rest: value}, part)
+    return parts["config"], parts["schedule"]
+
+
+def read_overrides(path: Path) -> dict[str, Any]:
+    """Read overrides from a YAML file: dotted paths, nested mappings, or both. Raises `RunError`."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RunError(f"--from {path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"--from {path}: this is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, Mapping):
+        raise RunError(f"--from {path}: expected a mapping such as `config.actor_lr: 0.0003`, got {data!r:.80}")
+    return dict(_flatten(data))
+
+
+def _flatten(data: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _number(value)
+
+
+def _number(value: Any) -> Any:
+    """Read 1e-3 as a number: YAML 1.1 takes it for text, since it lacks the dot."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _peek(argv: Sequence[str], name: str, default: Any) -> Any:
+    """Return the last `--name value` or `--name=value`: what decides on the defaults must be known before parsing."""
+    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+        if word == f"--{name}" and not after.startswith("-"):
+            default = after
+        elif word.startswith(f"--{name}="):
+            default = word.partition("=")[2]
+    return default
+
+
+def _parse(cls: Any, argv: Sequence[str], defaults: Train, prog: str) -> Any:
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_integers)
+    return tyro.cli(
+        cls,
+        args=argv,
+        default=defaults,
+        prog=prog,
+        description="Train an agent; the same command again resumes. Defaults are those of the preset.\n"
+        "An agent's own hyper-parameters show once it is named: pbrl train mage --env ID --help",
+        config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
+        registry=registry,
+    )
+
+
+def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Read widths as `128,128` or as `128 128`."""
+    if typing.get_origin(info.type) is not tuple or typing.get_args(info.type) != (int, ...):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT,INT,…",
+        instance_from_str=lambda words: tuple(int(x) for x in ",".join(words).split(",")),
+        is_instance=lambda x: isinstance(x, tuple),
+        str_from_instance=lambda x: [",".join(map(str, x))],
+    )
+

@@ -1,0 +1,88 @@
+"""What a finished or interrupted run has learned: its policies, fresh evaluation episodes, and videos."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pbrl import checkpoint
+from pbrl.envs.gym import GymEnv
+from pbrl.train.evaluate import Evaluator, episode_seed
+from pbrl.train.host import Programs
+from pbrl.train.run import Run, RunError, agent_module
+from pbrl.train.streams import Streams
+
+FRESH_STREAM = 1 << 32
+"""Added to the step that seeds an episode: no training run's own evaluations get that far."""
+
+
+def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
+    """Read the agents' states, with a leading axis over seeds, from the newest good checkpoint or that of `step`.
+
+    Returns `(state, step)`. Raises `CheckpointError` where there is no good one, `RunError` for a step without one.
+    """
+    folder = run.folder / "checkpoints"
+    there = checkpoint.steps(folder)
+    if step is not None and step not in there:
+        raise RunError(f"{run.folder} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none'}")
+    info, _ = checkpoint.read_info(folder, step=step)
+    streams = Streams.start(run.env, run.seeds)
+    learner = jax.eval_shape(partial(Programs(run, streams.envs[0].spec).start, info["capacity"]))
+    tree, _, step = checkpoint.restore(folder, {"learner": learner, "streams": streams.snapshot()}, step=step)
+    streams.close()
+    return jax.device_put(tree["learner"].agent), step
+
+
+def policies(run: Run, state: Any) -> Callable[[np.ndarray], jax.Array]:
+    """Return the modes of all seeds' policies as one function: `obs [N, *, S] -> actions [N, *, A]` in [-1, 1]."""
+    agent, unused = agent_module(run.agent), jax.random.key(0)  # the mode draws nothing
+    mode = jax.jit(jax.vmap(lambda one, obs: agent.act(one, obs, unused, explore=False)))
+    return partial(mode, state)
+
+
+def evaluate(run: Run, state: Any, step: int, episodes: int) -> dict[str, np.ndarray]:
+    """Play whole episodes that no evaluation of the run has seen; return `eval/return` and `eval/length`, `[N]`."""
+    evaluator = Evaluator(lambda: GymEnv(run.env), run.seeds, episodes)
+    try:
+        return evaluator.run(policies(run, state), FRESH_STREAM + step)
+    finally:
+        evaluator.close()
+
+
+def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
+    """Film whole episodes of one seed's policy as an mp4; return their returns.
+
+    Raises `RunError` where a package that writes or renders is missing, with the command that installs it.
+    """
+    if not 0 <= seed_index < len(run.seeds):
+        raise RunError(f"--seed-index: the run has {len(run.seeds)} seeds, so expected 0 to {len(run.seeds) - 1}")
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg as _  # what writes mp4; without it imageio fails only at the first frame
+    except ImportError:
+        raise RunError("writing a video needs imageio with ffmpeg: pip install 'pbrl[video]'") from None
+    from gymnasium.error import DependencyNotInstalled
+
+    act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
+    env = GymEnv(run.env, render=True)
+    fps = env.env.metadata.get("render_fps", 30)
+    returns = []
+    try:
+        with imageio.get_writer(out, fps=fps, macro_block_size=2) as writer:
+            for episode in range(episodes):
+                obs = env.reset(episode_seed(run.seeds[seed_index], FRESH_STREAM + step, episode))
+                returns.append(0.0)
+                while True:
+                    writer.append_data(env.render())
+                    obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None]))[0])
+                    returns[-1] += reward
+                    if terminated or truncated:
+                        break
+    except DependencyNotInstalled as error:
+        raise RunError(f"{run.env} cannot be rendered: {error}") from None
+    finally:
+        env.close()
+    return returns

@@ -1,0 +1,50 @@
+"""Set a process up for the command line: compilation cache, headless rendering, and no noise that nobody can act on."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+
+def start() -> None:
+    """Prepare jax, MuJoCo and warnings; call it before the first program is compiled or environment is made."""
+    _render_without_display()
+    _quiet()
+    _cache_compilations()
+
+
+def _render_without_display() -> None:
+    """Let MuJoCo render where there is no screen; it reads the variable when it is imported."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame, for classic control
+
+
+def _cache_compilations() -> None:
+    """Keep compiled programs between processes, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/pbrl/jax, if that can be."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return  # jax reads it by itself
+    try:
+        folder = Path.home() / ".cache" / "pbrl" / "jax"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return  # a home that is read-only or missing: compile every time
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _quiet() -> None:
+    """Drop what other packages say about themselves; what MuJoCo says about the simulation becomes a warning."""
+    import mujoco
+
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message=".*JAXopt is no longer maintained.*")
+    # Its own handler writes MUJOCO_LOG.TXT into the working directory, at every model that Gymnasium loads.
+    mujoco.set_mju_user_warning(_warn)
+
+
+def _warn(message: str) -> None:
+    if "deprecated" not in message:
+        warnings.warn(f"MuJoCo: {message}", stacklevel=2)

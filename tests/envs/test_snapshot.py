@@ -1,0 +1,88 @@
+"""A restored environment goes on to the bit, through ends of episodes and resets."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from pbrl.envs import TASKS
+from pbrl.envs.gym import GymEnv
+
+STANDARD = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5", "Reacher-v5", "Pendulum-v1")
+
+
+def play(env, actions, seed):
+    """Step on, resetting at ends with seeds derived from how many there were; every third reset goes unseeded."""
+    seen, ends = [], 0
+    for action in actions:
+        step = env.step(action)
+        seen.append([*step.next_obs, step.reward, step.terminated, step.truncated])
+        if step.terminated or step.truncated:
+            ends += 1
+            seen.append([*env.reset(None if ends % 3 == 0 else seed + ends), 0, 0, 0])
+    return np.array(seen)
+
+
+@pytest.mark.parametrize("env_id", [*TASKS, *STANDARD])
+def test_restoring_changes_no_bit(env_id):
+    live, other = GymEnv(env_id), GymEnv(env_id)
+    assert live.exact
+    actions = np.random.default_rng(1).uniform(-1, 1, (450, live.spec.action_size))
+    live.reset(seed=7)
+    other.reset(seed=99)
+    play(live, actions[:137], 10)
+    saved = {name: x.copy() for name, x in live.snapshot().items()}
+    straight = play(live, actions[137:], 500)
+    play(other, actions[:33], 77)
+    other.restore(saved)
+    np.testing.assert_array_equal(play(other, actions[137:], 500), straight)
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "pbrl/MageCartPole-v0"])
+def test_shapes_do_not_depend_on_the_moment(env_id):
+    env = GymEnv(env_id)
+    env.reset(seed=0)
+    before = {name: (x.shape, x.dtype) for name, x in env.snapshot().items()}
+    play(env, np.zeros((100, env.spec.action_size)), 0)
+    assert {name: (x.shape, x.dtype) for name, x in env.snapshot().items()} == before
+
+
+class Counter(gymnasium.Env):
+    """An environment of one's own, with hidden state."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.total = 0.0
+        return np.array([0.0]), {}
+
+    def step(self, action):
+        self.total += float(action[0]) + self.np_random.normal()
+        return np.array([self.total]), self.total, False, False, {}
+
+
+class CounterThatSaves(Counter):
+    def snapshot(self):
+        return {"total": np.array(self.total)}
+
+    def restore(self, state):
+        self.total = float(state["total"])
+
+
+@pytest.mark.parametrize(("cls", "exact"), [(Counter, False), (CounterThatSaves, True)])
+def test_ones_own_environment_takes_part_by_two_methods(cls, exact):
+    gymnasium.register("test/Counter-v0", entry_point=cls, max_episode_steps=50)
+    try:
+        live, other = GymEnv("test/Counter-v0"), GymEnv("test/Counter-v0")
+        assert live.exact == exact
+        live.reset(seed=1)
+        play(live, np.ones((20, 1)), 0)
+        if exact:
+            other.reset(seed=5)
+            other.restore(live.snapshot())
+            np.testing.assert_array_equal(play(live, np.ones((60, 1)), 3), play(other, np.ones((60, 1)), 3))
+        else:
+            assert live.snapshot() == {}
+    finally:
+        gymnasium.registry.pop("test/Counter-v0")
