@@ -74,7 +74,13 @@ class Panel:
         from rich.progress import Progress as Bar
 
         self.run, self.speed = run, Speed()
-        columns = SpinnerColumn(), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+        columns = (
+            SpinnerColumn(),
+            BarColumn(40),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
         self.bar = Bar(*columns)
         self.task = self.bar.add_task("making environments, compiling …", total=run.schedule.total_steps)
         self.live = Live(self._panel([]), refresh_per_second=8)

@@ -59,7 +59,9 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
     if not defaults.agent:
         if {"-h", "--help"} & set(argv):
             _parse(Train[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
-        raise RunError(f"which agent? For example: pbrl train mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
+        raise RunError(
+            f"which agent? For example: pbrl train mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}"
+        )
     module = agent_module(defaults.agent)
     try:
         config, schedule = module.Config(), defaults.schedule
@@ -68,7 +70,9 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
             config, schedule = apply(config, schedule, read_overrides(Path(file)))
     except ValueError as error:
         raise RunError(str(error)) from None
-    options = _parse(Train[module.Config], argv, replace(defaults, config=config, schedule=schedule), f"{prog} {defaults.agent}")
+    options = _parse(
+        Train[module.Config], argv, replace(defaults, config=config, schedule=schedule), f"{prog} {defaults.agent}"
+    )
     return _run(options, module)
 
 
@@ -195,4 +199,3 @@ def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pr
         is_instance=lambda x: isinstance(x, tuple),
         str_from_instance=lambda x: [",".join(map(str, x))],
     )
-

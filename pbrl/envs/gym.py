@@ -72,7 +72,7 @@ class GymEnv:
         scaled = self._low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self._high - self._low)
         obs, reward, terminated, truncated, _ = self._env.step(scaled.astype(self._env.action_space.dtype))
         if not np.isfinite(float(reward)):
-            raise EnvError(f"{self.env_id}: the reward is {reward}; see what the environment does there")
+            raise EnvError(f"{self.env_id}: the reward is {reward}; look at what happens there")
         return Step(self._checked(obs, "the observation"), float(reward), bool(terminated), bool(truncated))
 
     def _checked(self, obs: Any, name: str) -> np.ndarray:

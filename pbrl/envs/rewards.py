@@ -41,7 +41,7 @@ def _sane(next_obs: Array) -> Array:
 
 
 def swimmer(obs: Array, action: Array, next_obs: Array) -> Array:
-    """Δx/dt over 0.04 s. The released code subtracts the control cost of the whole batch from every row; this does not."""
+    """Δx/dt over 0.04 s. (The released code takes the control cost of the whole batch off every row; this does not.)"""
     return (next_obs[..., 0] - obs[..., 0]) / 0.04 - 1e-4 * jnp.square(action).sum(-1)
 
 

@@ -68,7 +68,7 @@ def test_observations_become_float32(make, dtype):
     [
         (
             {"observation_space": Dict({"a": VECTOR})},
-            "observes a Dict; wrap it in gymnasium.wrappers.FlattenObservation",
+            "a Dict; wrap it in gymnasium.wrappers.FlattenObservation",
         ),
         ({"observation_space": Tuple((VECTOR, VECTOR))}, "observes a Tuple; wrap it in"),
         ({"observation_space": Discrete(4)}, "observes a Discrete; pbrl takes vectors"),
@@ -143,7 +143,7 @@ def test_numbers_that_are_not_finite_are_named(make, fault, message):
 def test_nan_actions_never_reach_mujoco():
     env = GymEnv("InvertedPendulum-v5")
     env.reset(seed=0)
-    with pytest.raises(EnvError, match="action .* is not finite"):
+    with pytest.raises(EnvError, match=r"action .* is not finite"):
         env.step(np.array([np.nan]))
 
 
