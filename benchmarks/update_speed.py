@@ -182,6 +182,10 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
         result["peer"] |= {"max_rss_mib": replies[-1]["max_rss_mib"]}
         result["idle_cpu_s"] = {"ours": idle, "peer": sum(reply["idle_cpu_s"] for reply in replies)}
         peer.stop()
+        result["times_faster"] = {  # than the faster of the peer's settings
+            what: min(row["times_ours"] for name, row in result["rows"].items() if name.startswith(f"peer {what}"))
+            for what in peer.steps
+        }
     return result
 
 
@@ -210,6 +214,8 @@ def show(task: str, result: dict[str, Any]) -> None:
     for name, row in result["rows"].items():
         cells = (f"{row[key]:{form}}" if key in row else "" for key, form in columns.items())
         print(f"{name:24}" + "".join(f"{cell:>12}" for cell in cells))
+    for what, factor in result.get("times_faster", {}).items():
+        print(f"{what}: {factor:.1f} times faster than the peer's faster setting")
 
 
 def main() -> None:
@@ -221,6 +227,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="turns that each side takes")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
+    if options.peer and not (options.peer / "td3.py").exists():
+        parser.error(f"--peer: expected a checkout of the MAGE authors' repository, but {options.peer} has no td3.py")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
     report: dict[str, Any] = {"machine": machine(), "repeats": options.repeats, "tasks": {}}
     for task in options.sizes:

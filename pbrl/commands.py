@@ -5,30 +5,13 @@ from pathlib import Path
 from pbrl import presets
 from pbrl.train.run import AGENTS, Run, RunError, load
 
-ENVIRONMENTS = {
-    "MAGE's tasks, with known reward and termination": (
-        "pbrl/MagePendulum-v0",
-        "pbrl/MageCartPole-v0",
-        "pbrl/MageHalfCheetah-v0",
-        "pbrl/MageHopper-v0",
-        "pbrl/MageWalker2d-v0",
-        "pbrl/MageSwimmer-v0",
-        "pbrl/MagePusher-v0",
+# The ids of Gymnasium that work as they are; `pbrl.envs.TASKS` has those of pbrl.
+GYMNASIUM = {
+    "MuJoCo, in Gymnasium": (
+        *("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "Reacher-v5", "Pusher-v5", "Swimmer-v5"),
+        *("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "HumanoidStandup-v5"),
     ),
-    "Gymnasium, MuJoCo": (
-        "InvertedPendulum-v5",
-        "InvertedDoublePendulum-v5",
-        "Reacher-v5",
-        "Pusher-v5",
-        "Swimmer-v5",
-        "HalfCheetah-v5",
-        "Hopper-v5",
-        "Walker2d-v5",
-        "Ant-v5",
-        "Humanoid-v5",
-        "HumanoidStandup-v5",
-    ),
-    "Gymnasium, classic control": ("Pendulum-v1", "MountainCarContinuous-v0"),
+    "classic control, in Gymnasium": ("Pendulum-v1", "MountainCarContinuous-v0"),
 }
 
 
@@ -162,8 +145,10 @@ def list_() -> None:
     print("\npresets")
     for name, summary in presets.SUMMARIES.items():
         print(f"  {name:8} {summary}")
+    from pbrl.envs import TASKS
+
     print("\nenvironments: any Gymnasium id with Box observations and actions, such as")
-    for group, ids in ENVIRONMENTS.items():
+    for group, ids in {"MAGE's tasks, with known reward and termination": TASKS, **GYMNASIUM}.items():
         print(f"  {group}")
         for env_id in ids:
             print(f"    {env_id}")

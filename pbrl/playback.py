@@ -68,10 +68,9 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
 
     act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
     env = GymEnv(run.env, render=True)
-    fps = env.env.metadata.get("render_fps", 30)
     returns = []
     try:
-        with imageio.get_writer(out, fps=fps, macro_block_size=2) as writer:
+        with imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
             for episode in range(episodes):
                 obs = env.reset(episode_seed(run.seeds[seed_index], FRESH_STREAM + step, episode))
                 returns.append(0.0)

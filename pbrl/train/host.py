@@ -1,6 +1,7 @@
 """Training with environments that run on the host: N seeds in one process, one program a phase for all of them."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -121,9 +122,11 @@ class Training:
         learner = jax.eval_shape(partial(self.programs.start, info["capacity"]))
         template = {"learner": learner, "streams": self.streams.snapshot()}
         tree, info, self.step = checkpoint.restore(self.checkpoints, template)
-        self.streams.restore(tree["streams"])
-        self.seconds = info["seconds"]
-        learner = jax.tree.map(jnp.asarray, tree["learner"])
+        learner, self.seconds = jax.tree.map(jnp.asarray, tree["learner"]), info["seconds"]
+        if not self.streams.restore(tree["streams"]):
+            warnings.warn(f"{self.run.env} cannot be saved in mid-episode: new episodes begin here", stacklevel=2)
+            cut = replace(learner.replay, cuts=learner.replay.cuts + 1)  # no sequence runs from the old into the new
+            learner = replace(learner, replay=cut)
         return replace(
             learner, replay=jax.vmap(partial(replay.grow, capacity=self.run.schedule.capacity))(learner.replay)
         )

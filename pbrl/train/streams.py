@@ -76,12 +76,19 @@ class Streams:
         """Return everything as arrays, the simulators' own states included."""
         return {**{k: getattr(self, k).copy() for k in self.ARRAYS}, "envs": [env.snapshot() for env in self.envs]}
 
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go back to a snapshot."""
+    def restore(self, snapshot: dict[str, Any]) -> bool:
+        """Go back to a snapshot; return whether that was exact.
+
+        Environments whose state cannot be captured begin a new episode instead.
+        """
         for name in self.ARRAYS:
             setattr(self, name, np.array(snapshot[name]))
-        for env, state in zip(self.envs, snapshot["envs"], strict=True):
-            env.restore({name: np.asarray(value) for name, value in state.items()})
+        for i, (env, state) in enumerate(zip(self.envs, snapshot["envs"], strict=True)):
+            if env.exact:
+                env.restore({name: np.asarray(value) for name, value in state.items()})
+            else:
+                self._begin_episode(i)
+        return all(env.exact for env in self.envs)
 
     def close(self) -> None:
         """Close every environment."""

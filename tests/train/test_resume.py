@@ -1,6 +1,5 @@
 """Exact resume: a killed and resumed run ends where an uninterrupted one does, to the bit."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from small import AGENTS, config, module
 
 from pbrl import checkpoint
+from pbrl.log import read_rows
 from pbrl.train import host
 from pbrl.train.run import Run, RunError
 from pbrl.train.schedule import Schedule
@@ -88,11 +88,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert code in (-signal.SIGKILL, 0)  # 0: it was through before the signal came
     host.train(killed)
     assert_same(final(straight), final(killed))
-    rows = [
-        json.loads(line)["step"]
-        for line in (killed.folder / "metrics.jsonl").read_text().splitlines()
-        if '"train"' in line
-    ]
+    rows = [row["step"] for row in read_rows(killed.folder, "train")]
     assert rows == sorted(set(rows)) and rows[-1] == STEPS  # no row twice, none missing at the end
 
 

@@ -1,0 +1,86 @@
+"""Learning curves: mean over seeds with a bootstrap band, one panel a task."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pbrl import stats
+from pbrl.log import read_rows
+
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Label -> (steps [T], returns [N seeds, T])."""
+
+COLOURS = ("#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d")
+
+
+def panels(groups: Mapping[str, Curves], path: Path, title: str = "", *, columns: int = 3) -> Path:
+    """Draw one panel for each task of `groups` and save a PNG; return its path."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    wide = max(min(len(groups), columns), 1)
+    tall = -(-max(len(groups), 1) // wide)
+    figure, axes = plt.subplots(tall, wide, figsize=(5.2 * wide + 0.4, 3.8 * tall + 0.3), squeeze=False)
+    for axis in axes.flat[len(groups) :]:
+        axis.axis("off")
+    for axis, (task, curves) in zip(axes.flat, groups.items(), strict=False):
+        _panel(axis, task, curves)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return Path(path)
+
+
+def _panel(axis: Any, task: str, curves: Curves) -> None:
+    for i, (label, (steps, returns)) in enumerate(curves.items()):
+        colour, centre = COLOURS[i % len(COLOURS)], returns.mean(0)
+        axis.plot(steps, centre, color=colour, linewidth=1.8, label=f"{label} (n = {len(returns)})")
+        if len(returns) > 1:
+            axis.fill_between(steps, *stats.bootstrap_band(returns), color=colour, alpha=0.16, linewidth=0)
+    axis.set_title(task, fontsize=11)
+    axis.set_xlabel("environment steps")
+    axis.set_ylabel("evaluation return")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.legend(frameon=False, fontsize=9)
+
+
+def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return evaluation steps `[T]` and returns `[N, T]` of a run so far."""
+    rows = read_rows(folder, "eval")
+    returns = np.array([np.atleast_1d(row["eval/return"]) for row in rows], float).reshape(len(rows), -1)
+    return np.array([row["step"] for row in rows]), returns.T
+
+
+def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put the seeds of several runs on one grid, `(steps [T], returns [N, T])`.
+
+    The grid holds every evaluation step that all of them have reached; between its own, a run is interpolated.
+    """
+    first, last = max(s[0] for s, _ in curves), min(s[-1] for s, _ in curves)
+    grid = np.unique(np.concatenate([s for s, _ in curves]))
+    grid = grid[(grid >= first) & (grid <= last)]
+    return grid, np.concatenate([[np.interp(grid, steps, one) for one in returns] for steps, returns in curves])
+
+
+def run_curves(folders: Sequence[Path], path: Path) -> Path:
+    """Draw run folders: runs of one agent on one task add up their seeds, tasks get a panel each.
+
+    Raises `ValueError` where a folder holds no evaluation yet.
+    """
+    collected: dict[str, dict[str, list]] = {}
+    for folder in folders:
+        config = json.loads((Path(folder) / "config.json").read_text())
+        steps, returns = evaluation_curve(Path(folder))
+        if not len(steps):
+            raise ValueError(f"{folder} holds no evaluation yet; wait for the first, or lower schedule.eval_every")
+        collected.setdefault(config["env"], {}).setdefault(config["agent"], []).append((steps, returns))
+    groups = {task: {agent: merge(runs) for agent, runs in agents.items()} for task, agents in collected.items()}
+    return panels(groups, path)

@@ -1,0 +1,80 @@
+"""Statistics over few runs, NumPy only (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice")."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""`scores [..., n] -> [...]`, over the last axis."""
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis."""
+    return np.mean(scores, axis=-1)
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+    """Return the interquartile mean over the last axis: the mean without the lowest and the highest quarter.
+
+    `floor(n / 4)` scores go at either end, so that with fewer than four it is the mean.
+    """
+    scores = np.sort(np.asarray(scores, float), axis=-1)
+    cut = scores.shape[-1] // 4
+    return scores[..., cut : scores.shape[-1] - cut].mean(-1)
+
+
+def bootstrap_interval(
+    scores: np.ndarray, statistic: Statistic = mean, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile bootstrap interval `(low, high)` of a statistic.
+
+    `scores [seeds]`, or `[seeds, tasks]`: then seeds are resampled within each task on its own (stratified), and the
+    statistic is taken over all of the resampled scores together.
+    """
+    scores = np.asarray(scores, float)
+    table = scores.reshape(scores.shape[0], -1)
+    draws = np.random.default_rng(seed).integers(0, table.shape[0], (resamples, *table.shape))
+    resampled = table[draws, np.arange(table.shape[1])]
+    low, high = np.quantile(
+        statistic(resampled.reshape(resamples, -1)), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
+    )
+    return low, high
+
+
+def bootstrap_band(curves: np.ndarray, statistic: Statistic = mean, **options: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pointwise interval `(low [T], high [T])` of curves `[seeds, T]`; whole curves are resampled."""
+    curves = np.asarray(curves, float)
+    count = int(options.get("resamples", 2_000))
+    confidence = options.get("confidence", 0.95)
+    draws = np.random.default_rng(int(options.get("seed", 0))).integers(0, len(curves), (count, len(curves)))
+    values = statistic(np.moveaxis(curves[draws], 1, -1))
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the chance that a run of x beats a run of y, ties counting half (Mann-Whitney U over its maximum)."""
+    x, y = np.asarray(x, float).ravel()[:, None], np.asarray(y, float).ravel()[None]
+    return float(np.mean((x > y) + 0.5 * (x == y)))
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A group of scores in five numbers; `low` and `high` bound the mean, `iqm_low` and `iqm_high` the IQM."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    iqm: float
+    iqm_low: float
+    iqm_high: float
+
+
+def aggregate(scores: np.ndarray) -> Aggregate:
+    """Return mean and IQM of `scores [seeds]` or `[seeds, tasks]` with their 95 % bootstrap intervals."""
+    scores = np.asarray(scores, float)
+    flat = scores.ravel()
+    ends = [float(x) for statistic in (mean, iqm) for x in bootstrap_interval(scores, statistic)]
+    return Aggregate(len(scores), float(mean(flat)), ends[0], ends[1], float(iqm(flat)), ends[2], ends[3])
