@@ -144,14 +144,6 @@ def train_all(runs: list[Run], minutes: float | None) -> None:
         train(run, report)
 
 
-def curve(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return evaluation steps `[T]` and returns `[N, T]` of a run so far."""
-    rows = read_rows(run.folder, "eval")
-    return np.array([r["step"] for r in rows]), np.array([r["eval/return"] for r in rows], float).reshape(
-        len(rows), -1
-    ).T
-
-
 def area(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
     """Return each seed's mean return over the steps of its curve (area under it, per step), `[N]`."""
     return np.trapezoid(returns, steps, axis=-1) / (steps[-1] - steps[0])
@@ -173,7 +165,7 @@ def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
         for row, run in rows:
             if not (run.folder / "config.json").exists():
                 continue
-            steps, returns = curve(run)
+            steps, returns = plots.evaluation_curve(run.folder)
             for seed, values in zip(run.seeds, returns, strict=True):
                 writer.writerows([row.env, row.label, seed, t, f"{v:.3f}"] for t, v in zip(steps, values, strict=True))
             groups.setdefault(row.env, {})[row.label] = steps, returns

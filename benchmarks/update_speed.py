@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from timing import Program, machine, matmul_rates
 
 from pbrl.agents import mage
+from pbrl.envs import rewards
 from pbrl.train import learn
 from pbrl.train.schedule import Schedule
 from pbrl.types import EnvSpec, Transition
@@ -73,26 +74,10 @@ def _weights(inputs: int, hidden: list[int], outputs: int) -> tuple[int, int]:
     return sum(layers), layers[0]
 
 
-def cheetah_reward(obs: jax.Array, action: jax.Array, next_obs: jax.Array) -> jax.Array:
-    """Return forward velocity, the first observation in the peer's environment, less the cost of control."""
-    return next_obs[..., 0] - 0.1 * jnp.square(action).sum(-1)
-
-
-def pendulum_reward(obs: jax.Array, action: jax.Array, next_obs: jax.Array) -> jax.Array:
-    """Return minus the cost of angle, speed and torque."""
-    angle = jnp.arctan2(obs[..., 1], obs[..., 0])
-    return -(jnp.square(angle) + 0.1 * jnp.square(obs[..., 2]) + 0.001 * jnp.square(action).sum(-1))
-
-
-def never(next_obs: jax.Array) -> jax.Array:
-    """Return that no state is terminal."""
-    return jnp.zeros(next_obs.shape[:-1], bool)
-
-
 def our_programs(task: str, sizes: dict[str, Any]) -> dict[str, Program]:
     """Compile the two phases of training as the host loop runs them, and a single update."""
-    reward = cheetah_reward if task == "halfcheetah" else pendulum_reward
-    spec = EnvSpec(sizes["obs"], sizes["action"], 1000, reward, never)
+    reward = rewards.half_cheetah if task == "halfcheetah" else rewards.pendulum
+    spec = EnvSpec(sizes["obs"], sizes["action"], 1000, reward, rewards.never)
     config = mage.Config(
         actor_hidden=tuple(sizes["actor"]),
         critic_hidden=tuple(sizes["critic"]),

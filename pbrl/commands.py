@@ -1,6 +1,9 @@
 """What the subcommands of `pbrl` do. Imports nothing heavy: each command imports what it needs."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from pbrl import presets
 from pbrl.train.run import AGENTS, Run, RunError, load
@@ -54,26 +57,29 @@ def announce(run: Run, done: int) -> None:
 
 def summarise(run: Run) -> None:
     """Print the last evaluation's statistics over seeds, draw `curve.png`, and say where everything is."""
-    from pbrl import plots, stats
+    from pbrl import plots
     from pbrl.log import read_rows
 
     rows = read_rows(run.folder, "eval")
     if rows:
         last = rows[-1]
         print(f"\nreturn at step {last['step']}, {run.schedule.eval_episodes} episodes for each seed:")
-        print(statistics_line(stats.aggregate(last["eval/return"]), len(run.seeds)))
+        print(statistics_line(last["eval/return"]))
         plots.run_curves([run.folder], run.folder / "curve.png")
         print(f"learning curve: {run.folder / 'curve.png'}")
     print(f"run folder: {run.folder}")
 
 
-def statistics_line(aggregate: object, seeds: int) -> str:
-    """Return mean, interquartile mean and, from two seeds on, its bootstrap interval as one line."""
-    a = aggregate
-    text = f"mean {a.mean:.1f}, interquartile mean {a.iqm:.1f}"
-    if seeds < 2:
-        return f"{text} (one seed: no interval)"
-    return f"{text}, 95 % bootstrap interval over {seeds} seeds [{a.low:.1f}, {a.high:.1f}]"
+def statistics_line(returns: Sequence[float]) -> str:
+    """Return mean and interquartile mean over seeds and, from two seeds on, their bootstrap intervals as one line."""
+    from pbrl import stats
+
+    a = stats.aggregate(np.asarray(returns))
+    if a.n < 2:
+        return f"mean {a.mean:.1f} (one seed: no interval)"
+    mean = f"mean {a.mean:.1f} [{a.low:.1f}, {a.high:.1f}]"
+    iqm = f"interquartile mean {a.iqm:.1f} [{a.iqm_low:.1f}, {a.iqm_high:.1f}]"
+    return f"{mean}, {iqm} (95 % bootstrap intervals over {a.n} seeds)"
 
 
 def evaluate(run: Path, /, *, episodes: int = 10, step: int | None = None) -> None:
@@ -87,7 +93,7 @@ def evaluate(run: Path, /, *, episodes: int = 10, step: int | None = None) -> No
     if episodes < 1:
         raise RunError(f"--episodes: expected at least 1, got {episodes}")
     it = load(run)
-    from pbrl import playback, runtime, stats
+    from pbrl import playback, runtime
 
     runtime.start()
     state, at = playback.restore(it, step)
@@ -96,22 +102,27 @@ def evaluate(run: Path, /, *, episodes: int = 10, step: int | None = None) -> No
     print(f"{'seed':>8} {'return':>12} {'length':>9}")
     for seed, score, length in zip(it.seeds, result["eval/return"], result["eval/length"], strict=True):
         print(f"{seed:>8} {score:>12.2f} {length:>9.1f}")
-    print(statistics_line(stats.aggregate(result["eval/return"]), len(it.seeds)))
+    print(statistics_line(result["eval/return"]))
 
 
 def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
     """Draw the learning curves of runs: the mean over seeds, and its bootstrap band.
 
     Args:
-        runs: Folders of runs; those of one agent on one environment share a curve.
+        runs: Folders of runs; those of one agent on one environment add up their seeds.
         out: The picture to write, whose ending says its format.
     """
     if not runs:
         raise RunError("which runs? For example: pbrl plot runs/mage-Pendulum-v1-1seeds-0123abcd")
+    from pbrl import plots
+    from pbrl.log import read_rows
+
     for folder in runs:
         load(folder)
-    from pbrl import plots
-
+        if not read_rows(folder, "eval"):
+            raise RunError(f"{folder} has no evaluation to draw yet; train it, with --schedule.eval-every above 0")
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise RunError(f"--out: expected a name that ends in .png, .pdf or .svg, got {str(out)!r}")
     plots.run_curves(list(runs), out)
     print(out)
 

@@ -49,7 +49,7 @@ class Lines:
 
     def __call__(self, progress: "Progress") -> None:
         """Print a line where it is time for one."""
-        self.speed.update(progress.step)
+        self.speed.update(progress)
         now = time.perf_counter()
         if progress.evaluation is self.evaluation and now - self.printed < self.INTERVAL:
             return
@@ -87,7 +87,7 @@ class Panel:
 
     def __call__(self, progress: "Progress") -> None:
         """Bring the panel up to date."""
-        self.speed.update(progress.step)
+        self.speed.update(progress)
         self.bar.update(self.task, completed=progress.step, description=self.speed.text(progress.total_steps))
         self.live.update(self._panel(self._rows(progress)))
 
@@ -122,16 +122,20 @@ class Panel:
 
 
 class Speed:
-    """Steps per second over the last half minute: random warm-up steps and compilation would mislead an average."""
+    """Steps per second over the last half minute: warm-up and compilation would mislead an average."""
 
     WINDOW = 30.0
 
     def __init__(self) -> None:
         self.points: deque[tuple[float, int]] = deque()
+        self.phases: set[str] = set()
 
-    def update(self, step: int) -> None:
-        """Note that `step` has been reached."""
-        self.points.append((time.perf_counter(), step))
+    def update(self, progress: "Progress") -> None:
+        """Note which step has been reached; start anew where a phase of training has begun since."""
+        if self.phases != progress.metrics.keys():
+            self.phases = set(progress.metrics)
+            self.points.clear()
+        self.points.append((time.perf_counter(), progress.step))
         while self.points[-1][0] - self.points[0][0] > self.WINDOW:
             self.points.popleft()
 
