@@ -1,5 +1,6 @@
 """The command `pbrl`. It imports jax only once a command that computes has been understood."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,7 +30,8 @@ EXIT_CODES = {"RunError": 2, "EnvError": 2, "CheckpointError": 3, "Diverged": 1}
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows "?" rather than a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows "?" instead
     sys.exit(guarded(partial(run, sys.argv[1:])))
 
 

@@ -1,9 +1,9 @@
 """What the subcommands of `pbrl` do. Imports nothing heavy: each command imports what it needs."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pbrl import presets
 from pbrl.train.run import AGENTS, Run, RunError, load
@@ -70,7 +70,7 @@ def summarise(run: Run) -> None:
     print(f"run folder: {run.folder}")
 
 
-def statistics_line(returns: Sequence[float]) -> str:
+def statistics_line(returns: ArrayLike) -> str:
     """Return mean and interquartile mean over seeds and, from two seeds on, their bootstrap intervals as one line."""
     from pbrl import stats
 

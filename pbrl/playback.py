@@ -1,7 +1,9 @@
 """What a finished or interrupted run has learned: its policies, fresh evaluation episodes, and videos."""
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,29 +61,27 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
     """
     if not 0 <= seed_index < len(run.seeds):
         raise RunError(f"--seed-index: the run has {len(run.seeds)} seeds, so expected 0 to {len(run.seeds) - 1}")
-    try:
-        import imageio.v2 as imageio
-        import imageio_ffmpeg as _  # what writes mp4; without it imageio fails only at the first frame
-    except ImportError:
-        raise RunError("writing a video needs imageio with ffmpeg: pip install 'pbrl[video]'") from None
-    from gymnasium.error import DependencyNotInstalled
+    if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
+        raise RunError("writing a video needs imageio with ffmpeg: pip install 'pbrl[video]'")
+    import imageio.v2 as imageio
 
     act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
-    env = GymEnv(run.env, render=True)
-    returns = []
-    try:
-        with imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
-            for episode in range(episodes):
-                obs = env.reset(episode_seed(run.seeds[seed_index], FRESH_STREAM + step, episode))
-                returns.append(0.0)
-                while True:
-                    writer.append_data(env.render())
-                    obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None]))[0])
-                    returns[-1] += reward
-                    if terminated or truncated:
-                        break
-    except DependencyNotInstalled as error:
-        raise RunError(f"{run.env} cannot be rendered: {error}") from None
-    finally:
-        env.close()
+    env, returns = GymEnv(run.env, render=True), []
+    with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
+        for episode in range(episodes):
+            obs = env.reset(episode_seed(run.seeds[seed_index], FRESH_STREAM + step, episode))
+            returns.append(0.0)
+            over = False
+            while not over:
+                writer.append_data(_frame(env))  # pyright: ignore[reportAttributeAccessIssue]
+                obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None]))[0])
+                returns[-1] += reward
+                over = terminated or truncated
     return returns
+
+
+def _frame(env: GymEnv) -> np.ndarray:
+    try:
+        return env.render()
+    except Exception as error:  # renderers raise many kinds: a package, a driver or a screen is missing
+        raise RunError(f"{env.env_id} cannot be rendered: {' '.join(str(error).split())}") from error

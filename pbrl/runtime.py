@@ -16,7 +16,7 @@ def start() -> None:
 def _render_without_display() -> None:
     """Let MuJoCo render where there is no screen; it reads the variable when it is imported."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL") or "egl"
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame, for classic control
 
 
@@ -41,8 +41,9 @@ def _quiet() -> None:
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message=".*JAXopt is no longer maintained.*")
+    warnings.filterwarnings("ignore", message=".*os.fork.. was called.*")  # by imageio, only to start ffmpeg
     # Its own handler writes MUJOCO_LOG.TXT into the working directory, at every model that Gymnasium loads.
-    mujoco.set_mju_user_warning(_warn)
+    mujoco.set_mju_user_warning(_warn)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _warn(message: str) -> None:

@@ -1,0 +1,33 @@
+"""The programs in the documentation run."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def code_of(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def load(code, name):
+    """Run a program as a module of its own: environments and rewards must be importable and hashable."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(code, name, "exec"), module.__dict__)
+    return module
+
+
+def test_the_custom_environment_trains(tmp_path):
+    (code,) = code_of("docs/custom_environment.md")
+    assert len(code.splitlines()) < 75
+    rail = load(code, "rail")
+    assert rail.main(tmp_path / "rail", steps=1_000) > -3.0  # standing still costs about -16, random pushes more
+
+
+def test_every_link_between_pages_leads_somewhere():
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
