@@ -1,5 +1,6 @@
 """Exact resume: a killed and resumed run ends where an uninterrupted one does, to the bit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,22 @@ SCHEDULE = Schedule(
     model_min_batches=5, eval_every=30, eval_episodes=1, log_every=10, checkpoint_every=25,
 )  # fmt: skip
 PENDULUM, HOPPER = "Pendulum-v1", "Hopper-v5"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs():
+    """Compile each run's programs once: an interrupted run and its twin differ in nothing that they depend on."""
+    made, real = {}, host.Programs
+
+    def shared(run, spec):
+        identity = json.dumps(run.identity())
+        if identity not in made:
+            made[identity] = real(run, spec)
+        return made[identity]
+
+    host.Programs = shared
+    yield
+    host.Programs = real
 
 
 def make_run(folder, name, env, **changes):
@@ -147,7 +164,7 @@ def test_another_run_in_the_folder_is_refused(tmp_path):
 
 
 def test_a_run_that_goes_bad_stops_with_its_seed_and_a_checkpoint(tmp_path, monkeypatch):
-    run = make_run(tmp_path, "td3", PENDULUM, max_skipped_updates=4)
+    run = make_run(tmp_path, "td3", PENDULUM, max_skipped_updates=4)  # programs of its own: no other run has 4
     good = module("td3").update
 
     def update(state, batch, key):

@@ -1,0 +1,289 @@
+"""The command line as a user meets it: speed of help, refusals, and a whole small run."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pbrl import checkpoint, cli, display, options, runtime
+from pbrl.envs.gym import GymEnv
+from pbrl.train import host
+from pbrl.train.run import RunError
+from pbrl.train.stopping import Stopped
+
+PENDULUM = ("train", "mage", "--env", "Pendulum-v1")
+SMALL = (
+    *("--steps=60", "--schedule.warmup-steps=30", "--schedule.batch-size=8", "--schedule.updates-per-step=1"),
+    *("--schedule.eval-every=30", "--schedule.eval-episodes=1", "--schedule.log-every=20", "--config.ensemble-size=2"),
+    *("--schedule.model-batch-size=16", "--schedule.model-min-batches=2", "--config.actor-hidden=8"),
+    *("--config.critic-hidden=8,8", "--config.model-hidden", "8", "8"),
+)
+
+
+def call(*argv):
+    """Carry out a command line in this process; return its exit code."""
+    try:
+        return cli.guarded(partial(cli.run, argv))
+    except SystemExit as error:
+        return error.code
+
+
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "unused"))  # jax has been imported: no effect on it
+
+
+def test_help_list_and_version_import_nothing_heavy():
+    program = """
+import contextlib, sys
+from pbrl import cli
+for argv in [], ["--help"], ["--version"], ["list"], ["train", "--help"], ["eval", "--help"], ["plot", "--help"]:
+    with contextlib.suppress(SystemExit):
+        cli.run(argv)
+print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy:"
+    for word in (
+        "usage: pbrl",
+        "pbrl 0.1.0",
+        "dyna",
+        "cpu",
+        "pbrl/MageHopper-v0",
+        "--first-seed",
+        "--schedule.batch-size",
+    ):
+        assert word in done.stdout
+
+
+BAD = [
+    (("trian",), "did you mean 'train'"),
+    (("train", "mgae", "--env", "Pendulum-v1"), "did you mean 'mage'"),
+    (("train", "--env", "Pendulum-v1"), "known agents: mage, dyna, td3"),
+    (("train", "mage"), "Give one with --env"),
+    ((*PENDULUM, "--preset", "cup"), "did you mean 'cpu'"),
+    ((*PENDULUM, "--sedes", "3"), "--seeds INT"),
+    ((*PENDULUM, "--config.actr-lr=1e-3"), "--config.actor-lr FLOAT"),
+    ((*PENDULUM, "--schedule.warm-up-steps=3"), "--schedule.warmup-steps INT"),
+    ((*PENDULUM, "--config.actor-lr=fast"), "could not convert string to float: 'fast'"),
+    ((*PENDULUM, "--config.actor-hidden=8,x"), "invalid literal for int() with base 10: 'x'"),
+    ((*PENDULUM, "--seed-mode=vamp"), "'map', 'vmap'"),
+    ((*PENDULUM, "--config.activation=swsh"), "did you mean 'swish'"),
+    ((*PENDULUM, "--config.activation=relu"), "needs a second derivative"),
+    ((*PENDULUM, "--config.ensemble-size=0"), "config.ensemble_size: expected a value in [1, 1024], got 0"),
+    ((*PENDULUM, "--config.critic-lr=-1e-3"), "config.critic_lr: expected a value in [0, 1], got -0.001"),
+    ((*PENDULUM, "--config.discount=nan"), "config.discount: expected a value in [0, 1], got nan"),
+    ((*PENDULUM, "--schedule.batch-size=0"), "schedule.batch_size: expected an integer of at least 1, got 0"),
+    ((*PENDULUM, "--steps=50"), "expected at most total_steps (50), got 100"),
+    ((*PENDULUM, "--schedule.model-every=0"), "this agent learns from a model"),
+    (("train", "td3", "--env", "Pendulum-v1", "--schedule.model-every=5"), "expected 0 for an agent without a model"),
+    ((*PENDULUM, "--seeds=0"), "--seeds: expected at least 1, got 0"),
+    ((*PENDULUM, "--first-seed=-1"), "expected numbers of at least 0, got -1"),
+    ((*PENDULUM, "--from=nowhere.yaml"), "--from nowhere.yaml: cannot be read"),
+    (("eval", "nowhere"), "not a run folder"),
+    (("eval", "nowhere", "--episods=3"), "--episodes INT"),
+    (("eval", "nowhere", "--episodes=0"), "--episodes: expected at least 1, got 0"),
+    (("plot",), "which runs?"),
+    (("video", "nowhere"), "not a run folder"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
+def test_a_bad_command_line_exits_with_2_before_any_environment_is_made(argv, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(GymEnv, "__init__", lambda *_, **__: pytest.fail("an environment was made"))
+    assert call(*argv) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    assert message in text
+    assert "Traceback" not in text
+    if "For full helptext" not in text:  # tyro's own messages repeat the option's help
+        assert text.startswith("pbrl: ")
+        assert len(lines) <= 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("env", "message"), [("Pendulm-v1", "did you mean 'Pendulum-v1'"), ("CartPole-v1", "use a Box version")]
+)
+def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call("train", "mage", "--env", env) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("pbrl: ")
+    assert message in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_later_sources_win_over_earlier_ones(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("config.actor_lr: 1e-3\nconfig: {tau: 0.01, model_hidden: [7, 7]}\nschedule.eval_every: 77\n")
+    run = options.parse([*PENDULUM[1:], "--preset=paper", f"--from={file}", "--config.tau=0.02", "--seeds=2"])
+    assert run.config.actor_lr == 1e-3  # text to YAML, a number to us
+    assert run.config.tau == 0.02  # command line over file
+    assert run.config.model_hidden == (7, 7)  # file over preset
+    assert run.config.actor_hidden == (128, 128)  # preset over the agent's default
+    assert (run.schedule.eval_every, run.schedule.total_steps, run.seeds) == (77, 100_000, (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config.actr_lr: 0.1", "config.actr_lr: there is no such field; did you mean 'actor_lr'"),
+        ("confg.actor_lr: 0.1", "did you mean 'config'"),
+        ("config.actor_lr: fast", "config.actor_lr: expected float, got 'fast'"),
+        ("schedule: {batch_size: 1.5}", "schedule.batch_size: expected int, got 1.5"),
+        ("config: 3", "expected a path such as config.actor_lr"),
+        ("- 1", "expected a mapping"),
+        ("a: [", "this is not YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "this is not YAML"),
+    ],
+)
+def test_a_bad_file_is_refused(text, message, tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(RunError) as error:
+        options.parse([*PENDULUM[1:], "--from", str(file)])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_folder_is_named_after_what_was_asked_for():
+    same = options.parse([*PENDULUM[1:], "--steps=500"]).folder, options.parse([*PENDULUM[1:], "--steps=900"]).folder
+    assert same[0] == same[1]  # more steps go on in the same folder
+    assert options.parse([*PENDULUM[1:], "--config.tau=0.01"]).folder != same[0]
+    assert options.parse([*PENDULUM[1:], "--out", "here"]).folder == Path("here")
+
+
+def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call(*PENDULUM, "--seeds=2", *SMALL) == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert "device: cpu" in out
+    assert "matmul precision: highest" in out
+    assert "step 60/60" in out
+    assert "interquartile mean" in out
+    assert str(folder.relative_to(tmp_path)) in out
+    assert (folder / "curve.png").stat().st_size > 5_000
+    assert json.loads((folder / "config.json").read_text())["schedule"]["total_steps"] == 60
+
+    rows = (folder / "metrics.jsonl").read_text()
+    assert call(*PENDULUM, "--seeds=2", *SMALL) == 0
+    assert "this run is complete: it is at step 60" in capsys.readouterr().out
+    assert (folder / "metrics.jsonl").read_text() == rows
+
+    assert call(*PENDULUM, "--seeds=2", *SMALL, "--config.tau=0.1", "--out", str(folder)) == 2
+    assert "config.tau (0.005 there, 0.1 here)" in capsys.readouterr().err
+
+    assert call("eval", str(folder), "--episodes=2") == 0
+    fresh = capsys.readouterr().out
+    assert "step 60, 2 fresh episodes" in fresh
+    assert call("eval", str(folder), "--episodes=2") == 0
+    assert capsys.readouterr().out == fresh  # the same episodes every time
+    scores = [float(line.split()[1]) for line in fresh.splitlines()[2:4]]
+    assert all(-2000 < score < 0 for score in scores)
+    last = json.loads(rows.splitlines()[-1])
+    assert not np.allclose(scores, last["eval/return"])  # but none that training has used
+
+    assert call("plot", str(folder), "--out", "both.png") == 0
+    assert (tmp_path / "both.png").stat().st_size > 5_000
+    assert call("plot", str(folder), "--out", "both.xyz") == 2
+    capsys.readouterr()
+
+    assert call("eval", str(folder), "--step=7") == 2
+    assert "it has 60" in capsys.readouterr().err
+    assert call("video", str(folder), "--seed-index=2") == 2
+    assert "expected 0 to 1" in capsys.readouterr().err
+    monkeypatch.setattr("pbrl.playback.find_spec", lambda name: None)
+    assert call("video", str(folder)) == 2
+    assert "pip install 'pbrl[video]'" in capsys.readouterr().err
+
+    manifest = folder / "checkpoints" / "60" / checkpoint.MANIFEST
+    manifest.write_text(manifest.read_text().replace("60", "61", 1))
+    assert call("eval", str(folder)) == 3
+    assert capsys.readouterr().err.startswith("pbrl: ")
+
+
+def failing(error):
+    def function():
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (host.Diverged("seeds [0]: …"), 1),
+        (checkpoint.CheckpointError("none is good"), 3),
+        (Stopped("stopped at step 3", 143), 143),
+        (PermissionError(13, "Permission denied", "runs"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_expected_errors_have_their_exit_codes(error, code):
+    assert cli.guarded(failing(error)) == code
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.guarded(failing(ZeroDivisionError()))
+    with pytest.raises(ValueError, match="broadcast"):
+        cli.guarded(failing(ValueError("operands could not be broadcast")))
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    runtime._cache_compilations()
+
+
+def progress(step, evaluation, metrics=None):
+    return SimpleNamespace(
+        step=step,
+        total_steps=100,
+        episode_return=np.array([1.0, np.nan]),
+        evaluation=evaluation,
+        metrics=metrics or {},
+    )
+
+
+RUN = SimpleNamespace(
+    agent="mage", env="Pendulum-v1", seeds=(0, 1), schedule=SimpleNamespace(total_steps=100, eval_every=50)
+)
+
+
+def test_lines_come_with_evaluations_and_not_between_them(capsys):
+    first, second = ({"eval/return": np.array([x, x + 4.0])} for x in (10.0, 20.0))
+    metrics = {"critic/loss": np.array([1.0, 3.0]), "model/loss": np.array([-2.0, -2.0])}
+    with display.Lines(RUN) as report:
+        report(progress(50, first))
+        report(progress(51, first, metrics))
+        report(progress(100, second, {**metrics, "train/skipped_updates": np.array([2, 1])}))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[:2] for line in lines] == [
+        ["step 50/100", "return 12.0 ± 2.0"],
+        ["step 100/100", "return 22.0 ± 2.0"],
+    ]
+    assert "critic 2  model -2  skipped updates 3" in lines[1]
+
+
+def test_the_panel_shows_every_seed(capsys):
+    with display.Panel(RUN) as report:
+        report(progress(99, {"eval/return": np.array([10.0, 14.0])}, {"critic/loss": np.array([1.0, 3.0])}))
+    out = capsys.readouterr().out
+    for text in (
+        "mage · Pendulum-v1 · 2 seeds",
+        "99/100",
+        "evaluated at step 50",
+        "12.0 ± 2.0",
+        "10.0 14.0",
+        "critic 2",
+    ):
+        assert text in out

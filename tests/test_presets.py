@@ -1,0 +1,51 @@
+"""Presets: every path exists and every value passes the agent's own checks."""
+
+import pytest
+
+from pbrl import options, presets
+from pbrl.envs import TASKS
+from pbrl.train.run import AGENTS, agent_module
+from pbrl.train.schedule import Schedule
+
+CASES = [
+    (name, agent, env) for name, agents in presets.PRESETS.items() for agent, envs in agents.items() for env in envs
+]
+
+
+@pytest.mark.parametrize(("name", "agent", "env"), CASES)
+def test_every_path_exists_and_every_value_is_accepted(name, agent, env):
+    module = agent_module(agent)
+    changes = presets.preset(name, agent, env)
+    config, schedule = options.apply(module.Config(), Schedule(), changes)
+    options.check(module, config, schedule)
+    assert len(CASES) == len(set(CASES))
+
+
+def test_every_preset_serves_every_agent_and_names_only_real_environments():
+    for name in presets.names():
+        assert presets.PRESETS[name].keys() == AGENTS.keys()
+        assert name in presets.SUMMARIES
+        for envs in presets.PRESETS[name].values():
+            assert "default" in envs
+            assert {env for env in envs if env.startswith("pbrl/")} <= TASKS.keys()
+
+
+def test_paper_keeps_the_released_settings_where_appendix_d_says_nothing_else():
+    assert presets.preset("paper", "mage", "pbrl/MageHalfCheetah-v0") == {}
+    small = presets.preset("paper", "mage", "pbrl/MagePendulum-v0")
+    assert (small["schedule.warmup_steps"], small["schedule.batch_size"]) == (100, 512)
+    assert small["config.model_hidden"] == small["config.actor_hidden"] == (128, 128)
+    assert presets.preset("paper", "td3", "Hopper-v5") == {"schedule.model_every": 0, "schedule.updates_per_step": 1}
+
+
+def test_an_unknown_environment_gets_the_default_and_a_copy_of_it():
+    changes = presets.preset("cpu", "mage", "Ant-v5")
+    assert changes == presets.PRESETS["cpu"]["mage"]["default"]
+    changes.clear()
+    assert presets.PRESETS["cpu"]["mage"]["default"]
+
+
+@pytest.mark.parametrize(("name", "agent", "hint"), [("papr", "mage", "'paper'"), ("cpu", "td2", "'td3'")])
+def test_unknown_names_are_refused_with_the_nearest(name, agent, hint):
+    with pytest.raises(ValueError, match=f"did you mean {hint}"):
+        presets.preset(name, agent, "Pendulum-v1")
