@@ -55,8 +55,8 @@ def _panel(axis: Any, task: str, curves: Curves) -> None:
 def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return evaluation steps `[T]` and returns `[N, T]` of a run so far."""
     rows = read_rows(folder, "eval")
-    returns = np.array([np.atleast_1d(row["eval/return"]) for row in rows], float).reshape(len(rows), -1)
-    return np.array([row["step"] for row in rows]), returns.T
+    returns = [np.atleast_1d(row["eval/return"]) for row in rows]
+    return np.array([row["step"] for row in rows]), np.array(returns, float).T
 
 
 def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
