@@ -83,6 +83,9 @@ SUITES = {
     "mage-classic": Suite(
         against_baselines(PENDULUM, CARTPOLE), "paper", 5_000, 5, 500, "MAGE and its baselines, paper's sizes"
     ),
+    "mage-classic-cpu": Suite(
+        against_baselines(PENDULUM, CARTPOLE), "cpu", 5_000, 5, 500, "MAGE and its baselines, CPU sizes"
+    ),
     "mage-mujoco": Suite(
         against_baselines("pbrl/MageHalfCheetah-v0"), "cpu", 20_000, 3, 1_000, "MAGE and its baselines, CPU sizes"
     ),

@@ -23,27 +23,26 @@ def train(run: Run) -> None:
 
     Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged` and `Stopped` as `host.train` does.
     """
-    from pbrl import checkpoint, display, runtime
+    from pbrl import display, runtime
 
     runtime.start()
     from pbrl.envs.gym import GymEnv
     from pbrl.train import host
 
     GymEnv(run.env).close()  # an environment that cannot be used is refused before a folder is made
-    done = max(checkpoint.steps(run.folder / "checkpoints"), default=0)
-    announce(run, done)
-    if done < run.schedule.total_steps:
-        with display.report(run) as report:
-            host.train(run, report)
-    else:
-        host.train(run)  # checks that this is the same run; there is nothing left to do
+    announce(run)
+    with display.report(run) as report:
+        host.train(run, report)
     summarise(run)
 
 
-def announce(run: Run, done: int) -> None:
+def announce(run: Run) -> None:
     """Say once what will train, on what and with what precision, and whether it goes on from an earlier process."""
     import jax
 
+    from pbrl import checkpoint
+
+    done = max(checkpoint.steps(run.folder / "checkpoints"), default=0)
     device = jax.devices()[0]
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
     print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")

@@ -83,10 +83,11 @@ class Panel:
         )
         self.bar = Bar(*columns)
         self.task = self.bar.add_task("making environments, compiling …", total=run.schedule.total_steps)
-        self.live = Live(self._panel([]), refresh_per_second=8)
+        self.live = Live(self._panel([]), refresh_per_second=8, transient=True)  # a run without news leaves no trace
 
     def __call__(self, progress: "Progress") -> None:
         """Bring the panel up to date."""
+        self.live.transient = False
         self.speed.update(progress)
         self.bar.update(self.task, completed=progress.step, description=self.speed.text(progress.total_steps))
         self.live.update(self._panel(self._rows(progress)))
@@ -168,4 +169,4 @@ def losses(progress: "Progress") -> str:
     known = {name: progress.metrics[key] for name, key in LOSSES.items() if key in progress.metrics}
     text = "  ".join(f"{name} {np.mean(value):.3g}" for name, value in known.items())
     skipped = int(np.sum(progress.metrics.get(SKIPPED, 0)))
-    return f"{text}  skipped updates {skipped}" if skipped else text
+    return f"{text}  skipped updates {skipped}" if text else ""

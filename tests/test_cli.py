@@ -274,6 +274,12 @@ def test_lines_come_with_evaluations_and_not_between_them(capsys):
     assert "critic 2  model -2  skipped updates 3" in lines[1]
 
 
+def test_a_panel_without_news_leaves_no_trace(capsys):
+    with display.Panel(RUN):
+        pass
+    assert not capsys.readouterr().out.strip()
+
+
 def test_the_panel_shows_every_seed(capsys):
     with display.Panel(RUN) as report:
         report(progress(99, {"eval/return": np.array([10.0, 14.0])}, {"critic/loss": np.array([1.0, 3.0])}))

@@ -1,0 +1,32 @@
+"""Train MAGE on a MuJoCo task, watch it learn, and find the learning curve in the run's folder.
+
+    python examples/run_mujoco.py                                   # about five minutes on two CPU cores
+    python examples/run_mujoco.py --env HalfCheetah-v5 --seeds 3 --steps 20000
+    python examples/run_mujoco.py --agent dyna                      # a baseline on the same task
+    python examples/run_mujoco.py --help                            # everything that `pbrl train` takes
+
+The same command again resumes an interrupted run.
+"""
+
+import sys
+
+from pbrl import cli, commands, display, options, runtime
+
+DEFAULTS = options.Train(agent="mage", env="pbrl/MageHopper-v0", preset="cpu", steps=6_000)
+
+
+def main() -> None:
+    """Do what `pbrl train` does, step by step."""
+    run = options.parse(sys.argv[1:], DEFAULTS, prog="python examples/run_mujoco.py")  # agent, env, seeds, sizes
+    runtime.start()  # compilation cache, headless rendering
+
+    from pbrl.train import host
+
+    commands.announce(run)
+    with display.report(run) as report:  # a live panel, or plain lines where there is no terminal
+        host.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes
+    commands.summarise(run)  # statistics over seeds, and curve.png
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guarded(main))
