@@ -24,6 +24,7 @@ def _cache_compilations() -> None:
     """Keep compiled programs between processes, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/pbrl/jax, if that can be."""
     import jax
 
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # a run's smaller programs add up as well
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return  # jax reads it by itself
     try:

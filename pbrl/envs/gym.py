@@ -41,6 +41,7 @@ class GymEnv:
     def __init__(self, env_id: str, *, render: bool = False, **make_kwargs: Any):
         """Make the environment. Raises `EnvError` for unknown ids and for spaces that agents here cannot use."""
         self.env_id = env_id
+        standard = not make_kwargs  # what is known of an id holds for its own settings alone
         if render:
             if not os.environ.get("DISPLAY"):
                 os.environ.setdefault("MUJOCO_GL", "egl")  # the one backend that renders without a screen
@@ -52,7 +53,8 @@ class GymEnv:
         if limit is None:
             limit = DEFAULT_EPISODE_LENGTH
             self._env = gymnasium.wrappers.TimeLimit(self._env, limit)
-        self.spec = EnvSpec(obs_size, self._low.size, limit, *known_functions(env_id))
+        known = known_functions(env_id) if standard else (None, None)
+        self.spec = EnvSpec(obs_size, self._low.size, limit, *known)
         self.exact = snapshot.is_exact(self._env)
 
     def reset(self, seed: int | None = None) -> np.ndarray:
@@ -69,8 +71,13 @@ class GymEnv:
         action = np.asarray(action, np.float64)
         if not np.isfinite(action).all():
             raise EnvError(f"{self.env_id}: the action {action} is not finite; the policy has diverged")
+        if np.abs(action).max() > 1.0 + 1e-5:
+            raise EnvError(f"{self.env_id}: expected an action in [-1, 1], which pbrl rescales, got {action}")
         scaled = self._low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self._high - self._low)
-        obs, reward, terminated, truncated, _ = self._env.step(scaled.astype(self._env.action_space.dtype))
+        try:
+            obs, reward, terminated, truncated, _ = self._env.step(scaled.astype(self._env.action_space.dtype))
+        except Exception as error:  # whatever an environment raises costs its episode, not the run
+            raise EnvError(f"{self.env_id}: its step raised {type(error).__name__}: {error}") from error
         if not np.isfinite(float(reward)):
             raise EnvError(f"{self.env_id}: the reward is {reward}; look at what happens there")
         return Step(self._checked(obs, "the observation"), float(reward), bool(terminated), bool(truncated))
@@ -117,8 +124,8 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> gymnasium.Env:
         return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{env_id} needs a package that is not installed: {error}") from error
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # Gymnasium's own refusals, and whatever an environment's constructor raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""
         raise EnvError(f"{env_id} cannot be made: {reason}{newest}") from error
 
@@ -145,6 +152,8 @@ def _bounds(env_id: str, space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray
         raise EnvError(f"{env_id} acts by {type(space).__name__}; pbrl takes a Box: flatten it in a wrapper of yours")
     if len(space.shape) != 1 or space.shape[0] == 0:
         raise EnvError(f"{env_id} acts by arrays of shape {space.shape}; pbrl takes vectors: flatten them in a wrapper")
+    if not np.issubdtype(space.dtype, np.floating) or not (space.low < space.high).all():
+        raise EnvError(f"{env_id} acts by {space}; pbrl takes a Box of floats with low < high: rescale it in a wrapper")
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise EnvError(
             f"{env_id} has actions without bounds; give limits with gymnasium.wrappers.RescaleAction or ClipAction"

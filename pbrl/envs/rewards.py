@@ -53,7 +53,9 @@ def pusher(obs: Array, action: Array, next_obs: Array) -> Array:
 
 def pendulum(obs: Array, action: Array, next_obs: Array) -> Array:
     """Angle, speed and torque (2 a) before the step. The released code takes row 0's torque for the whole batch."""
-    angle = jnp.arctan2(obs[..., 1], obs[..., 0])
+    cosine, sine = obs[..., 0], obs[..., 1]
+    origin = jnp.square(cosine) + jnp.square(sine) < 1e-12  # no angle, and a NaN gradient: a model may dream of it
+    angle = jnp.arctan2(jnp.where(origin, 0.0, sine), jnp.where(origin, 1.0, cosine))
     return -(jnp.square(angle) + 0.1 * jnp.square(obs[..., 2]) + 0.001 * jnp.square(2.0 * action[..., 0]))
 
 

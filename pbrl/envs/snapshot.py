@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from pbrl.envs.cartpole import ContinuousCartPole
 
@@ -21,6 +21,7 @@ DERIVED = (
     "cinert", "cvel", "cfrc_ext", "cfrc_int", "cacc", "qfrc_actuator", "qfrc_constraint", "qacc", "actuator_force",
     "sensordata",
 )  # fmt: skip
+STATELESS = (TimeLimit, OrderEnforcing)  # of Gymnasium's wrappers; the time limit's count is saved by itself
 STATE_ONLY = (PendulumEnv, Continuous_MountainCarEnv, ContinuousCartPole)  # `state` is all they hold
 WORD = 2**64
 
@@ -28,8 +29,8 @@ WORD = 2**64
 def is_exact(env: gymnasium.Env) -> bool:
     """Return whether the environment's whole state can be captured."""
     base = env.unwrapped
-    known = _offers_own(base) or _is_mujoco(base) or isinstance(base, STATE_ONLY)
-    return known and all(type(w).__module__.startswith(("gymnasium.", "pbrl.")) for w in _wrappers(env))
+    known = _offers_own(base) or _is_mujoco(base) or type(base) in STATE_ONLY
+    return known and all(type(w) in STATELESS or type(w).__module__.startswith("pbrl.") for w in _wrappers(env))
 
 
 def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
@@ -72,7 +73,8 @@ def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
 
 
 def _is_mujoco(base: Any) -> bool:
-    return hasattr(base, "model") and hasattr(base, "data") and hasattr(base, "do_simulation")
+    """Only Gymnasium's own classes: a subclass may hold more than its simulator does."""
+    return type(base).__module__.startswith("gymnasium.envs.mujoco.") and hasattr(base, "data")
 
 
 def _offers_own(base: Any) -> bool:

@@ -29,6 +29,8 @@ class Fake(gymnasium.Env):
 
     def step(self, action):
         self.t, self.action = self.t + 1, action
+        if self.fault == "crash":
+            1 / 0  # noqa: B018
         reward = np.nan if self.fault == "reward" and self.t == 3 else 1.0
         return self._obs(), reward, self.t == 5, False, {}
 
@@ -50,10 +52,28 @@ def test_actions_are_rescaled_to_any_bounds(make, low, high):
     low, high = (np.broadcast_to(np.asarray(x, np.float32), (2,)) for x in (low, high))
     env = make(action_space=Box(low, high))
     env.reset(seed=0)
-    for action, expected in ((-1.0, low), (1.0, high), (0.0, (low + high) / 2), (7.0, high)):
+    for action, expected in ((-1.0, low), (1.0, high), (0.0, (low + high) / 2)):
         env.step(np.full(2, action))
         np.testing.assert_allclose(env._env.unwrapped.action, expected, rtol=1e-6, atol=1e-9)
         assert env._env.unwrapped.action.dtype == np.float32
+
+
+def test_actions_out_of_range_are_refused_not_clipped(make):
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match=r"expected an action in \[-1, 1\], which pbrl rescales, got \[0. 7.\]"):
+        env.step(np.array([0.0, 7.0]))
+
+
+def test_whatever_an_environment_raises_becomes_an_env_error(make):
+    env = make(fault="crash")
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match="test/Fake-v0: its step raised ZeroDivisionError"):
+        env.step(np.zeros(2))
+
+
+def test_what_is_known_of_an_id_does_not_hold_for_other_settings():
+    assert GymEnv("Pendulum-v1", g=5.0).spec.reward_fn is None
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32, np.uint8])
@@ -79,6 +99,8 @@ def test_observations_become_float32(make, dtype):
         ({"observation_space": Box(0, 1, (0,))}, r"shape \(0,\)"),
         ({"action_space": Discrete(4)}, "acts by Discrete; value gradients need continuous actions"),
         ({"action_space": MultiDiscrete([2, 3])}, "acts by MultiDiscrete"),
+        ({"action_space": Box(0, 5, (2,), np.int32)}, "takes a Box of floats with low < high"),
+        ({"action_space": Box(np.array([0, 1], np.float32), np.array([1, 1], np.float32))}, "low < high"),
         ({"action_space": MultiBinary(3)}, "acts by MultiBinary"),
         ({"action_space": Dict({"a": UNIT})}, "acts by Dict"),
         ({"action_space": Box(-1, 1, (2, 2))}, r"acts by arrays of shape \(2, 2\)"),

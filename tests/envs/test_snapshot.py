@@ -70,6 +70,17 @@ class CounterThatSaves(Counter):
         self.total = float(state["total"])
 
 
+def test_wrappers_with_state_are_not_exact():
+    def wrapped():
+        return gymnasium.wrappers.NormalizeObservation(gymnasium.make("Pendulum-v1"))
+
+    gymnasium.register("test/Wrapped-v0", entry_point=wrapped, max_episode_steps=50)
+    try:
+        assert not GymEnv("test/Wrapped-v0").exact
+    finally:
+        gymnasium.registry.pop("test/Wrapped-v0")
+
+
 @pytest.mark.parametrize(("cls", "exact"), [(Counter, False), (CounterThatSaves, True)])
 def test_ones_own_environment_takes_part_by_two_methods(cls, exact):
     gymnasium.register("test/Counter-v0", entry_point=cls, max_episode_steps=50)

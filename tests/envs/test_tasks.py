@@ -45,7 +45,8 @@ def test_every_task_has_a_known_reward_with_finite_gradients(env_id):
     reward_fn, termination_fn = KNOWN[env_id]
     assert reward_fn is not None and termination_fn is not None
     obs, action, _, _, next_obs = collect(env_id, 50)
-    for points in ((obs, action, next_obs), tuple(map(jnp.ones_like, (obs, action, next_obs)))):
+    same, zero = ([make(x) for x in (obs, action, next_obs)] for make in (jnp.ones_like, jnp.zeros_like))
+    for points in ((obs, action, next_obs), same, zero):
         gradients = jax.grad(lambda o, a, n: reward_fn(o, a, n).sum(), (0, 1, 2))(*map(jnp.asarray, points))
         assert all(np.isfinite(g).all() for g in gradients)
 
