@@ -1,14 +1,14 @@
 """Checkpoints: one folder a step, written by Orbax, visible only when whole, and checked byte by byte when read.
 
-Orbax restores a file with a flipped byte without a word, so every folder carries a manifest with the SHA-256 of
-each file. Nothing is pickled: arrays, JSON and checksums are all there is.
+Orbax restores a file with a flipped byte without a word, so every folder carries a manifest (`pbrl.manifest`) with the
+SHA-256 of each file. Nothing is pickled: arrays, JSON and checksums are all there is.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -16,56 +16,55 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-SCHEMA = 1
-MANIFEST, SEAL, ARRAYS = "manifest.json", "manifest.sha256", "arrays"
+from pbrl import manifest
+from pbrl.manifest import MANIFEST, CheckpointError, Leaf, Manifest, OtherSchema
+
+__all__ = ["MANIFEST", "CheckpointError", "read_info", "restore", "save", "steps"]
+
+ARRAYS = "arrays"
 PARTIAL = ".partial"
-MAX_MANIFEST_BYTES = 64 * 2**20
-
-
-class CheckpointError(Exception):
-    """A checkpoint cannot be written or read; the message says which, and what to do."""
+STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of all complete checkpoints, oldest first. A torn write never shows up here."""
     folder = Path(folder)
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if STEP.fullmatch(path.name) and path.is_dir())
 
 
 def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int = 2) -> None:
     """Write `tree` (any pytree of arrays and typed keys) and `info` (JSON) as the checkpoint of `step`.
 
-    The step appears by one rename after everything is on disk; the newest `keep` remain. Raises `CheckpointError`
-    where that fails (a full disk, say); checkpoints that were there stay as they were.
+    The step appears by one rename after everything is written. It and the newest other good ones remain, `keep` in
+    all; damaged ones go. Raises `CheckpointError` where writing fails (a full disk, say), and the checkpoints that
+    were there stay as they were; `ValueError` or `TypeError` for a step, `keep` or `info` that cannot be.
     """
+    if step < 0 or keep < 1:
+        raise ValueError(f"expected a step of 0 or more and keep of 1 or more, got step {step} and keep {keep}")
+    json.dumps(info)
     folder = Path(folder)
-    target = folder / str(step)
-    partial = folder / f"{step}{PARTIAL}"
+    target, partial, before = (folder / f"{step}{end}" for end in ("", PARTIAL, f".before{PARTIAL}"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _clean(folder)
         partial.mkdir()
-        leaves = _flatten(tree)
-        _write_arrays(partial / ARRAYS, {name: array for name, (array, _) in leaves.items() if array.size})
-        described = {
-            name: {"shape": list(array.shape), "dtype": array.dtype.name, "key": impl}
-            for name, (array, impl) in leaves.items()
-        }
-        manifest = {"schema": SCHEMA, "step": step, "info": info, "leaves": described, "files": _digests(partial)}
-        _write(partial / MANIFEST, json.dumps(manifest).encode())
-        _write(partial / SEAL, hashlib.sha256((partial / MANIFEST).read_bytes()).hexdigest().encode())
-        shutil.rmtree(target, ignore_errors=True)
+        arrays, leaves = _flatten(tree)
+        _write_arrays(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
+        manifest.write(partial, step, info, leaves)
+        if target.exists():
+            target.rename(before)
         partial.rename(target)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Orbax and its storage raise many kinds
+        if before.exists() and not target.exists():
+            before.rename(target)
         shutil.rmtree(partial, ignore_errors=True)
-        left = steps(folder)
-        safe = f"the checkpoint of step {left[-1]} is intact" if left else "there is no earlier checkpoint"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"cannot save step {step} in {folder}: {reason[:200]}; {safe}") from error
-    for old in steps(folder)[:-keep]:
-        shutil.rmtree(folder / str(old), ignore_errors=True)
+        raise CheckpointError(f"cannot save step {step} in {folder}: {_reason(error)}; {_left(folder)}") from error
+    _prune(folder, step, keep)
+    _clean(folder)
 
 
 def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[Any, dict[str, Any], int]:
@@ -73,122 +72,131 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
 
     `template` holds arrays or `jax.ShapeDtypeStruct`s. Returns `(tree, info, step)`; arrays come as NumPy arrays,
     keys as typed keys. A damaged checkpoint is reported by a warning and the one before it is used. Raises
-    `CheckpointError` where none is good, or where one is good but has other leaves than `template`.
+    `CheckpointError` where none is good, or where the newest good one has other leaves than `template` or comes
+    from a version of pbrl with another schema.
     """
-    manifest, path = _newest_good(Path(folder), step)
+    found, path = _newest_good(Path(folder), step)
     wanted = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(template)}
-    _compare(path, manifest["leaves"], wanted)
-    arrays = _read_arrays(path / ARRAYS, [n for n, leaf in manifest["leaves"].items() if np.prod(leaf["shape"])])
+    _compare(path, found.leaves, {name: _describe(leaf) for name, leaf in wanted.items()})
+    try:
+        arrays = _read_arrays(path / ARRAYS, {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape})
+    except Exception as error:  # the checksums are right, so it is not damage
+        raise CheckpointError(f"{path} cannot be read, though its checksums are right: {_reason(error)}") from error
     leaves = []
     for name in wanted:
-        described = manifest["leaves"][name]
-        array = arrays.get(name, np.zeros(described["shape"], described["dtype"]))
-        if list(array.shape) != described["shape"] or array.dtype.name != described["dtype"]:
-            raise CheckpointError(f"{path}: leaf {name} does not have the shape or type that its manifest states")
-        leaves.append(jax.random.wrap_key_data(array, impl=described["key"]) if described["key"] else array)
-    return jax.tree.unflatten(jax.tree.structure(template), leaves), manifest["info"], manifest["step"]
+        shape, dtype, key = found.leaves[name]
+        array = arrays[name] if name in arrays else np.zeros(shape, dtype)
+        leaves.append(jax.random.wrap_key_data(jnp.asarray(array), impl=key) if key else array)
+    return jax.tree.unflatten(jax.tree.structure(template), leaves), found.info, found.step
 
 
 def read_info(folder: Path, *, step: int | None = None) -> tuple[dict[str, Any], int]:
     """Return `(info, step)` of the newest good checkpoint without reading its arrays into memory."""
-    manifest, _ = _newest_good(Path(folder), step)
-    return manifest["info"], manifest["step"]
+    found, _ = _newest_good(Path(folder), step)
+    return found.info, found.step
 
 
-def _newest_good(folder: Path, step: int | None) -> tuple[dict[str, Any], Path]:
-    candidates = [step] if step is not None else steps(folder)[::-1]
-    problems = []
+def _newest_good(folder: Path, step: int | None) -> tuple[Manifest, Path]:
+    there = steps(folder)
+    if not there:
+        raise CheckpointError(f"there is no checkpoint in {folder}")
+    if step is not None and step not in there:
+        raise CheckpointError(f"there is no checkpoint of step {step} in {folder}; it has {', '.join(map(str, there))}")
+    candidates, problems = there[::-1] if step is None else [step], []
     for candidate in candidates:
         path = folder / str(candidate)
         try:
-            return _verified(path), path
+            return manifest.verify(path), path
+        except OtherSchema:
+            raise
         except CheckpointError as error:
             problems.append(str(error))
             if len(problems) < len(candidates):
-                warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=3)
-    if not candidates:
-        raise CheckpointError(f"there is no checkpoint in {folder}")
+                # All from this line, so that Python shows the same one once, however often the folder is read.
+                warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=1)
     raise CheckpointError(f"no checkpoint in {folder} is good: {'; '.join(problems)}. Start again in another folder")
 
 
-def _verified(path: Path) -> dict[str, Any]:
-    """Return the manifest of a folder whose every byte is as it was written."""
-    try:
-        if (path / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
-            raise CheckpointError(f"{path / MANIFEST} is larger than any manifest")
-        text = (path / MANIFEST).read_bytes()
-        if hashlib.sha256(text).hexdigest() != (path / SEAL).read_text():
-            raise CheckpointError(f"{path / MANIFEST} is damaged: its checksum differs")
-        manifest = json.loads(text)
-        if manifest["schema"] != SCHEMA:
-            raise CheckpointError(
-                f"{path} has schema {manifest['schema']}, this pbrl reads {SCHEMA}; use the version that wrote it"
-            )
-        found = _digests(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is incomplete: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / MANIFEST} is not a manifest: {error}") from None
-    for name in sorted(manifest["files"].keys() | found.keys()):
-        if manifest["files"].get(name) != found.get(name):
-            what = "is missing" if name not in found else "is damaged: its checksum differs"
-            raise CheckpointError(f"{path / name} {what}")
-    return manifest
+def _prune(folder: Path, saved: int, keep: int) -> None:
+    """Remove all but the one just saved and the newest other good ones; what only another version reads stays."""
+    kept = 1
+    for step in [step for step in reversed(steps(folder)) if step != saved]:
+        path = folder / str(step)
+        try:
+            manifest.verify(path)
+            kept += 1
+            surplus = kept > keep
+        except OtherSchema:
+            surplus = False
+        except CheckpointError:
+            surplus = True
+        if surplus:
+            with contextlib.suppress(OSError):
+                path.rename(folder / f"{step}{PARTIAL}")  # no longer listed, before the first of its files goes
 
 
-def _compare(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for name in wanted.keys() ^ there.keys():
-        where = "is missing in it" if name in wanted else "is not part of this run"
-        raise CheckpointError(f"{path} belongs to another kind of run: leaf {name} {where}")
+def _left(folder: Path) -> str:
+    """Say which checkpoint a failed save leaves, having looked at it."""
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(CheckpointError):
+            manifest.verify(folder / str(step))
+            return f"the previous checkpoint at step {step} is intact"
+    return "there is no earlier checkpoint"
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as one short line: what the operating system said, where storage buries it in detail."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    buried = re.search(r"os_error_code='(\d+)'", text)
+    if buried:
+        return os.strerror(int(buried[1]))
+    return text if len(text) <= 200 else f"{text[:200]} …"
+
+
+def _compare(path: Path, there: dict[str, Leaf], wanted: dict[str, Leaf]) -> None:
     for name, leaf in wanted.items():
-        shape, dtype = tuple(leaf.shape), leaf.dtype
-        if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
-            fits = there[name]["key"] is not None and tuple(there[name]["shape"][: len(shape)]) == shape
-        else:
-            fits = tuple(there[name]["shape"]) == shape and there[name]["dtype"] == np.dtype(dtype).name
-        if not fits:
-            found = f"{there[name]['dtype']}{there[name]['shape']}"
+        if name not in there:
+            raise CheckpointError(f"{path} belongs to another kind of run: leaf {name} is missing in it")
+        if there[name] != leaf:
             raise CheckpointError(
-                f"{path}: leaf {name} is {found}, expected {dtype}{list(shape)}; give the sizes that it was made with"
+                f"{path}: leaf {name} is {there[name]}, expected {leaf}; give the sizes that it was made with"
             )
+    for name in there:
+        if name not in wanted:
+            raise CheckpointError(f"{path} belongs to another kind of run: leaf {name} is not part of this run")
 
 
-def _flatten(tree: Any) -> dict[str, tuple[np.ndarray, str | None]]:
-    """Return `{path: (array, key implementation or None)}`."""
-    leaves = {}
+def _describe(leaf: Any) -> Leaf:
+    """Say what an array, a `ShapeDtypeStruct` or a Python number is, once stored."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        leaf = np.asarray(leaf)
+    elif jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        impl = []  # known while tracing, so of a ShapeDtypeStruct as well
+
+        def words(key: jax.Array) -> jax.Array:
+            impl.append(str(jax.random.key_impl(key)))
+            return jax.random.key_data(key)
+
+        data = jax.eval_shape(words, leaf)
+        return Leaf(list(data.shape), data.dtype.name, impl[0])
+    return Leaf(list(leaf.shape), np.dtype(leaf.dtype).name, None)
+
+
+def _flatten(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Leaf]]:
+    """Return `({path: array}, {path: what it is})`; of a typed key the array has its raw words."""
+    arrays, leaves = {}, {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        impl = None
-        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            impl, leaf = str(jax.random.key_impl(leaf)), jax.random.key_data(leaf)
-        leaves[jax.tree_util.keystr(path)] = np.asarray(leaf), impl
-    return leaves
-
-
-def _digests(folder: Path) -> dict[str, Any]:
-    """Return size and SHA-256 of every file below, except the manifest and its seal; links are not followed."""
-    found = {}
-    for root, _, names in os.walk(folder):
-        for path in (Path(root) / name for name in names):
-            relative = path.relative_to(folder).as_posix()
-            if relative in (MANIFEST, SEAL):
-                continue
-            if path.is_symlink():
-                raise CheckpointError(f"{path} is a link, which no checkpoint holds")
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[relative] = [path.stat().st_size, digest]
-    return found
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        name = jax.tree_util.keystr(path)
+        leaves[name] = _describe(leaf)
+        arrays[name] = np.asarray(jax.random.key_data(leaf) if leaves[name].key else leaf)
+        if arrays[name].dtype.kind in "OSUMm":
+            raise ValueError(f"leaf {name} is {leaves[name]}, expected numbers")
+    return arrays, leaves
 
 
 def _clean(folder: Path) -> None:
-    """Remove what writers that died left behind."""
+    """Remove what writers that died left behind, and what pruning has set aside."""
     for path in folder.glob(f"*{PARTIAL}"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -212,9 +220,16 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         writer.save(path.absolute(), arrays)
 
 
-def _read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
+    """Read exactly `leaves`. Raises `ValueError` before reading where the store states other shapes or types."""
     import orbax.checkpoint as ocp
 
-    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
     with _quiet(), ocp.PyTreeCheckpointer() as reader:
+        stored = reader.metadata(path.absolute()).item_metadata.tree
+        if stored.keys() != leaves.keys():
+            raise ValueError("it stores other leaves than its manifest states")
+        for name, leaf in leaves.items():
+            if (list(stored[name].shape), np.dtype(stored[name].dtype).name) != (leaf.shape, leaf.dtype):
+                raise ValueError(f"leaf {name} does not have the shape or type that its manifest states")
         return reader.restore(path.absolute(), restore_args=as_numpy)

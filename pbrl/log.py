@@ -6,6 +6,7 @@ The JSONL file is the record; the others are made from the same rows and may fai
 import csv
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 
 JSONL = "metrics.jsonl"
 SINKS = ("jsonl", "csv", "tensorboard", "wandb")
+KINDS = ("train", "eval")
 
 
 class Sink(Protocol):
@@ -41,21 +43,31 @@ class RunLog:
         sinks: Sequence[str] = ("jsonl", "csv", "tensorboard"),
         resume_step: int | None = None,
     ):
-        """Open the sinks; rows of steps after `resume_step`, which a crash left behind, are dropped first."""
+        """Open the sinks; rows of steps after `resume_step`, which a crash left behind, are dropped first.
+
+        Raises `ValueError` for a sink that there is not, and for a CSV without the JSONL that it is made from.
+        """
+        folder = Path(folder)
         self.failures: dict[str, int] = {}
         self._sinks: dict[str, Sink] = {}
-        makers: dict[str, Callable[[Path], Sink]] = {
-            "jsonl": _Jsonl, "csv": _Csv, "tensorboard": _TensorBoard, "wandb": _WandB,
-        }  # fmt: skip
+        makers: dict[str, Callable[[], Sink]] = {
+            "jsonl": lambda: _Jsonl(folder),
+            "csv": lambda: _Csv(folder),
+            "tensorboard": lambda: _TensorBoard(folder, resume_step),
+            "wandb": lambda: _WandB(folder),
+        }
+        if not set(sinks) <= set(SINKS) or ("csv" in sinks and "jsonl" not in sinks):
+            raise ValueError(f"expected sinks among {', '.join(SINKS)}, csv only beside jsonl, got {', '.join(sinks)}")
         if resume_step is not None:
-            self._guard("jsonl", lambda: _truncate(Path(folder), resume_step))
+            self._guard("jsonl", lambda: _truncate(folder, resume_step))
         for name in sinks:
-            self._guard(name, lambda name=name: self._sinks.__setitem__(name, makers[name](Path(folder))))
+            self._guard(name, lambda name=name: self._sinks.__setitem__(name, makers[name]()))
 
     def write(self, kind: str, step: int, metrics: Mapping[str, ArrayLike]) -> None:
         """Append one row of `kind` ("train" or "eval"); a value is a scalar or one number for each seed.
 
-        Values that are not finite are written as null, since JSON has no word for them.
+        Values that are not finite are written as null, since JSON has no word for them; `read_rows` and the CSV
+        show them as NaN, and the trackers leave them out.
         """
         row = {"kind": kind, "step": int(step), "time": time.time()}
         row |= {name: _plain(np.asarray(value, float).tolist()) for name, value in metrics.items()}
@@ -64,7 +76,7 @@ class RunLog:
 
     def close(self) -> None:
         """Close every sink."""
-        for name, sink in self._sinks.items():
+        for name, sink in list(self._sinks.items()):
             self._guard(name, sink.close)
 
     def _guard(self, name: str, action: Callable[[], Any]) -> None:
@@ -87,13 +99,13 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     path, rows = folder / JSONL, []
     if not path.exists():
         return rows
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
         if isinstance(row, dict) and {"kind", "step"} <= row.keys():
-            rows.append({name: _with_nan(value) for name, value in row.items()})
+            rows.append(_with_nan(row))
     return rows
 
 
@@ -101,9 +113,9 @@ def _truncate(folder: Path, step: int) -> None:
     rows = _rows(folder)
     kept = [row for row in rows if row["step"] <= step]
     text = "".join(json.dumps({k: _plain(v) for k, v in row.items()}) + "\n" for row in kept)
-    if (folder / JSONL).exists() and text != (folder / JSONL).read_text(errors="replace"):
+    if (folder / JSONL).exists() and text != (folder / JSONL).read_text("utf-8", errors="replace"):
         partial = folder / f"{JSONL}.tmp"
-        partial.write_text(text)
+        partial.write_text(text, "utf-8")
         partial.replace(folder / JSONL)
 
 
@@ -113,8 +125,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_nan(value: Any) -> Any:
-    return [_with_nan(v) for v in value] if isinstance(value, list) else math.nan if value is None else value
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with NaN for each null."""
+
+    def number(value: Any) -> Any:
+        return math.nan if value is None else value
+
+    return {n: [number(x) for x in value] if isinstance(value, list) else number(value) for n, value in row.items()}
 
 
 class _Jsonl:
@@ -123,8 +140,10 @@ class _Jsonl:
         self.path = folder / JSONL
 
     def write(self, row: dict[str, Any]) -> None:
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        with open(self.path, "ab+") as file:
+            torn = file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            # One write: a line that a crash or a full disk has torn must not swallow this one.
+            file.write((b"\n" if torn else b"") + json.dumps(row).encode() + b"\n")
 
     def close(self) -> None:
         pass
@@ -134,24 +153,34 @@ class _Csv:
     """One file a kind, one line a step and seed. A new column rewrites the file from the record."""
 
     def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.columns: dict[str, list[str]] = {}
+        for kind in filter(lambda kind: self._path(kind).exists(), KINDS):
+            self._rewrite(kind, read_rows(folder, kind))  # an earlier process may have got further than its checkpoint
 
     def write(self, row: dict[str, Any]) -> None:
-        kind = row["kind"]
-        new = [name for name in row if name != "kind" and name not in self.columns.get(kind, [])]
-        path = self.folder / f"{kind}.csv"
-        if new:
-            rows = read_rows(self.folder, kind)  # the record already holds this row
-            self.columns[kind] = list(dict.fromkeys(n for r in [*rows, row] for n in r if n != "kind"))
-            with open(path, "w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(["seed_index", *self.columns[kind]])
-                for old in rows or [row]:
-                    writer.writerows(self._lines(old))
+        kind, row = row["kind"], _with_nan(row)
+        if row.keys() - {"kind"} <= set(self.columns.get(kind, [])):
+            with open(self._path(kind), "a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(self._lines(row))
             return
-        with open(path, "a", newline="") as file:
-            csv.writer(file).writerows(self._lines(row))
+        rows = read_rows(self.folder, kind)
+        if not rows or rows[-1].get("time") != row["time"]:  # the record could not take this row
+            rows.append(row)
+        self._rewrite(kind, rows)
+
+    def _rewrite(self, kind: str, rows: list[dict[str, Any]]) -> None:
+        self.columns[kind] = list(dict.fromkeys(name for row in rows for name in row if name != "kind"))
+        partial = self._path(kind).with_suffix(".csv.tmp")
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(["seed_index", *self.columns[kind]])
+            for row in rows:
+                csv.writer(file).writerows(self._lines(row))
+        partial.replace(self._path(kind))
+
+    def _path(self, kind: str) -> Path:
+        return self.folder / f"{kind}.csv"
 
     def _lines(self, row: dict[str, Any]) -> list[list[Any]]:
         count = max((len(v) for v in row.values() if isinstance(v, list)), default=1)
@@ -177,10 +206,11 @@ def _scalars(row: dict[str, Any]) -> dict[str, float]:
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, resume_step: int | None):
         from tensorboardX import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
+        purge = None if resume_step is None else resume_step + 1
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
 
     def write(self, row: dict[str, Any]) -> None:
         for name, value in _scalars(row).items():

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,34 +17,52 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 COLOURS = ("#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d")
 
 
-def panels(groups: Mapping[str, Curves], path: Path, title: str = "", *, columns: int = 3) -> Path:
-    """Draw one panel for each task of `groups` and save a PNG; return its path."""
-    import matplotlib
+def panels(
+    groups: Mapping[str, Curves],
+    path: Path,
+    title: str = "",
+    *,
+    columns: int = 3,
+    statistic: stats.Statistic = stats.mean,
+    references: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> Path:
+    """Draw one panel for each task of `groups` and save it, in the format that the path's ending says; return the path.
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    A line is `statistic` over seeds (`stats.mean` or `stats.iqm`), the band its 95 % bootstrap interval.
+    `references` maps tasks to labelled returns, such as published ones, drawn as dashed lines.
+    """
+    from matplotlib.figure import Figure  # without pyplot, whose backend is the caller's affair
 
     wide = max(min(len(groups), columns), 1)
     tall = -(-max(len(groups), 1) // wide)
-    figure, axes = plt.subplots(tall, wide, figsize=(5.2 * wide + 0.4, 3.8 * tall + 0.3), squeeze=False)
+    figure = Figure(figsize=(5.2 * wide + 0.4, 3.8 * tall + 0.3))
+    axes = figure.subplots(tall, wide, squeeze=False)
     for axis in axes.flat[len(groups) :]:
         axis.axis("off")
     for axis, (task, curves) in zip(axes.flat, groups.items(), strict=False):
-        _panel(axis, task, curves)
+        _panel(axis, task, curves, statistic, references.get(task, {}))
     if title:
         figure.suptitle(title, fontsize=12)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-    plt.close(figure)
     return Path(path)
 
 
-def _panel(axis: Any, task: str, curves: Curves) -> None:
+def _panel(axis: Any, task: str, curves: Curves, statistic: stats.Statistic, references: Mapping[str, float]) -> None:
+    from matplotlib.ticker import EngFormatter
+
     for i, (label, (steps, returns)) in enumerate(curves.items()):
-        colour, centre = COLOURS[i % len(COLOURS)], returns.mean(0)
+        colour, centre = COLOURS[i % len(COLOURS)], statistic(returns.T)
         axis.plot(steps, centre, color=colour, linewidth=1.8, label=f"{label} (n = {len(returns)})")
         if len(returns) > 1:
-            axis.fill_between(steps, *stats.bootstrap_band(returns), color=colour, alpha=0.16, linewidth=0)
+            axis.fill_between(steps, *stats.bootstrap_band(returns, statistic), color=colour, alpha=0.16, linewidth=0)
+    for label, value in references.items():
+        axis.axhline(value, color="0.45", linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
+        axis.annotate(
+            label, (0.01, value), xycoords=axis.get_yaxis_transform(), textcoords="offset points", xytext=(0, 3),
+            fontsize=8, color="0.35",
+        )  # fmt: skip
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_title(task, fontsize=11)
     axis.set_xlabel("environment steps")
     axis.set_ylabel("evaluation return")
@@ -63,10 +82,13 @@ def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     """Put the seeds of several runs on one grid, `(steps [T], returns [N, T])`.
 
     The grid holds every evaluation step that all of them have reached; between its own, a run is interpolated.
+    Raises `ValueError` where runs have no step in common.
     """
     first, last = max(s[0] for s, _ in curves), min(s[-1] for s, _ in curves)
     grid = np.unique(np.concatenate([s for s, _ in curves]))
     grid = grid[(grid >= first) & (grid <= last)]
+    if not len(grid):
+        raise ValueError(f"expected runs that overlap, got one that starts at step {first} and one that ends at {last}")
     return grid, np.concatenate([[np.interp(grid, steps, one) for one in returns] for steps, returns in curves])
 
 

@@ -14,14 +14,17 @@ def mean(scores: np.ndarray) -> np.ndarray:
     return np.mean(scores, axis=-1)
 
 
-def iqm(scores: np.ndarray) -> np.ndarray:
-    """Return the interquartile mean over the last axis: the mean without the lowest and the highest quarter.
+def iqm(scores: np.ndarray, axis: int | None = -1) -> np.ndarray:
+    """Return the interquartile mean over `axis` (`None`: all): the mean without the lowest and the highest quarter.
 
-    `floor(n / 4)` scores go at either end, so that with fewer than four it is the mean.
+    `floor(n / 4)` scores go at either end, so that with fewer than four it is the mean. A NaN, such as the return of
+    a seed that diverged, makes it NaN: sorted to the high end, it would be cut off as if it had been the best.
     """
-    scores = np.sort(np.asarray(scores, float), axis=-1)
+    scores = np.asarray(scores, float)
+    scores = np.moveaxis(scores.ravel() if axis is None else scores, -1 if axis is None else axis, -1)
     cut = scores.shape[-1] // 4
-    return scores[..., cut : scores.shape[-1] - cut].mean(-1)
+    middle = np.sort(scores, axis=-1)[..., cut : scores.shape[-1] - cut].mean(-1)
+    return np.where(np.isnan(scores).any(-1), np.nan, middle)
 
 
 def bootstrap_interval(
@@ -30,9 +33,11 @@ def bootstrap_interval(
     """Return the percentile bootstrap interval `(low, high)` of a statistic.
 
     `scores [seeds]`, or `[seeds, tasks]`: then seeds are resampled within each task on its own (stratified), and the
-    statistic is taken over all of the resampled scores together.
+    statistic is taken over all of the resampled scores together. Raises `ValueError` where there is no score.
     """
     scores = np.asarray(scores, float)
+    if not scores.size:
+        raise ValueError(f"expected at least one score, got an array of shape {scores.shape}")
     table = scores.reshape(scores.shape[0], -1)
     draws = np.random.default_rng(seed).integers(0, table.shape[0], (resamples, *table.shape))
     resampled = table[draws, np.arange(table.shape[1])]

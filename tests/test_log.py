@@ -1,6 +1,8 @@
 import csv
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,3 +92,99 @@ def test_a_full_disk_costs_rows_not_the_run(tmp_path):
     path.rmdir()
     log.write("train", 2, {"loss": 1.0})
     assert [row["step"] for row in read_rows(tmp_path, "train")] == [2]
+
+
+def test_a_torn_line_does_not_swallow_the_next_row(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "eval", "step": 1}\n{"kind": "eval", "st')
+    log = RunLog(tmp_path, sinks=("jsonl",))
+    log.write("eval", 2, {"eval/return": [1.0]})
+    assert [row["step"] for row in read_rows(tmp_path, "eval")] == [1, 2]
+
+
+def test_resuming_puts_the_csv_back_even_if_no_row_follows(tmp_path):
+    log = RunLog(tmp_path, sinks=("jsonl", "csv"))
+    for step in (10, 20):
+        log.write("train", step, {"loss": [1.0, 2.0]})
+    (tmp_path / "notes.csv").write_text("not ours")
+    RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=10).close()
+    assert [row["step"] for row in table(tmp_path / "train.csv")] == ["10", "10"]
+    assert (tmp_path / "notes.csv").read_text() == "not ours"
+
+
+def test_values_that_are_not_finite_are_nan_in_every_csv_line(tmp_path):
+    log = RunLog(tmp_path, sinks=("jsonl", "csv"))
+    for step, metrics in enumerate(({"a": [1.0, np.inf]}, {"a": [np.nan, 1.0]}, {"b": 1.0, "a": [1.0, -np.inf]})):
+        log.write("train", step, metrics)
+        log.write("train", 10 + step, metrics)
+    a = [row["a"] for row in table(tmp_path / "train.csv")]
+    assert a == ["1.0", "nan"] * 2 + ["nan", "1.0"] * 2 + ["1.0", "nan"] * 2
+
+
+def test_a_row_that_the_record_could_not_take_stays_in_the_csv(tmp_path):
+    log = RunLog(tmp_path, sinks=("jsonl", "csv"))
+    log.write("train", 1, {"a": 1.0})
+    log._sinks["jsonl"].path = tmp_path  # appending fails, as on a full disk
+    with pytest.warns(UserWarning, match="the jsonl log failed"):
+        log.write("train", 2, {"a": 1.0, "b": 2.0})
+    assert [(row["step"], row["b"]) for row in table(tmp_path / "train.csv")] == [("1", ""), ("2", "2.0")]
+
+
+def test_a_sink_that_cannot_be_closed_is_reported_and_the_others_are_closed(tmp_path):
+    log, closed = RunLog(tmp_path, sinks=("jsonl", "csv")), []
+    log._sinks["csv"].close = lambda: 1 / 0
+    log._sinks = {"csv": log._sinks["csv"], "jsonl": log._sinks["jsonl"]}
+    log._sinks["jsonl"].close = lambda: closed.append(True)
+    with pytest.warns(UserWarning, match="the csv log failed"):
+        log.close()
+    assert closed and log.failures == {"csv": 1}
+
+
+@pytest.mark.parametrize("sinks", [("jsonl", "cvs"), ("csv",)])
+def test_sinks_that_cannot_be_are_refused(tmp_path, sinks):
+    with pytest.raises(ValueError, match="expected sinks among jsonl, csv"):
+        RunLog(tmp_path, sinks=sinks)
+
+
+def events(folder):
+    """Read TensorBoard's records, each framed by its length and checksums: `[(tag, step, value)]`."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            size = int.from_bytes(content[at : at + 8], "little")
+            event = Event.FromString(content[at + 12 : at + 12 + size])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            found += [("purge", event.step, event.session_log.status)] if event.HasField("session_log") else []
+            at += size + 16
+    return found
+
+
+def test_tensorboard_values_by_hand_and_steps_after_the_checkpoint_are_hidden(tmp_path):
+    log = RunLog(tmp_path)
+    log.write("train", 7, {"loss": [1.0, 4.0, np.nan], "count": 3})
+    log.close()
+    assert events(tmp_path) == [("loss", 7, 2.5), ("loss/seed0", 7, 1.0), ("loss/seed1", 7, 4.0), ("count", 7, 3.0)]
+    (tmp_path / "tensorboard").rename(tmp_path / "earlier")
+    RunLog(tmp_path, resume_step=5).close()
+    assert ("purge", 6, 1) in events(tmp_path)  # 1: SessionLog.START, from which on earlier events count no more
+
+
+def test_weights_and_biases_get_means_and_seeds(tmp_path, monkeypatch):
+    calls = []
+    run = SimpleNamespace(log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("end"))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: run))
+    (tmp_path / "config.json").write_text("{}")
+    log = RunLog(tmp_path, sinks=("jsonl", "wandb"))
+    log.write("eval", 3, {"eval/return": [1.0, 3.0]})
+    log.close()
+    assert calls == [(3, {"eval/return": 2.0, "eval/return/seed0": 1.0, "eval/return/seed1": 3.0}), "end"]
+
+
+def test_a_missing_tracker_costs_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.warns(UserWarning, match="the wandb log failed and training goes on without it"):
+        log = RunLog(tmp_path, sinks=("jsonl", "wandb"))
+    log.write("train", 1, {"loss": 1.0})
+    assert [row["step"] for row in read_rows(tmp_path, "train")] == [1]

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +20,29 @@ def test_iqm_equals_the_trimmed_mean_of_scipy():
 
     scores = np.random.default_rng(0).normal(size=(5, 37))
     np.testing.assert_allclose(stats.iqm(scores), trim_mean(scores, 0.25, axis=-1))
+
+
+def test_iqm_takes_any_axis():
+    scores = np.array([[1.0, 0], [1, 0], [1, 4], [5, 8]])
+    assert stats.iqm(scores, axis=0).tolist() == [1.0, 2.0]
+    assert stats.iqm(scores, axis=None) == (1 + 1 + 1 + 4) / 4
+
+
+def test_a_seed_that_diverged_is_not_trimmed_away():
+    assert np.isnan(stats.iqm([1.0, 2.0, 3.0, np.nan]))
+    assert stats.iqm([[1.0, 2, 3, 4], [1, 2, 3, np.nan]])[0] == 2.5
+    assert np.isnan(stats.aggregate(np.array([1.0, 2.0, 3.0, np.nan])).iqm)
+
+
+def test_the_interval_of_two_seeds_by_hand():
+    """Resamples of (0, 1) have the means 0, 1/2, 1 with chances 1/4, 1/2, 1/4."""
+    assert stats.bootstrap_interval(np.array([0.0, 1.0]), confidence=0.95) == (0.0, 1.0)
+    assert stats.bootstrap_interval(np.array([0.0, 1.0]), confidence=0.4) == (0.5, 0.5)
+
+
+def test_no_scores_are_refused():
+    with pytest.raises(ValueError, match="expected at least one score"):
+        stats.aggregate(np.array([]))
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -57,6 +82,38 @@ def test_runs_of_one_group_share_a_grid():
     ])  # fmt: skip
     assert steps.tolist() == [0, 5, 10, 15]
     np.testing.assert_allclose(returns, [[0, 5, 10, 15], [0, 1, 2, 3], [5, 5, 5, 5]])
+
+
+def test_runs_without_a_common_step_are_refused():
+    with pytest.raises(ValueError, match="starts at step 5 and one that ends at 1"):
+        plots.merge([(np.array([0, 1]), np.zeros((1, 2))), (np.array([5, 6]), np.zeros((1, 2)))])
+
+
+def test_a_panel_draws_the_statistic_its_band_and_references(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    returns = np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 100.0]])
+    curves = {"mage": (np.array([0, 1000]), returns), "td3": (np.array([0, 1000]), returns[:1])}
+    plots.panels({"Task": curves}, tmp_path / "x.png", statistic=stats.iqm, references={"Task": {"published": 5.0}})
+    (axis,) = figures[0].axes
+    mage, td3, reference = axis.lines
+    assert mage.get_ydata().tolist() == [0.0, 2.5] and td3.get_ydata().tolist() == [0.0, 1.0]
+    assert list(reference.get_ydata()) == [5.0, 5.0]
+    assert len(axis.collections) == 1  # one seed has no band
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["mage (n = 4)", "td3 (n = 1)"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("environment steps", "evaluation return")
+
+
+def test_drawing_leaves_the_backend_of_a_notebook_alone(tmp_path):
+    code = (
+        "import sys, pathlib, numpy as np\nfrom pbrl import plots\nassert 'matplotlib' not in sys.modules\n"
+        "plots.panels({'T': {'a': (np.arange(2), np.zeros((2, 2)))}}, pathlib.Path(sys.argv[1]))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.png")], check=True)
+    assert (tmp_path / "x.png").exists()
 
 
 def make_run(folder, agent, seeds, evaluations=3):
