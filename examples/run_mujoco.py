@@ -1,7 +1,7 @@
 """Train MAGE on a MuJoCo task, watch it learn, and find the learning curve in the run's folder.
 
     python examples/run_mujoco.py                                   # about five minutes on two CPU cores
-    python examples/run_mujoco.py --env HalfCheetah-v5 --seeds 3 --steps 20000
+    python examples/run_mujoco.py --env Hopper-v5 --seeds 3 --steps 20000
     python examples/run_mujoco.py --agent dyna                      # a baseline on the same task
     python examples/run_mujoco.py --help                            # everything that `pbrl train` takes
 
@@ -12,7 +12,7 @@ import sys
 
 from pbrl import cli, commands, display, options, runtime
 
-DEFAULTS = options.Train(agent="mage", env="pbrl/MageHopper-v0", preset="cpu", steps=6_000)
+DEFAULTS = options.Train(agent="mage", env="pbrl/MageHalfCheetah-v0", preset="cpu", steps=8_000)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def report(run: "Run") -> Report:
 
 
 class Lines:
-    """Prints a line for every evaluation, and after 10 s without one."""
+    """Prints a line for every evaluation, and after 10 s without one the return of the last training episode."""
 
     INTERVAL = 10.0
 
@@ -53,8 +53,11 @@ class Lines:
         now = time.perf_counter()
         if progress.evaluation is self.evaluation and now - self.printed < self.INTERVAL:
             return
+        shown = f"training episode {spread(progress.episode_return) or '-'}"
+        if progress.evaluation is not self.evaluation:
+            shown = f"return {returns(progress)}"
         self.evaluation, self.printed = progress.evaluation, now
-        parts = [f"step {progress.step}/{progress.total_steps}", f"return {returns(progress)}", losses(progress)]
+        parts = [f"step {progress.step}/{progress.total_steps}", shown, losses(progress)]
         parts += [self.speed.text(progress.total_steps)]
         print("  ".join(part for part in parts if part), flush=True)
 
@@ -168,5 +171,6 @@ def losses(progress: "Progress") -> str:
     """Return the losses of what is trained, means over seeds, and the number of skipped updates in all of them."""
     known = {name: progress.metrics[key] for name, key in LOSSES.items() if key in progress.metrics}
     text = "  ".join(f"{name} {np.mean(value):.3g}" for name, value in known.items())
-    skipped = int(np.sum(progress.metrics.get(SKIPPED, 0)))
-    return f"{text}  skipped updates {skipped}" if text else ""
+    if SKIPPED in progress.metrics:
+        text += f"  skipped updates {int(np.sum(progress.metrics[SKIPPED]))}"
+    return text

@@ -165,7 +165,7 @@ def _number(value: Any) -> Any:
 
 def _peek(argv: Sequence[str], name: str, default: Any) -> Any:
     """Return the last `--name value` or `--name=value`: what decides on the defaults must be known before parsing."""
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+    for word, after in zip(argv, [*argv[1:], ""], strict=False):
         if word == f"--{name}" and not after.startswith("-"):
             default = after
         elif word.startswith(f"--{name}="):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from pbrl import checkpoint
-from pbrl.envs.gym import GymEnv
+from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.train.evaluate import Evaluator, episode_seed
 from pbrl.train.host import Programs
 from pbrl.train.run import Run, RunError, agent_module
@@ -62,11 +62,11 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
     if not 0 <= seed_index < len(run.seeds):
         raise RunError(f"--seed-index: the run has {len(run.seeds)} seeds, so expected 0 to {len(run.seeds) - 1}")
     if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
-        raise RunError("writing a video needs imageio with ffmpeg: pip install 'pbrl[video]'")
+        raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
     import imageio.v2 as imageio
 
     act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
-    env, returns = GymEnv(run.env, render=True), []
+    env, returns = _filmed(run.env), []
     with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
         for episode in range(episodes):
             obs = env.reset(episode_seed(run.seeds[seed_index], FRESH_STREAM + step, episode))
@@ -78,6 +78,14 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
                 returns[-1] += reward
                 over = terminated or truncated
     return returns
+
+
+def _filmed(env_id: str) -> GymEnv:
+    """Make an environment that renders, with MuJoCo's camera that follows the robot, where there is one."""
+    try:
+        return GymEnv(env_id, render=True, camera_name="track")
+    except EnvError:  # no MuJoCo task
+        return GymEnv(env_id, render=True)
 
 
 def _frame(env: GymEnv) -> np.ndarray:

@@ -62,7 +62,12 @@ def transitions(*shape, seed=0):
 
 def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
     """A state that has seen data, so that its normalisers and optimisers are not at their start."""
-    agent = module(name)
-    state = agent.init(jax.random.key(seed), spec, config(name, **changes), oracle=oracle)
-    state = agent.observe(state, transitions(64, seed=seed))
-    return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]
+    agent, settings = module(name), config(name, **changes)
+
+    @jax.jit
+    def make(key):
+        state = agent.init(key, spec, settings, oracle=oracle)
+        state = agent.observe(state, transitions(64, seed=seed))
+        return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]
+
+    return make(jax.random.key(seed))

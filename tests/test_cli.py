@@ -5,12 +5,11 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pbrl import checkpoint, cli, display, options, runtime
+from pbrl import checkpoint, cli, options, runtime
 from pbrl.envs.gym import GymEnv
 from pbrl.train import host
 from pbrl.train.run import RunError
@@ -64,6 +63,7 @@ print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"}
 BAD = [
     (("trian",), "did you mean 'train'"),
     (("train", "mgae", "--env", "Pendulum-v1"), "did you mean 'mage'"),
+    (("train",), "which agent?"),
     (("train", "--env", "Pendulum-v1"), "known agents: mage, dyna, td3"),
     (("train", "mage"), "Give one with --env"),
     ((*PENDULUM, "--preset", "cup"), "did you mean 'cpu'"),
@@ -200,14 +200,25 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert "it has 60" in capsys.readouterr().err
     assert call("video", str(folder), "--seed-index=2") == 2
     assert "expected 0 to 1" in capsys.readouterr().err
+    monkeypatch.setattr(GymEnv, "render", lambda env: np.full((32, 32, 3), 128, np.uint8))  # needs no graphics
+    assert call("video", str(folder), "--out", "film.mp4") == 0
+    assert capsys.readouterr().out.startswith("film.mp4: step 60, seed 0, return -")
+    assert (tmp_path / "film.mp4").stat().st_size > 500
     monkeypatch.setattr("pbrl.playback.find_spec", lambda name: None)
     assert call("video", str(folder)) == 2
-    assert "pip install 'pbrl[video]'" in capsys.readouterr().err
+    assert "pip install -e '.[video]'" in capsys.readouterr().err
 
     manifest = folder / "checkpoints" / "60" / checkpoint.MANIFEST
     manifest.write_text(manifest.read_text().replace("60", "61", 1))
     assert call("eval", str(folder)) == 3
     assert capsys.readouterr().err.startswith("pbrl: ")
+
+
+def test_the_example_takes_the_options_of_train(tmp_path):
+    example = Path(__file__).parent.parent / "examples" / "run_mujoco.py"
+    done = subprocess.run([sys.executable, example, "--steps=10"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pbrl: schedule.warmup_steps: expected at most total_steps (10)")
 
 
 def failing(error):
@@ -242,54 +253,3 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("HOME", "/dev/null/home")
     runtime._cache_compilations()
-
-
-def progress(step, evaluation, metrics=None):
-    return SimpleNamespace(
-        step=step,
-        total_steps=100,
-        episode_return=np.array([1.0, np.nan]),
-        evaluation=evaluation,
-        metrics=metrics or {},
-    )
-
-
-RUN = SimpleNamespace(
-    agent="mage", env="Pendulum-v1", seeds=(0, 1), schedule=SimpleNamespace(total_steps=100, eval_every=50)
-)
-
-
-def test_lines_come_with_evaluations_and_not_between_them(capsys):
-    first, second = ({"eval/return": np.array([x, x + 4.0])} for x in (10.0, 20.0))
-    metrics = {"critic/loss": np.array([1.0, 3.0]), "model/loss": np.array([-2.0, -2.0])}
-    with display.Lines(RUN) as report:
-        report(progress(50, first))
-        report(progress(51, first, metrics))
-        report(progress(100, second, {**metrics, "train/skipped_updates": np.array([2, 1])}))
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[:2] for line in lines] == [
-        ["step 50/100", "return 12.0 ± 2.0"],
-        ["step 100/100", "return 22.0 ± 2.0"],
-    ]
-    assert "critic 2  model -2  skipped updates 3" in lines[1]
-
-
-def test_a_panel_without_news_leaves_no_trace(capsys):
-    with display.Panel(RUN):
-        pass
-    assert not capsys.readouterr().out.strip()
-
-
-def test_the_panel_shows_every_seed(capsys):
-    with display.Panel(RUN) as report:
-        report(progress(99, {"eval/return": np.array([10.0, 14.0])}, {"critic/loss": np.array([1.0, 3.0])}))
-    out = capsys.readouterr().out
-    for text in (
-        "mage · Pendulum-v1 · 2 seeds",
-        "99/100",
-        "evaluated at step 50",
-        "12.0 ± 2.0",
-        "10.0 14.0",
-        "critic 2",
-    ):
-        assert text in out

@@ -24,13 +24,14 @@ def test_mage_without_the_gradient_term_is_dyna(spec, ddpg):
     flavour = {"critics": 1, "policy_delay": 1} if ddpg else {}
     mage, dyna = ready("mage", spec, gradient_weight=0.0, **flavour), ready("dyna", spec, **flavour)
     assert_same(mage.ac, dyna.ac)
+    steps = [jax.jit(module(name).update) for name in ("mage", "dyna")]
     for i in range(10):
         batch, key = transitions(32, seed=i), jax.random.key(i)
-        mage, _ = module("mage").update(mage, batch, key)
-        dyna, _ = module("dyna").update(dyna, batch, key)
+        mage, _ = steps[0](mage, batch, key)
+        dyna, _ = steps[1](dyna, batch, key)
     assert_same(mage.ac, dyna.ac)
     full = ready("mage", spec, **flavour)
-    full, _ = module("mage").update(full, batch, KEY)
+    full, _ = steps[0](full, batch, KEY)
     assert not np.allclose(full.ac.critic_opt[1].mu["MLP_0"]["Dense_0"]["kernel"], 0.0)
 
 
@@ -78,9 +79,9 @@ def test_terminated_transitions_do_not_bootstrap():
 
 def test_delayed_updates():
     """The actor moves at every second update and its target with it; the critics' target moves at every one."""
-    state, moves = ready("mage"), []
+    state, moves, update = ready("mage"), [], jax.jit(module("mage").update)
     for i in range(4):
-        new, _ = module("mage").update(state, transitions(32), jax.random.key(i))
+        new, _ = update(state, transitions(32), jax.random.key(i))
         kernel = lambda tree: jax.tree.leaves(tree)[1]  # noqa: E731
         moves.append(
             [

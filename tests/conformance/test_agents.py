@@ -76,10 +76,13 @@ def test_jit_changes_nothing_but_rounding(name):
 def test_vmap_over_seeds_equals_a_loop(name):
     agent = module(name)
     keys = jax.random.split(KEY, 3)
-    together = jax.vmap(lambda k: agent.init(k, SPEC, config(name)))(keys)
-    together, _ = jax.jit(jax.vmap(agent.update, in_axes=(0, None, 0)))(together, BATCH, keys)
+
+    def run(key):
+        return agent.update(agent.init(key, SPEC, config(name)), BATCH, key)[0]
+
+    together, alone_at = jax.jit(jax.vmap(run))(keys), jax.jit(run)
     for i in range(3):
-        alone, _ = jax.jit(agent.update)(agent.init(keys[i], SPEC, config(name)), BATCH, keys[i])
+        alone = alone_at(keys[i])
         for a, b in zip(jax.tree.leaves(together.ac), jax.tree.leaves(alone.ac), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=2e-4, atol=1e-6)
 
@@ -87,10 +90,13 @@ def test_vmap_over_seeds_equals_a_loop(name):
 def test_vmap_over_a_hyperparameter_equals_separate_runs(name):
     """A population in one program: learning rates are leaves."""
     agent, rates = module(name), jnp.array([1e-4, 1e-2])
-    together = jax.vmap(lambda r: agent.init(KEY, SPEC, replace(config(name), critic_lr=r)))(rates)
-    together, _ = jax.vmap(lambda s: agent.update(s, BATCH, KEY))(together)
+
+    def run(rate):
+        return agent.update(agent.init(KEY, SPEC, replace(config(name), critic_lr=rate)), BATCH, KEY)[0]
+
+    together = jax.jit(jax.vmap(run))(rates)
     for i, rate in enumerate((1e-4, 1e-2)):
-        alone, _ = agent.update(agent.init(KEY, SPEC, config(name, critic_lr=rate)), BATCH, KEY)
+        alone = jax.jit(lambda rate=rate: run(rate))()
         for a, b in zip(jax.tree.leaves(together.ac.critic), jax.tree.leaves(alone.ac.critic), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6)
 

@@ -28,7 +28,7 @@ def make(name="mage", **kwargs):
 
 def moved(state, batch, part, name="mage"):
     """The gradient of one network, read off the step that it took."""
-    after, _ = module(name).update(state, batch, KEY)
+    after, _ = jax.jit(module(name).update)(state, batch, KEY)
     return jax.tree.map(lambda before, now: before - now, getattr(state.ac, part), getattr(after.ac, part))
 
 
@@ -116,7 +116,7 @@ def test_action_gradient_of_the_td_error(x64):
         step = jnp.zeros_like(action).at[:, j].set(1e-6)
         columns.append((td_error(action + step) - td_error(action - step)) / 2e-6)
     norms = jnp.linalg.norm(jnp.stack(columns, -1), axis=-1)
-    _, metrics = module("mage").update(state, batch, KEY)
+    _, metrics = jax.jit(module("mage").update)(state, batch, KEY)
     np.testing.assert_allclose(metrics["critic/gradient_error"], norms.mean(), rtol=1e-6)
     np.testing.assert_allclose(metrics["critic/td_error"], jnp.abs(td_error(action)).mean(), rtol=1e-5)
     huber = lambda x: jnp.where(jnp.abs(x) < 1, x**2 / 2, jnp.abs(x) - 0.5)  # noqa: E731

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import AGENTS, config, module
+from small import config, module
 
 from pbrl.types import Dynamics, EnvSpec, Transition
 
@@ -30,6 +30,11 @@ def two_steps(obs, action, key):
     return next_obs, reward, jnp.where(second, 0.0, 1.0)
 
 
+# Dyna-TD3 is not among them: it evaluates only the policy's own actions, and a noiseless oracle shows it no other, so
+# that nothing tells its critic the slope in the action. That is the gap which MAGE closes.
+PROBED = ("mage", "td3")
+
+
 def train(name, step, updates=600):
     """Train on random states, with the true dynamics as oracle where the agent takes one."""
     agent = module(name)
@@ -51,14 +56,14 @@ def train(name, step, updates=600):
     return lambda obs: np.asarray(agent.act(state, jnp.asarray(obs), jax.random.key(0), explore=False))[..., 0]
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", PROBED)
 def test_the_best_action_of_one_step(name):
     act = train(name, one_step)
     places = np.linspace(-0.8, 0.8, 5)
     np.testing.assert_allclose(act(np.stack([places, np.zeros(5)], -1)), places / 2, atol=0.12)
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", PROBED)
 def test_value_reaches_back_through_the_next_state(name):
     act = train(name, two_steps, 1200)
     np.testing.assert_allclose(act([[0.0, 0.0]]), 0.4, atol=0.15)
