@@ -42,7 +42,8 @@ def announce(run: Run) -> None:
 
     from pbrl import checkpoint
 
-    done = max(checkpoint.steps(run.folder / "checkpoints"), default=0)
+    folder = run.folder / "checkpoints"
+    done = checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
     device = jax.devices()[0]
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
     print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")

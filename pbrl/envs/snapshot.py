@@ -40,8 +40,7 @@ def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
     if _offers_own(base):
         return {**state, **{f"own/{name}": np.array(value) for name, value in base.snapshot().items()}}
     if _is_mujoco(base):
-        import mujoco
-
+        mujoco = _mujoco()
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.zeros(mujoco.mj_stateSize(base.model, kind))
         mujoco.mj_getState(base.model, base.data, physics, kind)
@@ -61,8 +60,7 @@ def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
     if _offers_own(base):
         base.restore({name[4:]: np.array(x) for name, x in state.items() if name.startswith("own/")})
     elif _is_mujoco(base):
-        import mujoco
-
+        mujoco = _mujoco()
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         mujoco.mj_setState(base.model, base.data, np.array(state["physics"]), kind)
         for name in DERIVED:
@@ -70,6 +68,12 @@ def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
                 getattr(base.data, name)[:] = state[f"data/{name}"]
     else:
         base.state = np.array(state["state"])
+
+
+def _mujoco() -> Any:
+    import mujoco  # only where an environment has loaded it already
+
+    return mujoco
 
 
 def _is_mujoco(base: Any) -> bool:

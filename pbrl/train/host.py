@@ -13,7 +13,7 @@ import numpy as np
 
 from pbrl import checkpoint, replay
 from pbrl.envs.gym import GymEnv
-from pbrl.log import RunLog
+from pbrl.log import RunLog, read_rows
 from pbrl.train import learn
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.learn import Learner
@@ -113,7 +113,9 @@ class Training:
         self.began = time.perf_counter()
         self.log = RunLog(run.folder, resume_step=self.step)
         self.evaluator = Evaluator(lambda: GymEnv(run.env), run.seeds, run.schedule.eval_episodes)
-        self.evaluation: dict[str, Any] = {}
+        evaluations = read_rows(run.folder, "eval")
+        last = evaluations[-1] if evaluations else {}
+        self.evaluation = {name: np.asarray(value) for name, value in last.items() if name.startswith("eval/")}
         self.metrics: dict[str, Any] = {}
 
     def _resume(self) -> Learner:
@@ -202,19 +204,22 @@ class Training:
 
     def _log_and_evaluate(self) -> bool:
         schedule, due = self.run.schedule, False
-        if self.step % schedule.log_every == 0 or self.step == schedule.total_steps:
-            counters = {
-                "train/return": self.streams.finished,
-                "train/skipped_updates": self.learner.skipped,
-                "train/refused_rows": self.learner.replay.refused,
-                "train/seconds": self.elapsed,
-            }
-            self.log.write("train", self.step, jax.tree.map(np.asarray, {**self.metrics, **counters}))
+        last = self.step == schedule.total_steps
+        if self.step % schedule.log_every == 0 or last:
+            row = {**self._metrics(), "train/return": self.streams.finished, "train/seconds": self.elapsed}
+            self.log.write("train", self.step, row)
             due = True
-        if schedule.eval_every and self.step % schedule.eval_every == 0:
+        if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
             self._evaluate()
             due = True
         return due
+
+    def _metrics(self) -> dict[str, np.ndarray]:
+        counters = {
+            "train/skipped_updates": self.learner.skipped,
+            "train/refused_rows": self.learner.replay.refused,
+        }
+        return jax.tree.map(np.asarray, {**self.metrics, **counters})
 
     def _evaluate(self) -> None:
         act = partial(self.programs.mode, self.learner)
@@ -229,7 +234,7 @@ class Training:
             steps_per_second=(self.step - self.began_step) / max(time.perf_counter() - self.began, 1e-9),
             episode_return=self.streams.finished.copy(),
             evaluation=self.evaluation,
-            metrics=jax.tree.map(np.asarray, self.metrics),
+            metrics=self._metrics(),
         )
 
     def close(self) -> None:
