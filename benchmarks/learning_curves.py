@@ -23,7 +23,6 @@ import numpy as np
 
 from pbrl import config as configs
 from pbrl import presets, stats
-from pbrl.log import read_rows
 from pbrl.train.run import Run, agent_module
 from pbrl.train.schedule import Schedule
 
@@ -173,8 +172,7 @@ def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
             groups.setdefault(row.env, {})[row.label] = steps, returns
             areas, final = stats.aggregate(area(steps, returns)), stats.aggregate(returns[:, -1])
             details = json.loads((run.folder / "config.json").read_text())
-            seconds = np.max(read_rows(run.folder, "eval")[-1]["eval/seconds"])
-            entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "training_seconds": float(seconds)}
+            entry = {"env": row.env, "label": row.label, "steps": int(steps[-1])}
             entry |= {"area": vars(areas), "final": vars(final), "final_per_seed": returns[:, -1].round(1).tolist()}
             if row.env == PENDULUM:
                 first = [int(steps[np.argmax(r >= -200)]) if (r >= -200).any() else None for r in returns]
@@ -183,7 +181,7 @@ def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
             print(
                 f"{row.env:26s} {row.label:28s} {int(steps[-1]):6d} steps  area {areas.mean:9.1f} "
                 f"[{areas.low:.1f}, {areas.high:.1f}]  final {final.mean:9.1f} [{final.low:.1f}, {final.high:.1f}]  "
-                f"n = {len(run.seeds)}  {seconds:.0f} s"
+                f"n = {len(run.seeds)}"
             )
     (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
     plots.panels(groups, RESULTS / f"{name}.png", suite.title)
