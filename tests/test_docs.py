@@ -27,6 +27,12 @@ def test_the_custom_environment_trains(tmp_path):
     assert rail.main(tmp_path / "rail", steps=1_000) > -12.0  # standing still is worth -16.7 on average
 
 
+def test_the_program_of_the_readme_runs():
+    (code,) = code_of("README.md")
+    metrics = load(code, "readme").metrics
+    assert metrics["critic/loss"] > 0
+
+
 def test_every_link_between_pages_leads_somewhere():
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):
