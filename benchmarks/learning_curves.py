@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="seeds 0 … N-1 (default: the suite's)")
     parser.add_argument("--steps", type=int, help="environment steps per seed (default: the suite's)")
     parser.add_argument("--only", nargs="+", help="labels to train")
+    parser.add_argument("--env", help="environment to train on, of those in the suite")
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     parser.add_argument("--summary", action="store_true", help="train nothing")
     args = parser.parse_args()
@@ -204,7 +205,10 @@ def main() -> None:
         from pbrl.train.stopping import Stopped
 
         try:
-            train_all([run for row, run in rows if not args.only or row.label in args.only], args.minutes)
+            wanted = [
+                run for row, run in rows if row.label in (args.only or [row.label]) and row.env == (args.env or row.env)
+            ]
+            train_all(wanted, args.minutes)
         except Stopped as stopped:
             print(stopped)
             sys.exit(stopped.exit_code)
