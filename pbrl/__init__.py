@@ -5,7 +5,14 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-AGENTS = ("mage", "dyna", "td3")
+AGENTS = {
+    "mage": "MAGE-TD3: critics trained on the action gradient of their TD error (D'Oro and Jaśkowski 2020)",
+    "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
+    "svg": "SAC-SVG(H): soft actor-critic improved through H steps of a recurrent model (Amos et al. 2021)",
+    "sac": "SAC: model-free soft actor-critic with a learned temperature (Haarnoja et al. 2018)",
+    "td3": "TD3: model-free twin delayed deterministic policy gradient (Fujimoto et al. 2018)",
+}
+"""Name, and what it is in a line."""
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -62,7 +62,7 @@ class ActorCritic:
 
     @property
     def _critic(self) -> networks.Critic:
-        return networks.Critic(self.config.critic_hidden, self.config.activation, self.config.precision)
+        return networks.Critic(self.config.critic_hidden, self.config.activation, precision=self.config.precision)
 
     @property
     def _actor_tx(self) -> optax.GradientTransformation:
@@ -170,4 +170,4 @@ def validate(config: Any) -> None:
         critics=(1, 64),
         policy_delay=(1, 1_000),
     )
-    configs.check_choice(config, activation=networks.ACTIVATIONS, precision=("default", "high", "highest"))
+    configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)

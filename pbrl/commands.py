@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbrl import presets
-from pbrl.train.run import AGENTS, Run, RunError, load
+from pbrl import AGENTS, presets
+from pbrl.train.run import Run, RunError, load
 
 # The ids of Gymnasium that work as they are; `pbrl.envs.TASKS` has those of pbrl.
 GYMNASIUM = {

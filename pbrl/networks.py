@@ -4,6 +4,7 @@ Every network here is a `flax.linen` module. Ensembles and twin critics are one 
 along a leading axis: `init_members` makes them, `apply_members` runs all members as one batched product.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,27 +35,51 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
 }
 
+PRECISIONS = ("default", "high", "highest")  # of matrix products, as JAX names them
+
+
+def uniform(bound: float) -> Callable[..., Array]:
+    """Return an initialiser that draws from U(-bound, bound)."""
+
+    def draw(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+def _initializers(scheme: str, inputs: int) -> tuple[Callable, Callable, Callable]:
+    """Return how to draw hidden weights, output weights and biases of a layer with so many inputs."""
+    zeros, glorot = nn.initializers.zeros_init(), nn.initializers.xavier_uniform()
+    if scheme == "orthogonal":
+        return nn.initializers.orthogonal(), nn.initializers.orthogonal(), zeros
+    if scheme == "uniform":  # PyTorch's default for linear layers
+        draw = uniform(1 / math.sqrt(inputs))
+        return draw, draw, draw
+    return glorot, nn.initializers.xavier_normal() if scheme == "glorot_normal_out" else glorot, zeros
+
 
 class MLP(nn.Module):
-    """Fully connected network `[*, in] -> [*, out]` with zero biases and Glorot-uniform weights.
+    """Fully connected network `[*, in] -> [*, out]`.
 
-    `out_normal` draws the last layer's weights from the Glorot normal instead (MAGE's dynamics model).
+    `scheme` draws the weights: `"glorot"` (uniform, zero biases), `"glorot_normal_out"` (last layer normal: MAGE's
+    dynamics), `"orthogonal"` (zero biases: SVG), `"uniform"` (within 1/√inputs, biases too: SVG's reward).
     `precision` is the matmul precision (`"highest"` where second derivatives or physics need float32 on accelerators).
     """
 
     hidden: tuple[int, ...]
     out: int
     activation: str = "swish"
-    out_normal: bool = False
+    scheme: str = "glorot"
     precision: str | None = "highest"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        glorot = nn.initializers.xavier_uniform()
         for width in self.hidden:
-            x = ACTIVATIONS[self.activation](nn.Dense(width, kernel_init=glorot, precision=self.precision)(x))
-        last = nn.initializers.xavier_normal() if self.out_normal else glorot
-        return nn.Dense(self.out, kernel_init=last, precision=self.precision)(x)
+            kernel, _, bias = _initializers(self.scheme, x.shape[-1])
+            layer = nn.Dense(width, kernel_init=kernel, bias_init=bias, precision=self.precision)
+            x = ACTIVATIONS[self.activation](layer(x))
+        _, kernel, bias = _initializers(self.scheme, x.shape[-1])
+        return nn.Dense(self.out, kernel_init=kernel, bias_init=bias, precision=self.precision)(x)
 
 
 class DeterministicActor(nn.Module):
@@ -70,17 +95,85 @@ class DeterministicActor(nn.Module):
         return jnp.tanh(MLP(self.hidden, self.action_size, self.activation, precision=self.precision)(obs))
 
 
+class GaussianActor(nn.Module):
+    """Policy `obs [*, S] -> (mean, log_std) [*, A]` of a Gaussian that `policies.tanh_normal_sample` squashes.
+
+    The log-deviation is mapped into `log_std_bounds` by a tanh, not clipped, so that its gradient never dies.
+    """
+
+    action_size: int
+    hidden: tuple[int, ...]
+    activation: str = "relu"
+    scheme: str = "orthogonal"
+    precision: str | None = "highest"
+    log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+
+    @nn.compact
+    def __call__(self, obs: Array) -> tuple[Array, Array]:
+        out = MLP(self.hidden, 2 * self.action_size, self.activation, self.scheme, self.precision)(obs)
+        mean, raw = jnp.split(out, 2, axis=-1)
+        low, high = self.log_std_bounds
+        return mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1.0)
+
+
+class GRUCell(nn.Module):
+    """Gated recurrent unit `(h [*, W], x [*, I]) -> h' [*, W]` with PyTorch's two biases and initial weights.
+
+    (Flax' own has one bias for two of the gates, and no say over the precision of its products.)
+    """
+
+    width: int
+    precision: str | None = "highest"
+
+    @nn.compact
+    def __call__(self, hidden: Array, x: Array) -> Array:
+        draw = uniform(1 / math.sqrt(self.width))
+        given, kept = (
+            nn.Dense(3 * self.width, kernel_init=draw, bias_init=draw, precision=self.precision, name=name)(value)
+            for name, value in (("input", x), ("hidden", hidden))
+        )
+        (reset_x, update_x, new_x), (reset_h, update_h, new_h) = (jnp.split(v, 3, axis=-1) for v in (given, kept))
+        new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_h) * new_h)
+        update = jax.nn.sigmoid(update_x + update_h)
+        return (1.0 - update) * new + update * hidden
+
+
+class RecurrentCell(nn.Module):
+    """One step of recurrent dynamics: `(hidden [layers, *, W], obs [*, S], action [*, A]) -> (hidden, delta [*, S])`.
+
+    Encoder, a stack of GRU cells, linear decoder (Amos et al. 2021, App. A).
+    """
+
+    obs_size: int
+    encoder_hidden: tuple[int, ...]
+    width: int
+    layers: int
+    activation: str = "relu"
+    precision: str | None = "highest"
+
+    @nn.compact
+    def __call__(self, hidden: Array, obs: Array, action: Array) -> tuple[Array, Array]:
+        x = jnp.concatenate([obs, action], axis=-1)
+        x = MLP(self.encoder_hidden, self.width, self.activation, "orthogonal", self.precision)(x)
+        carries = []
+        for layer in range(self.layers):
+            x = GRUCell(self.width, self.precision)(hidden[layer], x)
+            carries.append(x)
+        return jnp.stack(carries), MLP((), self.obs_size, scheme="orthogonal", precision=self.precision)(x)
+
+
 class Critic(nn.Module):
     """Action value `(obs [*, S], action [*, A]) -> q [*]`."""
 
     hidden: tuple[int, ...]
     activation: str = "swish"
+    scheme: str = "glorot"
     precision: str | None = "highest"
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
         x = jnp.concatenate([obs, action], axis=-1)
-        return MLP(self.hidden, 1, self.activation, precision=self.precision)(x)[..., 0]
+        return MLP(self.hidden, 1, self.activation, self.scheme, self.precision)(x)[..., 0]
 
 
 def init(module: nn.Module, key: Key, *inputs: Array) -> Params:

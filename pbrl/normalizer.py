@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from pbrl.types import Array
 
 MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
+STD_BOUNDS = (0.1, 10.0)  # what the deviation is clipped to before SVG's networks divide by it (`replay_buffer.py`)
 
 
 @flax.struct.dataclass
@@ -41,11 +42,21 @@ def update(normalizer: Normalizer, batch: Array) -> Normalizer:
     )
 
 
-def normalize(normalizer: Normalizer, x: Array) -> Array:
-    """Centre and scale `x [..., *D]`; the moments are constants to differentiation with respect to `x`."""
-    return (x - normalizer.mean) / normalizer.std
+def normalize(normalizer: Normalizer, x: Array, bounds: tuple[float, float] | None = None) -> Array:
+    """Centre and scale `x [..., *D]`; the moments are constants to differentiation with respect to `x`.
+
+    `bounds` clip the standard deviation, once there is data: see `STD_BOUNDS`.
+    """
+    return (x - normalizer.mean) / _scale(normalizer, bounds)
 
 
-def denormalize(normalizer: Normalizer, x: Array) -> Array:
+def denormalize(normalizer: Normalizer, x: Array, bounds: tuple[float, float] | None = None) -> Array:
     """Invert `normalize`."""
-    return x * normalizer.std + normalizer.mean
+    return x * _scale(normalizer, bounds) + normalizer.mean
+
+
+def _scale(normalizer: Normalizer, bounds: tuple[float, float] | None) -> Array:
+    if bounds is None:
+        return normalizer.std
+    std = jnp.sqrt(normalizer.squares / jnp.maximum(normalizer.count, 1.0))
+    return jnp.where(normalizer.count > 0, jnp.clip(std, *bounds), 1.0)

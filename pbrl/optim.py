@@ -26,6 +26,15 @@ def radam(
     )
 
 
+def adam(learning_rate: Array | float, *, max_norm: Array | float | None = None) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015; β = 0.9 and 0.999, ε = 1e-8), gradients clipped by their global norm to `max_norm`."""
+    return optax.chain(
+        optax.identity() if max_norm is None else optax.clip_by_global_norm(max_norm),  # pyright: ignore[reportArgumentType]
+        optax.scale_by_adam(),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
 def descend(
     loss: Callable[[Params], tuple[Array, Any]], tx: optax.GradientTransformation, params: Params, opt_state: Any
 ) -> tuple[Params, Any, Array, Any, Array]:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
+from pbrl import AGENTS, presets
 from pbrl import config as configs
-from pbrl import presets
-from pbrl.train.run import AGENTS, Run, RunError, agent_module, default_folder
+from pbrl.train.run import Run, RunError, agent_module, default_folder
 from pbrl.train.schedule import Schedule
 
 C = TypeVar("C")
@@ -111,7 +111,7 @@ def check(module: Any, config: Any, schedule: Schedule) -> None:
 
     schedule.validate()
     jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config), jax.random.key(0))
-    has_model = hasattr(config, "model_hidden")
+    has_model = hasattr(config, "model_lr")
     if has_model and not schedule.model_every:
         raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
     if schedule.model_every and not has_model:

@@ -1,8 +1,9 @@
 """Named sets of hyper-parameters, by agent and environment, as overrides by dotted path. Imports nothing heavy.
 
-`paper` is what the published results used, `cpu` what learns on two CPU cores while one watches. An environment
-without settings of its own takes the preset's `"default"`; what a preset does not name keeps the default of the
-agent's `Config` or of `Schedule`, which are the settings of MAGE's released code for HalfCheetah.
+`paper` is what the published results used, `paper-text` what the same paper prints where that differs, `cpu` what
+learns on two CPU cores while one watches. An environment without settings of its own takes the preset's `"default"`.
+What a preset does not name keeps the default of the agent's `Config` (its paper's released code) or of `Schedule`
+(MAGE's released code for HalfCheetah).
 """
 
 from typing import Any
@@ -31,6 +32,63 @@ _PAPER_TD3: Overrides = {
     "schedule.updates_per_step": 1,
 }
 
+# Amos et al. 2021, released code (`config/train.yaml`, `config/env/*.yaml`), which made the published results.
+_PAPER_SAC: Overrides = {
+    "schedule.model_every": 0,
+    "schedule.updates_per_step": 1,
+    "schedule.total_steps": 1_000_000,
+    "schedule.eval_every": 25_000,
+    "schedule.checkpoint_every": 25_000,
+    "schedule.buffer_size": 1_000_000,  # min(total steps, 1e6): `Schedule` takes the smaller
+}
+_PAPER_SVG: Overrides = _PAPER_SAC | {
+    "schedule.model_every": 1,
+    "schedule.model_batch_size": 512,  # windows; Table 3 prints 1024
+    "schedule.model_min_batches": 4,
+}
+# Table 3, where the released code has other values.
+_TEXT_SAC: Overrides = {
+    "config.temperature_lr": 5e-4,
+    "config.actor_hidden": (512, 512),
+    "config.critic_hidden": (512, 512),
+    "schedule.batch_size": 512,
+}
+_TEXT_SVG: Overrides = _TEXT_SAC | {"schedule.model_batch_size": 1024}
+
+# id: released (ℋ_init, ℋ_final, β), H 2 throughout; Table 4's (ℋ_init, ℋ_final, β, H); steps; steps between evaluations
+_SVG_TASKS: dict[str, tuple[tuple[float, ...], tuple[float, ...], int, int]] = {
+    "pbrl/MbpoAnt-v0": ((0, -2, 4), (2, -4, 1, 2), 2_000_000, 25_000),
+    "pbrl/MbpoHalfCheetah-v0": ((-2, -3, 1), (-2, -2, 1, 2), 2_000_000, 25_000),
+    "pbrl/MbpoHopper-v0": ((0, -2, 1 / 32), (0, -1, 0.5, 2), 1_000_000, 25_000),
+    "pbrl/MbpoHumanoid-v0": ((-2, -2, 1), (-1, -1, 1, 2), 5_000_000, 25_000),
+    "pbrl/MbpoWalker2d-v0": ((-2, -8, 1 / 16), (-2, -3, 64, 2), 2_000_000, 25_000),
+    "pbrl/PoplinAnt-v0": ((1, -3, 0.5), (1, -4, 1 / 16, 3), 200_000, 10_000),
+    "pbrl/PoplinHalfCheetah-v0": ((-1, -4, 1), (0, -4, 1, 4), 200_000, 10_000),
+    "pbrl/PoplinHopper-v0": ((1, 0, 32), (1, 1, 1, 3), 200_000, 10_000),
+    "pbrl/PoplinSwimmer-v0": ((-2, -32, 1 / 8), (-2, -16, 16, 3), 50_000, 10_000),
+    "pbrl/PoplinWalker2d-v0": ((-2, -16, 1 / 64), (1, 1, 1, 5), 200_000, 10_000),
+    "pbrl/PetsHalfCheetah-v0": ((0, 0, 0), (-2, -4, 1 / 16, 5), 50_000, 10_000),
+}
+
+
+def _svg_tasks(base: Overrides, *, printed: bool, model: bool) -> dict[str, Overrides]:
+    """Return settings by environment, of the released code or as the paper prints them."""
+    tasks: dict[str, Overrides] = {"default": base}
+    for env, (released, table, steps, eval_every) in _SVG_TASKS.items():
+        initial, final, decay, *horizon = table if printed else released
+        tasks[env] = base | {
+            "config.initial_entropy": float(initial),
+            "config.final_entropy": float(final),
+            "config.entropy_decay": float(decay),
+            "config.entropy_steps": float(steps),  # T is the length of the run
+            "schedule.total_steps": steps,
+            "schedule.eval_every": eval_every,
+        }
+        if horizon and model:
+            tasks[env]["config.horizon"] = int(horizon[0])
+    return tasks
+
+
 # Chosen for two CPU cores; no paper's. Small networks and batches cost little per update (2 ms), and higher rates make
 # up for the few updates that there is time for. Tried on seeds from 1000 up; seeds from 0 are for results.
 _CPU: Overrides = {
@@ -41,6 +99,28 @@ _CPU: Overrides = {
     "schedule.total_steps": 20_000,  # a few minutes
     "schedule.batch_size": 128,
     "schedule.checkpoint_every": 5_000,
+}
+_CPU_SOFT: Overrides = {
+    "config.actor_hidden": (64, 64),
+    "config.critic_hidden": (128, 128),
+    "config.actor_lr": 3e-4,
+    "config.critic_lr": 1e-3,
+    "config.temperature_lr": 3e-3,
+    "schedule.model_every": 0,
+    "schedule.updates_per_step": 1,
+    "schedule.total_steps": 20_000,
+    "schedule.batch_size": 256,
+    "schedule.checkpoint_every": 5_000,
+}
+_CPU_SVG: Overrides = {
+    "config.encoder_hidden": (64,),
+    "config.recurrent_width": 64,
+    "config.recurrent_layers": 1,
+    "config.head_hidden": (64, 64),
+    "config.actor_warmup": 1_000.0,
+    "schedule.model_every": 1,
+    "schedule.model_batch_size": 128,
+    "schedule.model_min_batches": 2,
 }
 _CPU_MODEL: Overrides = {
     "config.model_hidden": (128, 128),
@@ -68,16 +148,25 @@ PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
         "mage": {"default": {}, **_for(PENDULUM + CARTPOLE, _PAPER_CLASSIC | _PAPER_CLASSIC_MODEL)},
         "dyna": {"default": {}, **_for(PENDULUM + CARTPOLE, _PAPER_CLASSIC | _PAPER_CLASSIC_MODEL)},
         "td3": {"default": _PAPER_TD3, **_for(PENDULUM + CARTPOLE, _PAPER_CLASSIC | _PAPER_TD3)},
+        "svg": _svg_tasks(_PAPER_SVG, printed=False, model=True),
+        "sac": _svg_tasks(_PAPER_SAC, printed=False, model=False),
+    },
+    "paper-text": {
+        "svg": _svg_tasks(_PAPER_SVG | _TEXT_SVG, printed=True, model=True),
+        "sac": _svg_tasks(_PAPER_SAC | _TEXT_SAC, printed=True, model=False),
     },
     "cpu": {
         "mage": {"default": _CPU | _CPU_MODEL, **_for(PENDULUM + CARTPOLE, _CPU | _CPU_MODEL | _CPU_CLASSIC)},
         "dyna": {"default": _CPU | _CPU_MODEL, **_for(PENDULUM + CARTPOLE, _CPU | _CPU_MODEL | _CPU_CLASSIC)},
         "td3": {"default": _CPU | _PAPER_TD3, **_for(PENDULUM + CARTPOLE, _CPU | _PAPER_TD3 | _CPU_CLASSIC)},
+        "svg": {"default": _CPU_SOFT | _CPU_SVG, **_for(PENDULUM, _CPU_SOFT | _CPU_SVG | _CPU_CLASSIC)},
+        "sac": {"default": _CPU_SOFT, **_for(PENDULUM, _CPU_SOFT | _CPU_CLASSIC)},
     },
 }
 
 SUMMARIES = {
     "paper": "the sizes and rates of the published results, per task",
+    "paper-text": "what the paper prints where its published results used something else (SVG's Tables 3 and 4)",
     "cpu": "small networks and higher rates: learns on 2 CPU cores in minutes",
 }
 

@@ -3,6 +3,7 @@
 `discount` is the environment's (0 at termination, else 1); `gamma` is the agent's discount factor.
 """
 
+import jax
 import jax.numpy as jnp
 
 from pbrl.types import Array
@@ -30,6 +31,42 @@ def value_expansion(rewards: Array, discounts: Array, terminal_value: Array, gam
     for reward, discount in zip(rewards[::-1], discounts[::-1], strict=True):
         value = td_target(reward, discount, value, gamma)
     return value
+
+
+def soft_value_expansion(
+    rewards: Array, discounts: Array, log_probs: Array, terminal_q: Array, alpha: Array | float, gamma: Array | float
+) -> Array:
+    """Return `Σ_{t<H} γ^t (D_t r_t - α log π_t) + γ^H (D_H q - α log π_H)` with `D_t = Π_{k<t} d_k` (SVG eq. 7).
+
+    `rewards, discounts [H, *]`, `log_probs [H + 1, *]` of the actions at t = 0 … H, `terminal_q [*]` of the last one.
+    The entropy counts at every step, also past a termination (SVG code, `agent.py`; the paper writes neither discount
+    nor termination). H = 0 gives `q - α log π_0`, which SAC maximises. Differentiable in every argument.
+    """
+    steps = jnp.arange(log_probs.shape[0]).reshape(-1, *[1] * (log_probs.ndim - 1))
+    entropy = -alpha * (gamma**steps * log_probs).sum(0)
+    return value_expansion(rewards, discounts, terminal_q, gamma) + entropy
+
+
+def mve_targets(
+    rewards: Array,
+    discounts: Array,
+    next_log_probs: Array,
+    terminal_q: Array,
+    alpha: Array | float,
+    gamma: Array | float,
+) -> Array:
+    """Return a target for every state of a trajectory, `[K, *]`: `y_t = r_t + γ d_t (y_{t+1} - α log π_{t+1})`.
+
+    `y_K = terminal_q [*]`, the critic's value of the last state and action; `next_log_probs[t]` belongs to the action
+    at t + 1. K = 1 is the soft TD target. (Feinberg et al. 2018, the TD-k trick; with entropy, Amos et al. 2021, §4.3.)
+    """
+
+    def back(following: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        reward, discount, log_prob = step
+        target = soft_td_target(reward, discount, following, log_prob, alpha, gamma)
+        return target, target
+
+    return jax.lax.scan(back, terminal_q, (rewards, discounts, next_log_probs), reverse=True)[1]
 
 
 def clipped_minimum(values: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pbrl.types import Dynamics, EnvSpec, Transition
 
-AGENTS = ("mage", "dyna", "td3")
+AGENTS = ("mage", "svg", "dyna", "td3", "sac")
 OBS, ACTION = 3, 2
 
 
@@ -45,6 +45,9 @@ def config(name, **changes):
         "model_hidden": (16, 16),
         "ensemble_size": 4,
         "head_hidden": (8,),
+        "encoder_hidden": (16,),
+        "recurrent_width": 8,
+        "actor_warmup": 0.0,
         **changes,
     }
     cls = module(name).Config

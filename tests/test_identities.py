@@ -93,8 +93,56 @@ def test_delayed_updates():
     assert moves == [[False, False, True, True], [True] * 4] * 2
 
 
-@pytest.mark.parametrize("name", ["mage", "dyna"])
+@pytest.mark.parametrize("name", ["mage", "dyna", "svg"])
 def test_an_oracle_leaves_no_model_behind(name):
     state = module(name).init(KEY, UNKNOWN, config(name), oracle=ORACLE)
     assert state.world is None
     assert module(name).update_model(state, transitions(4, 8), KEY) == (state, {})
+
+
+@pytest.mark.parametrize("changes", [{"horizon": 0}, {"actor": "sac"}, {"actor_warmup": 1e9}], ids=str)
+def test_svg_without_model_steps_is_sac(changes):
+    """Ten updates long: SVG(0), the actor's SAC loss by config, and the warm-up all take SAC's very steps."""
+    svg, sac = ready("svg", **changes), ready("sac")
+    svg = replace(svg, ac=jax.tree.map(jnp.copy, sac.ac))
+    steps = [jax.jit(module(name).update) for name in ("svg", "sac")]
+    for i in range(10):
+        batch, key = transitions(32, seed=i), jax.random.key(i)
+        svg, ours = steps[0](svg, batch, key)
+        sac, theirs = steps[1](sac, batch, key)
+        np.testing.assert_allclose(ours["actor/loss"], theirs["actor/loss"], rtol=1e-6)
+        np.testing.assert_allclose(ours["actor/grad_norm"], theirs["actor/grad_norm"], rtol=1e-6)
+    assert_same(svg.ac, sac.ac, rtol=1e-5, atol=1e-6)
+
+
+def test_the_model_steps_are_not_idle():
+    """The identity above would be empty if H changed nothing."""
+    losses = [module("svg").update(ready("svg", horizon=h), transitions(32), KEY)[1]["actor/loss"] for h in (0, 1, 2)]
+    assert len({round(float(x), 4) for x in losses}) == 3
+
+
+def test_value_expansion_of_no_steps_is_the_td_target():
+    td, mve = (ready("svg", horizon=0, critic=c) for c in ("td", "mve"))
+    (td, a), (mve, b) = (module("svg").update(s, transitions(32), KEY) for s in (td, mve))
+    assert_same(a, b)
+    assert_same(td.ac, mve.ac)
+
+
+def test_the_four_cells_of_figure_4_differ():
+    cells = {(a, c): ready("svg", actor=a, critic=c) for a in ("sac", "svg") for c in ("td", "mve")}
+    metrics = {k: module("svg").update(s, transitions(32), KEY)[1] for k, s in cells.items()}
+    assert metrics["sac", "td"]["critic/loss"] == pytest.approx(float(metrics["svg", "td"]["critic/loss"]))
+    assert metrics["sac", "mve"]["critic/loss"] == pytest.approx(float(metrics["svg", "mve"]["critic/loss"]))
+    assert metrics["sac", "td"]["critic/loss"] != pytest.approx(float(metrics["sac", "mve"]["critic/loss"]), rel=1e-3)
+    assert metrics["sac", "td"]["actor/loss"] != pytest.approx(float(metrics["svg", "td"]["actor/loss"]), rel=1e-3)
+    assert [s.config.sequence_length for s in cells.values()] == [0, 2, 2, 2]
+
+
+def test_on_terminal_transitions_value_expansion_learns_the_reward_alone():
+    """Behind a real termination nothing is imagined: those states have no weight, and the target is the reward."""
+    state = ready("svg", critic="mve")
+    ended = replace(transitions(32), discount=jnp.zeros(32))
+    loud = jax.tree.map(lambda x: x + 100.0, state.ac.target_critic)
+    changed = replace(state, ac=replace(state.ac, target_critic=loud))
+    losses = [module("svg").update(s, ended, KEY)[1]["critic/loss"] for s in (state, changed)]
+    assert losses[0] == losses[1]

@@ -35,3 +35,13 @@ def test_large_offsets_do_not_cancel():
     for row in data:
         stats = normalizer.update(stats, row[None])
     np.testing.assert_allclose(stats.std, data.std(0), rtol=1e-2)
+
+
+def test_bounds_clip_the_deviation_once_there_is_data():
+    data = np.array([[0.0, 0.0, 0.0], [0.02, 2.0, 200.0]], np.float32)  # deviations 0.01, 1 and 100
+    stats, x = normalizer.update(normalizer.init(3), data), jnp.array([1.01, 2.0, 200.0])
+    np.testing.assert_allclose(normalizer.normalize(stats, x, (0.1, 10.0)), [10.0, 1.0, 10.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        normalizer.denormalize(stats, normalizer.normalize(stats, x, (0.1, 10.0)), (0.1, 10.0)), x, rtol=1e-6
+    )
+    np.testing.assert_array_equal(normalizer.normalize(normalizer.init(3), x, (0.1, 10.0)), x)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pbrl import options, presets
+from pbrl import AGENTS, options, presets
 from pbrl.envs import TASKS
-from pbrl.train.run import AGENTS, agent_module
+from pbrl.train.run import agent_module
 from pbrl.train.schedule import Schedule
 
 CASES = [
@@ -23,7 +23,7 @@ def test_every_path_exists_and_every_value_is_accepted(name, agent, env):
 
 def test_every_preset_serves_every_agent_and_names_only_real_environments():
     for name in presets.names():
-        assert presets.PRESETS[name].keys() == AGENTS.keys()
+        assert presets.PRESETS[name].keys() == (AGENTS.keys() if name != "paper-text" else {"svg", "sac"})
         assert name in presets.SUMMARIES
         for envs in presets.PRESETS[name].values():
             assert "default" in envs
@@ -49,3 +49,15 @@ def test_an_unknown_environment_gets_the_default_and_a_copy_of_it():
 def test_unknown_names_are_refused_with_the_nearest(name, agent, hint):
     with pytest.raises(ValueError, match=f"did you mean {hint}"):
         presets.preset(name, agent, "Pendulum-v1")
+
+
+def test_svg_takes_the_released_settings_and_the_printed_ones_on_demand():
+    """`config/env/mbpo_hopper.yaml` and `poplin_walker2d.yaml`, against Tables 3 and 4."""
+    hopper = presets.preset("paper", "svg", "pbrl/MbpoHopper-v0")
+    assert [hopper[f"config.{k}"] for k in ("initial_entropy", "final_entropy", "entropy_decay")] == [0, -2, 1 / 32]
+    assert hopper["config.entropy_steps"] == hopper["schedule.total_steps"] == 1_000_000
+    assert hopper["schedule.model_batch_size"] == 512 and "config.horizon" not in hopper  # the default, H = 2
+    walker = presets.preset("paper-text", "svg", "pbrl/PoplinWalker2d-v0")
+    assert walker["config.horizon"] == 5 and walker["config.temperature_lr"] == 5e-4
+    assert (walker["schedule.batch_size"], walker["schedule.model_batch_size"]) == (512, 1024)
+    assert "config.horizon" not in presets.preset("paper-text", "sac", "pbrl/PoplinWalker2d-v0")

@@ -31,6 +31,32 @@ def test_value_expansion_without_steps_is_the_terminal_value():
     )
 
 
+def test_soft_value_expansion_by_hand():
+    """Two steps, the first of which goes on with probability 1/2; the entropy counts throughout."""
+    args = jnp.array([[1.0], [2.0]]), jnp.array([[0.5], [1.0]]), jnp.array([[-1.0], [-2.0], [4.0]]), jnp.array([10.0])
+    expected = (1 + 0.1 * 1) + 0.8 * (0.5 * 2 + 0.1 * 2) + 0.64 * (0.5 * 10 - 0.1 * 4)
+    np.testing.assert_allclose(values.soft_value_expansion(*args, 0.1, 0.8), [expected], rtol=1e-6)
+
+
+def test_soft_value_expansion_of_no_steps_is_what_sac_maximises():
+    nothing = jnp.zeros((0, 1))
+    value = values.soft_value_expansion(nothing, nothing, jnp.array([[2.0]]), jnp.array([10.0]), 0.5, 0.9)
+    np.testing.assert_allclose(value, [9.0])
+
+
+def test_mve_targets_by_hand():
+    """Every state of a real step and two imagined ones; the second step may end the episode."""
+    rewards, discounts = jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[1.0], [0.5], [1.0]])
+    log_probs = jnp.array([[1.0], [2.0], [-3.0]])
+    third = 3 + 0.8 * (10 + 0.1 * 3)
+    second = 2 + 0.8 * 0.5 * (third - 0.1 * 2)
+    first = 1 + 0.8 * (second - 0.1 * 1)
+    targets = values.mve_targets(rewards, discounts, log_probs, jnp.array([10.0]), 0.1, 0.8)
+    np.testing.assert_allclose(targets[:, 0], [first, second, third], rtol=1e-6)
+    one = values.mve_targets(rewards[:1], discounts[:1], log_probs[:1], jnp.array([10.0]), 0.1, 0.8)
+    np.testing.assert_allclose(one[0], values.soft_td_target(1.0, 1.0, 10.0, 1.0, 0.1, 0.8), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("x", "expected"), [(0.0, 0.0), (0.5, 0.125), (1.0, 0.5), (-3.0, 2.5)])
 def test_huber_by_hand(x, expected):
     assert losses.huber(jnp.array(x)) == expected
@@ -54,3 +80,25 @@ def test_deterministic_policy_loss_takes_the_smaller_critic():
     q = jnp.array([[1.0, 5.0], [3.0, 2.0]])
     assert losses.deterministic_policy_loss(q) == -1.5
     assert jax.grad(losses.deterministic_policy_loss)(q).tolist() == [[-0.5, 0.0], [0.0, -0.5]]
+
+
+def test_squared_td_loss_is_a_sum_over_critics_of_weighted_means():
+    error, weight = jnp.array([[1.0, 2.0], [0.0, 3.0]]), jnp.array([1.0, 0.5])
+    assert losses.squared_td_loss(error) == pytest.approx((1 + 4) / 2 + 9 / 2)
+    assert losses.squared_td_loss(error, weight) == pytest.approx((1 + 2) / 2 + 4.5 / 2)
+
+
+def test_temperature_loss_by_hand():
+    """Entropy 3 against a target of 1, α = 0.5: loss and slope in log α are both 0.5 · 2; log π carries no gradient."""
+    log_alpha, log_prob = jnp.log(0.5), jnp.array([-2.0, -4.0])
+    slope = jax.value_and_grad(losses.temperature_loss, (0, 1))
+    value, (alpha_slope, other) = slope(log_alpha, log_prob, 1.0)
+    assert value == pytest.approx(1.0) and alpha_slope == pytest.approx(1.0) and not other.any()
+
+
+def test_termination_loss_balances_what_is_rare():
+    """One of four rows ends, so that it weighs as much as the other three together."""
+    logit, label = jnp.array([0.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 1.0, 0.0, 0.0])
+    plain, balanced = (losses.termination_loss(logit, label, b) for b in (False, True))
+    assert plain == pytest.approx(np.log(2)) and balanced == pytest.approx(6 / 4 * np.log(2))
+    assert losses.termination_loss(logit, jnp.zeros(4), True) == pytest.approx(np.log(2))

@@ -53,7 +53,7 @@ class Ensemble:
 
     @property
     def _network(self) -> networks.MLP:
-        return networks.MLP(self.hidden, 2 * self.obs_size, self.activation, out_normal=True)
+        return networks.MLP(self.hidden, 2 * self.obs_size, self.activation, scheme="glorot_normal_out")
 
     def init(self, key: Key) -> Params:
         """Draw the members' parameters, stacked along axis 0."""

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from pbrl import networks, normalizer
+from pbrl import losses, networks, normalizer
 from pbrl.models.ensemble import Statistics
 from pbrl.types import Array, Key, Params, Transition
 
@@ -22,7 +21,7 @@ class Head:
 
     @property
     def _network(self) -> networks.MLP:
-        return networks.MLP(self.hidden, 1, self.activation, out_normal=True)
+        return networks.MLP(self.hidden, 1, self.activation, scheme="glorot_normal_out")
 
     def init(self, key: Key) -> Params:
         """Draw parameters."""
@@ -56,4 +55,4 @@ class TerminationHead(Head):
     def loss(self, params: Params, stats: Statistics, batch: Transition) -> Array:
         """Return the mean cross-entropy over `batch [B]`; its label is `1 - discount`, so time limits are no ends."""
         logit = self.output(params, stats, batch.obs, batch.action, batch.next_obs)
-        return optax.sigmoid_binary_cross_entropy(logit, 1.0 - batch.discount).mean()
+        return losses.termination_loss(logit, 1.0 - batch.discount, balanced=False)

@@ -182,9 +182,7 @@ class Training:
             actions = programs.act(self.learner, self.streams.obs, step)
         batch, last = self.streams.step(np.asarray(actions))
         self.learner = programs.collect(self.learner, batch, last)
-        if schedule.model_every and step % schedule.model_every == 0:
-            rows = min(step, schedule.capacity)
-            batches = replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
+        if batches := learn.fit_batches(self.run.config, schedule, step):
             self.learner, metrics = programs.fit(self.learner, step, batches)
             self.metrics |= metrics
         if schedule.updates_per_step and step >= schedule.warmup_steps:

@@ -57,19 +57,43 @@ def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> L
     )
 
 
-def fit(agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
-    """Make `batches` gradient steps on the model, in epochs over the whole buffer.
+def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
+    """Return how many gradient steps the model makes at an environment step (1, 2, ...); 0 where none is due.
 
-    `batches` may be traced, so that one program serves a growing buffer: see `replay.epoch_batches`.
+    A model that learns from transitions makes whole epochs until there are `schedule.model_min_batches`, from the first
+    steps on (MAGE). One that learns from sequences takes as many windows at random, once the warm-up is over (SVG).
     """
-    order_key, step_key = jax.random.split(key)
-    members = learner.agent.config.ensemble_size
+    if not schedule.model_every or step % schedule.model_every:
+        return 0
+    length = getattr(config, "sequence_length", None)
+    if length is None:
+        rows = min(step, schedule.capacity)
+        return replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
+    return schedule.model_min_batches if length and step >= schedule.warmup_steps else 0
+
+
+def fit(agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
+    """Make `batches` gradient steps on the model, in epochs over the whole buffer or on windows drawn from it.
+
+    `batches` may be traced, so that one program serves a growing buffer: see `fit_batches`. A buffer without any window
+    of the model's length leaves the model as it is.
+    """
+    config, order_key, step_key = learner.agent.config, *jax.random.split(key)
+    length = getattr(config, "sequence_length", None)
+    if length:
+        batches = jnp.where(replay.count_sequences(learner.replay, length) > 0, batches, 0)
+
+    def sample(i: Array) -> Transition:
+        if length is None:
+            return replay.sample_epoch(learner.replay, order_key, i, config.ensemble_size, schedule.model_batch_size)
+        draw = jax.random.fold_in(order_key, i)
+        return replay.sample_sequences(learner.replay, draw, schedule.model_batch_size, max(length, 1))
 
     def step(i: Array, state: tuple) -> tuple:
-        batch = replay.sample_epoch(learner.replay, order_key, i, members, schedule.model_batch_size)
-        return _attempt(agent.update_model, *state, batch, jax.random.fold_in(step_key, i))
+        return _attempt(agent.update_model, *state, sample(i), jax.random.fold_in(step_key, i))
 
-    return _finish(learner, jax.lax.fori_loop(0, batches, step, _begin(agent.update_model, learner)))
+    row = replay.take(learner.replay, jnp.zeros((1,) if length is None else (1, 1), jnp.int32))
+    return _finish(learner, jax.lax.fori_loop(0, batches, step, _begin(agent.update_model, learner, row)))
 
 
 def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple[Learner, Metrics]:
@@ -81,12 +105,12 @@ def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple
         return _attempt(agent.update, *state, batch, update_key), None
 
     keys = jax.random.split(key, schedule.updates_per_step)
-    return _finish(learner, jax.lax.scan(step, _begin(agent.update, learner), keys)[0])
-
-
-def _begin(update: Callable, learner: Learner) -> tuple:
-    """Start the carry: agent, skipped, streak, and sums of metrics over the updates that were kept."""
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
+    return _finish(learner, jax.lax.scan(step, _begin(agent.update, learner, row), keys)[0])
+
+
+def _begin(update: Callable, learner: Learner, row: Transition) -> tuple:
+    """Start the carry: agent, skipped, streak, and sums of metrics over the updates that were kept."""
     metrics = jax.eval_shape(update, learner.agent, row, jax.random.key(0))[1]
     sums = {name: jnp.zeros(value.shape) for name, value in metrics.items()}
     return learner.agent, learner.skipped, learner.streak, jnp.zeros(()), sums

@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.train.schedule import Schedule
 
-AGENTS = {
-    "mage": "MAGE-TD3: critics trained on the action gradient of their TD error (D'Oro and Jaśkowski 2020)",
-    "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
-    "td3": "TD3: model-free twin delayed deterministic policy gradient (Fujimoto et al. 2018)",
-}
 PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")
 
 

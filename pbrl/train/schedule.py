@@ -20,9 +20,9 @@ class Schedule:
     model_batch_size: int = 256
     """Transitions per gradient step of the model and ensemble member."""
     model_min_batches: int = 120
-    """A fit runs whole epochs until it has made at least this many gradient steps."""
+    """A fit runs whole epochs until it has made at least this many gradient steps; exactly this many on sequences."""
     buffer_size: int = 0
-    """Capacity of the replay buffer; 0 keeps every step of the run."""
+    """Capacity of the replay buffer; 0 keeps every step of the run, and a run never holds more."""
     eval_every: int = 1_000
     """Steps between two evaluations."""
     eval_episodes: int = 10
@@ -37,7 +37,7 @@ class Schedule:
     @property
     def capacity(self) -> int:
         """Rows of the replay buffer."""
-        return self.buffer_size or self.total_steps
+        return min(self.buffer_size or self.total_steps, self.total_steps)
 
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""

@@ -115,9 +115,9 @@ def test_donation_leaves_no_alias(name, phase):
 def test_no_key_is_used_twice(name):
     agent = module(name)
     with jax.debug_key_reuse(True):
-        state = agent.init(jax.random.key(0), SPEC, config(name))
-        state, _ = agent.update_model(state, MODEL_BATCH, jax.random.key(1))
-        state, _ = agent.update(state, BATCH, jax.random.key(2))
+        state = jax.jit(lambda key: agent.init(key, SPEC, config(name)))(jax.random.key(0))
+        state, _ = jax.jit(agent.update_model)(state, MODEL_BATCH, jax.random.key(1))
+        state, _ = jax.jit(agent.update)(state, BATCH, jax.random.key(2))
         agent.act(state, BATCH.obs, jax.random.key(3), explore=True)
 
 
@@ -144,6 +144,12 @@ def test_act_takes_any_leading_axes_and_stays_in_bounds(name, shape):
         ({"activation": "swich"}, "did you mean 'swish'"),
         ({"precision": "low"}, "config.precision"),
         ({"ensemble_size": 0}, "config.ensemble_size"),
+        ({"horizon": -1}, "config.horizon"),
+        ({"actor": "scg"}, "did you mean 'svg'"),
+        ({"critic": "mvs"}, "did you mean 'mve'"),
+        ({"dynamics": "gru"}, "known names: ensemble, recurrent"),
+        ({"entropy_steps": 0.0}, "config.entropy_steps"),
+        ({"initial_temperature": -0.1}, "config.initial_temperature"),
     ],
 )
 def test_values_that_cannot_work_are_refused(name, changes, message):
@@ -158,8 +164,9 @@ def test_mage_refuses_an_activation_without_second_derivative():
         module("mage").init(KEY, SPEC, config("mage", activation="relu"))
 
 
-def test_td3_refuses_an_oracle():
+@pytest.mark.parametrize("free", ["td3", "sac"])
+def test_model_free_agents_refuse_an_oracle(free):
     from small import ORACLE
 
     with pytest.raises(ValueError, match="no use for an oracle"):
-        module("td3").init(KEY, SPEC, oracle=ORACLE)
+        module(free).init(KEY, SPEC, oracle=ORACLE)

@@ -44,7 +44,7 @@ def programs():
 
 
 def make_run(folder, name, env, **changes):
-    schedule = replace(SCHEDULE, model_every=0) if name == "td3" else SCHEDULE
+    schedule = replace(SCHEDULE, model_every=0) if name in ("td3", "sac") else SCHEDULE
     return Run(name, env, (3, 4), config(name), replace(schedule, **changes), folder)
 
 

@@ -1,0 +1,120 @@
+"""SAC: model-free soft actor-critic with a learned temperature (Haarnoja et al. 2018, arXiv 1801.01290, 1812.05905).
+
+    y = r + γ d (min_j Q̄_j(s', a') - α log π(a'|s')),  a' ~ π(s');   minimise over Q_i  (y - Q_i(s, a))²
+    minimise over π   E[α log π(a|s) - min_j Q_j(s, a)],  a ~ π(s);   over α   E[α (-log π(a|s) - ℋ̄)]
+
+Networks, rates and the schedule of ℋ̄ are those that SVG's code gives its SAC, so that the two compare: SVG(0) is this
+agent. `docs/algorithms/svg.md` lists what the original SAC does otherwise.
+"""
+
+from dataclasses import replace
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import config as configs
+from pbrl import losses, normalizer, soft_actor_critic, values
+from pbrl.config import static
+from pbrl.normalizer import Normalizer
+from pbrl.soft_actor_critic import SoftActorCritic, SoftState
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters; the defaults are those of SVG's released code, whose baseline this is."""
+
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-4
+    temperature_lr: float = 1e-4
+    initial_temperature: float = 0.1
+    """α at the start."""
+    initial_entropy: float | None = None
+    """ℋ_init, target entropy of the whole action at the start, in nats; by default -1 for each action coordinate."""
+    final_entropy: float | None = None
+    """ℋ_final, target entropy at the end of the schedule; by default the initial one."""
+    entropy_decay: float = 1.0
+    """β, exponent of the schedule between the two (SVG eq. 14)."""
+    entropy_steps: float = 1e6
+    """T, environment steps until the final target entropy is reached."""
+    actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    activation: str = static("relu")
+    """Of actor and critics."""
+    critics: int = static(2)
+    normalize_obs: bool = static(True)
+    """Divide observations by their running deviation, within 0.1 and 10."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: SoftState
+    stats: Normalizer
+    config: Config
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+
+
+def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
+    """Make a fresh state for an environment. Raises `ValueError` where a hyper-parameter cannot work."""
+    if oracle is not None:
+        raise ValueError("sac learns from real transitions and has no use for an oracle; drop it, or use 'svg'")
+    soft_actor_critic.validate(config)
+    config = configs.cast(soft_actor_critic.resolve(config, spec))
+    stats = normalizer.init(spec.obs_size)
+    return State(ac=SoftActorCritic(spec, config, stats).init(key), stats=stats, config=config, spec=spec)
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
+    nets = _networks(state)
+    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics, whose count is the clock of schedules."""
+    return replace(state, stats=normalizer.update(state.stats, batch.obs))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Return the state as it is: SAC models nothing."""
+    del batch, key
+    return state, {}
+
+
+def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """One update on replayed transitions `[B]`: critics, actor, temperature, targets.
+
+    Differentiated: the squared TD error in Q_i's parameters; the actor loss in π's, through the reparameterised action
+    and its density; the temperature loss in log α. Stopped: the target, α outside its own loss.
+    """
+    next_key, actor_key = jax.random.split(key)
+    cfg, nets = state.config, _networks(state)
+    next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
+    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+
+    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
+        q = nets.q(critic, batch.obs, batch.action)
+        return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+
+    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+
+    def actor_loss(actor: Params) -> tuple[Array, Array]:
+        action, log_prob = nets.sample(actor, batch.obs, actor_key)
+        return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
+
+    ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, state.stats.count)
+    return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
+
+
+def _networks(state: State) -> SoftActorCritic:
+    return SoftActorCritic(state.spec, state.config, state.stats)

@@ -1,0 +1,243 @@
+"""SAC-SVG(H): soft actor-critic with a model-based stochastic value gradient (Amos et al. 2021, arXiv 2008.12775).
+
+SAC, whose actor is improved through H steps of a learned deterministic model instead of through the critic alone:
+
+    maximise over π Σ_{t<H} γ^t (D_t r(x_t, u_t) - α log π(u_t|x_t)) + γ^H (D_H min_j Q_j(x_H, u_H) - α log π(u_H|x_H))
+    u_t ~ π(x_t),  x_{t+1} = f(x_t, u_t),  D_t = Π_{k<t} (1 - d(x_k, u_k))                (paper, eq. 7 and 9)
+
+The critic learns from real data alone (or, `critic="mve"`, from model-based value expansion). `docs/algorithms/svg.md`
+maps equations to functions and tests, and lists every deviation.
+"""
+
+from dataclasses import replace
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import config as configs
+from pbrl import losses, soft_actor_critic, values
+from pbrl.config import static
+from pbrl.imagine import Trajectory, rollout
+from pbrl.models import sequence_world
+from pbrl.models.ensemble import Statistics
+from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
+from pbrl.soft_actor_critic import SoftActorCritic, SoftState
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters; the defaults are those of the authors' released code, which made the published results."""
+
+    horizon: int = static(2)
+    """H, model steps of the actor's value expansion (the code's `horizon` counts actions, H + 1)."""
+    actor: str = static("svg")
+    """"svg": through the model; "sac": through the critic alone (Fig. 4)."""
+    critic: str = static("td")
+    """"td": soft TD on real transitions; "mve": H-step value expansion with the TD-k trick (Fig. 4)."""
+    dynamics: str = static("recurrent")
+    """"recurrent": deterministic GRU; "ensemble": probabilistic networks as in MAGE."""
+    actor_warmup: float = 10_000.0
+    """Environment steps during which the actor's loss is SAC's, until the model can be trusted."""
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-4
+    temperature_lr: float = 1e-4
+    """(Table 3 prints 5e-4.)"""
+    model_lr: float = 1e-3
+    model_max_norm: float = 1.0
+    """Clip of the global norm of the dynamics' gradient."""
+    head_lr: float = 1e-3
+    """Of reward and termination."""
+    balance_terminations: bool = static(True)
+    """Weight a batch's terminations as heavily as its other rows (the paper calls this unimportant)."""
+    initial_temperature: float = 0.1
+    """α at the start."""
+    initial_entropy: float | None = None
+    """ℋ_init, target entropy of the whole action at the start, in nats; by default -1 for each action coordinate."""
+    final_entropy: float | None = None
+    """ℋ_final, target entropy at the end of the schedule; by default the initial one."""
+    entropy_decay: float = 1.0
+    """β, exponent of the schedule between the two (eq. 14)."""
+    entropy_steps: float = 1e6
+    """T, environment steps until the final target entropy is reached."""
+    actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    activation: str = static("relu")
+    """Of actor and critics."""
+    critics: int = static(2)
+    encoder_hidden: tuple[int, ...] = static((512, 512))
+    recurrent_width: int = static(512)
+    recurrent_layers: int = static(2)
+    model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Of each member of an ensemble."""
+    ensemble_size: int = static(5)
+    head_hidden: tuple[int, ...] = static((512, 512))
+    """Networks of reward and termination."""
+    normalize_obs: bool = static(True)
+    """Divide observations by their running deviation, within 0.1 and 10; the model predicts in these units."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+    @property
+    def sequence_length(self) -> int:
+        """Consecutive transitions that `update_model` wants in a sample; 0 where nothing needs a model."""
+        if not self.horizon or (self.actor == "sac" and self.critic == "td"):
+            return 0
+        return self.horizon if self.dynamics == "recurrent" else 1
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: SoftState
+    world: SequenceWorldState | None
+    stats: Statistics
+    config: Config
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+
+
+def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
+    """Make a fresh state for an environment; an `oracle` takes the place of dynamics, reward and termination.
+
+    Raises `ValueError` where a hyper-parameter cannot work.
+    """
+    soft_actor_critic.validate(config)
+    sequence_world.validate(config)
+    configs.check(config, horizon=(0, 1_000), actor_warmup=(0, float("inf")))
+    configs.check_choice(config, actor=("svg", "sac"), critic=("td", "mve"))
+    config = configs.cast(soft_actor_critic.resolve(config, spec))
+    ac_key, world_key = jax.random.split(key)
+    stats = Statistics.init(spec.obs_size, spec.action_size)
+    return State(
+        ac=SoftActorCritic(spec, config, stats.obs).init(ac_key),
+        world=None if oracle else SequenceWorld(spec, config, stats).init(world_key),
+        stats=stats,
+        config=config,
+        spec=spec,
+        oracle=oracle,
+    )
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
+    nets = _networks(state)
+    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics, whose count is the clock of schedules."""
+    return replace(state, stats=state.stats.update(batch))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Take one gradient step on the dynamics with windows `[H, B]` that lie within an episode; an oracle needs none."""
+    del key  # the loss is deterministic
+    if state.world is None:
+        return state, {}
+    world, metrics = _world(state).fit_dynamics(state.world, batch)
+    return replace(state, world=world), metrics
+
+
+def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """One update on replayed transitions `[B]`: critics, actor, temperature, reward and termination, targets.
+
+    Differentiated: the critics' loss in their parameters; the actor's in π's, through actions, densities, dynamics with
+    their hidden state, reward, termination and critic along the whole rollout; the temperature's in log α. Stopped: the
+    targets, α outside its own loss; nothing moves but what each loss is differentiated in.
+    """
+    critic_key, actor_key = jax.random.split(key)
+    cfg, nets = state.config, _networks(state)
+
+    ac, critic_metrics = _update_critics(state, batch, critic_key)
+
+    def model_free_loss(actor: Params) -> tuple[Array, Array]:
+        """SAC's: α log π(u|x) - min_j Q_j(x, u)."""
+        action, log_prob = nets.sample(actor, batch.obs, actor_key)
+        return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
+
+    def value_gradient_loss(actor: Params) -> tuple[Array, Array]:
+        """Minus eq. 7 over its H + 1 terms; with the log-density of the first action, which adapts the temperature."""
+        dynamics, (roll_key, last_key) = _dynamics(state), jax.random.split(actor_key)
+        path = rollout(
+            dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(batch), roll_key, cfg.horizon
+        )
+        action, log_prob = nets.sample(actor, path.final_obs, last_key)
+        log_probs = jnp.concatenate([path.info, log_prob[None]])
+        q = nets.min_q(ac.critic, path.final_obs, action)
+        value = values.soft_value_expansion(path.reward, path.discount, log_probs, q, ac.alpha, cfg.discount)
+        return losses.soft_policy_loss(value / (cfg.horizon + 1)), log_probs[0]
+
+    if cfg.actor == "sac" or cfg.horizon == 0:
+        ac, log_prob, actor_metrics = nets.descend_actor(ac, model_free_loss)
+    else:
+        ac, log_prob, actor_metrics = jax.lax.cond(
+            state.stats.obs.count < cfg.actor_warmup,
+            lambda ac: nets.descend_actor(ac, model_free_loss),
+            lambda ac: nets.descend_actor(ac, value_gradient_loss),
+            ac,
+        )
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, state.stats.obs.count)
+
+    world, head_metrics = state.world, {}
+    if world is not None and cfg.sequence_length:
+        world, head_metrics = _world(state).fit_heads(world, batch)
+    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, **head_metrics}
+    return replace(state, ac=nets.move_targets(ac), world=world), metrics
+
+
+def _update_critics(state: State, batch: Transition, key: Key) -> tuple[SoftState, Metrics]:
+    """Take one step on the critics towards soft TD targets, or towards value expansion at every state imagined."""
+    cfg, nets = state.config, _networks(state)
+    last_key = key
+    obs, action, reward, discount = (x[None] for x in (batch.obs, batch.action, batch.reward, batch.discount))
+    log_probs, last_obs = jnp.zeros((0, *batch.reward.shape)), batch.next_obs
+    if cfg.critic == "mve" and cfg.horizon:
+        roll_key, last_key = jax.random.split(key)
+        path = _imagine_from_next(state, batch, roll_key)
+        obs, action = jnp.concatenate([obs, path.obs]), jnp.concatenate([action, path.action])
+        reward, discount = jnp.concatenate([reward, path.reward]), jnp.concatenate([discount, path.discount])
+        log_probs, last_obs = path.info, path.final_obs
+    last_q, last_log_prob = nets.soft_target(state.ac, last_obs, last_key)
+    log_probs = jnp.concatenate([log_probs, last_log_prob[None]])
+    y = values.mve_targets(reward, discount, log_probs, last_q, state.ac.alpha, cfg.discount)  # [K, B], K = 1 or H + 1
+    alive = jnp.cumprod(jnp.concatenate([jnp.ones_like(discount[:1]), discount[:-1]]), axis=0)
+
+    def loss(critic: Params) -> tuple[Array, Metrics]:
+        q = nets.q(critic, obs, action)  # [C, K, B]
+        value = losses.squared_td_loss((y - q).reshape(q.shape[0], -1), alive.reshape(-1))
+        return value, {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+
+    return nets.descend_critics(state.ac, loss)
+
+
+def _imagine_from_next(state: State, batch: Transition, key: Key) -> Trajectory:
+    """Roll the policy out from the real next states `[B]` for H steps."""
+    step_key, roll_key = jax.random.split(key)
+    dynamics, nets = _dynamics(state), _networks(state)
+    if state.oracle:  # a simulator's state of s' is found by stepping there
+        latent = dynamics.step(dynamics.start(batch), batch.action, step_key)[0]
+    else:
+        latent = dynamics.start(replace(batch, obs=batch.next_obs))
+    return rollout(dynamics, lambda obs, k: nets.sample(state.ac.actor, obs, k), latent, roll_key, state.config.horizon)
+
+
+def _networks(state: State) -> SoftActorCritic:
+    return SoftActorCritic(state.spec, state.config, state.stats.obs)
+
+
+def _world(state: State) -> SequenceWorld:
+    return SequenceWorld(state.spec, state.config, state.stats)
+
+
+def _dynamics(state: State) -> Dynamics:
+    if state.oracle:
+        return state.oracle
+    assert state.world is not None
+    return _world(state).simulator(state.world)

@@ -1,0 +1,120 @@
+"""SVG's gradients, taken from `update` itself, against central differences in float64.
+
+Adam's first moment after one update from fresh is a tenth of the gradient: the whole path from `update` is under test.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import ORACLE, module, ready, transitions
+from test_mage_gradients import difference, dot, double, random_directions
+
+from pbrl import values
+from pbrl.types import Dynamics
+
+BATCH, KEY = 12, jax.random.key(11)
+FLAVOURS = {
+    "sac": ("sac", {}),
+    "svg": ("svg", {}),
+    "ensemble": ("svg", {"dynamics": "ensemble"}),
+    "oracle": ("svg", {"oracle": ORACLE, "horizon": 4}),
+    "mve": ("svg", {"critic": "mve", "actor": "sac"}),
+}
+
+
+def moved(state, batch, part, name):
+    """The gradient of one network, read off its optimiser."""
+    after, _ = jax.jit(module(name).update)(state, batch, KEY)
+    return jax.tree.map(lambda mu: 10.0 * mu, getattr(after.ac, f"{part}_opt")[1].mu)
+
+
+@pytest.mark.parametrize("part", ["actor", "critic"])
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_gradient(x64, flavour, part):
+    """With still critics (rate 0) the actor's loss depends on its own parameters alone."""
+    name, changes = FLAVOURS[flavour]
+    state, batch = double(ready(name, critic_lr=0.0, **changes)), double(transitions(BATCH, seed=2))
+    gradient = moved(state, batch, part, name)
+
+    @jax.jit
+    def loss(params):
+        # targets hold the current actor: only the part under test moves, and the critic's loss holds targets still
+        return module(name).update(replace(state, ac=replace(state.ac, **{part: params})), batch, KEY)[1][
+            f"{part}/loss"
+        ]
+
+    for direction in random_directions(getattr(state.ac, part), 3):
+        change = difference(loss, getattr(state.ac, part), direction)
+        np.testing.assert_allclose(dot(gradient, direction), change, rtol=1e-5, atol=1e-9)
+
+
+def test_termination_and_hidden_state_carry_gradient(x64):
+    """The last latent state's reward sees the first action through the hidden state, and going on sees it at all."""
+    from pbrl.agents.svg import _dynamics
+
+    state, batch = double(ready("svg")), double(transitions(BATCH))
+    dynamics = _dynamics(state)
+    _, _, going_on = dynamics.step(dynamics.start(batch), batch.action, KEY)
+    assert ((going_on > 0) & (going_on < 1)).all()
+    slope = jax.grad(lambda a: dynamics.step(dynamics.start(batch), a, KEY)[2].sum())(batch.action)
+    assert float(jnp.abs(slope).max()) > 1e-6
+
+    def second(action, blind):
+        (x, hidden), _, _ = dynamics.step(dynamics.start(batch), action, KEY)
+        latent = (jax.lax.stop_gradient(x), jax.lax.stop_gradient(hidden) if blind else hidden)
+        return dynamics.step(latent, batch.action, KEY)[0][0].sum()
+
+    through_hidden, nothing = (jax.grad(second)(batch.action, blind) for blind in (False, True))
+    assert float(jnp.abs(through_hidden).max()) > 1e-6 and not nothing.any()
+
+
+def test_temperature_gradient(x64):
+    """α (entropy - target): the rate at which log α moves, from Adam's first moment."""
+    state, batch = double(ready("svg", initial_entropy=-1.0)), double(transitions(BATCH))
+    after, metrics = module("svg").update(state, batch, KEY)
+    expected = 0.1 * (metrics["actor/entropy"] + 1.0)
+    np.testing.assert_allclose(10.0 * after.ac.alpha_opt[1].mu, expected, rtol=1e-9)
+    assert np.sign(after.ac.log_alpha - state.ac.log_alpha) == -np.sign(expected)
+
+
+def test_linear_quadratic_closed_form(x64):
+    """On x' = a x + b u with reward -(q x² + u²) and u = k x, three steps' value and slope in k, worked by hand."""
+    a, b, q, gamma, k = 0.9, 0.5, 2.0, 0.95, -0.4
+    state, batch = ready("svg"), transitions(BATCH)
+    del state
+    from pbrl.imagine import rollout
+
+    linear = Dynamics(
+        start=lambda batch: batch.obs,
+        step=lambda x, u, key: (a * x + b * u, -(q * x**2 + u**2)[:, 0], jnp.ones(x.shape[0])),
+        observe=lambda x: x,
+    )
+    x0 = batch.obs[:, :1].astype(jnp.float64)
+
+    def value(k):
+        path = rollout(linear, lambda x, key: (k * x, jnp.zeros(x.shape[0])), replace(batch, obs=x0).obs, KEY, 3)
+        nothing = jnp.zeros((4, BATCH))
+        return values.soft_value_expansion(path.reward, path.discount, nothing, jnp.zeros(BATCH), 0.0, gamma).sum()
+
+    closed = lambda k: -(x0**2).sum() * (q + k**2) * sum((gamma * (a + b * k) ** 2) ** t for t in range(3))  # noqa: E731
+    np.testing.assert_allclose(value(k), closed(k), rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(value)(k), (closed(k + 1e-6) - closed(k - 1e-6)) / 2e-6, rtol=1e-7)
+
+
+def test_update_moves_only_what_it_trains(x64):
+    """The actor's gradient leaks into neither dynamics nor heads, and the dynamics' fit leaves all else alone."""
+    state, batch = ready("svg"), transitions(BATCH)
+    after, _ = module("svg").update(state, batch, KEY)
+    assert all(x is y for x, y in zip(*map(jax.tree.leaves, (state.world.dynamics, after.world.dynamics)), strict=True))
+    still = replace(state, config=replace(state.config, head_lr=jnp.zeros(())))
+    same, _ = module("svg").update(still, batch, KEY)
+    for x, y in zip(*map(jax.tree.leaves, (state.world.reward, same.world.reward)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    fitted, _ = module("svg").update_model(state, transitions(2, 16), KEY)
+    for part in ("ac", "stats"):
+        old, new = jax.tree.leaves(getattr(state, part)), jax.tree.leaves(getattr(fitted, part))
+        assert all(x is y for x, y in zip(old, new, strict=True))
+    assert all(x is y for x, y in zip(*map(jax.tree.leaves, (state.world.reward, fitted.world.reward)), strict=True))

@@ -1,0 +1,133 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from small import ready, transitions
+
+from pbrl import normalizer
+from pbrl.agents import svg
+from pbrl.models.recurrent import Recurrent
+from pbrl.models.sequence_world import SequenceWorld
+
+MODEL = Recurrent(3, 2, encoder_hidden=(5,), width=4, layers=2)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def by_hand(params, obs, actions):
+    """The same equations in NumPy, with PyTorch's names for the gates."""
+    p = jax.tree.map(np.asarray, params)
+    hidden, out = [np.zeros((len(obs), 4)) for _ in range(2)], []
+    for action in actions:
+        x = np.concatenate([obs, action], -1)
+        first, second = p["MLP_0"]["Dense_0"], p["MLP_0"]["Dense_1"]
+        x = np.maximum(x @ first["kernel"] + first["bias"], 0) @ second["kernel"] + second["bias"]
+        for i in range(2):
+            cell = p[f"GRUCell_{i}"]
+            ir, iz, i_n = np.split(x @ cell["input"]["kernel"] + cell["input"]["bias"], 3, -1)
+            hr, hz, h_n = np.split(hidden[i] @ cell["hidden"]["kernel"] + cell["hidden"]["bias"], 3, -1)
+            z = sigmoid(iz + hz)
+            hidden[i] = (1 - z) * np.tanh(i_n + sigmoid(ir + hr) * h_n) + z * hidden[i]
+            x = hidden[i]
+        decoder = p["MLP_1"]["Dense_0"]
+        obs = obs + x @ decoder["kernel"] + decoder["bias"]
+        out.append(obs)
+    return np.stack(out)
+
+
+def data(steps=3, rows=6):
+    k = jax.random.split(jax.random.key(1), 3)
+    return (
+        jax.random.normal(k[0], (rows, 3)),
+        jax.random.normal(k[1], (steps, rows, 2)),
+        jax.random.normal(k[2], (steps, rows, 3)),
+    )
+
+
+def test_unroll_follows_the_equations(key):
+    params, (obs, actions, targets) = MODEL.init(key), data()
+    expected = by_hand(params, np.asarray(obs), np.asarray(actions))
+    for detach in (False, True):  # it decides on gradients alone
+        np.testing.assert_allclose(MODEL.unroll(params, obs, actions, detach=detach), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(MODEL.loss(params, obs, actions, targets), ((expected - targets) ** 2).mean(), rtol=1e-5)
+
+
+def test_detaching_leaves_the_hidden_state_as_the_only_path(key):
+    """The first action reaches the second prediction through x and hidden state; detached, through the latter alone."""
+    params, (obs, actions, _) = MODEL.init(key), data(2)
+
+    def second(params, action, detach):
+        return MODEL.unroll(params, obs, actions.at[0].set(action), detach=detach)[1].sum()
+
+    slope = jax.grad(second, 1)
+    attached, detached = (slope(params, actions[0], d) for d in (False, True))
+    assert float(jnp.abs(attached - detached).max()) > 1e-3 and float(jnp.abs(detached).max()) > 1e-6
+    closed = jax.tree.map(jnp.copy, params)
+    for i in range(2):
+        cell = closed[f"GRUCell_{i}"]
+        cell["hidden"]["kernel"] *= 0.0
+        cell["input"]["bias"] = cell["input"]["bias"].at[4:8].set(-100.0)  # the update gate keeps nothing
+    assert not slope(closed, actions[0], True).any()
+    assert slope(closed, actions[0], False).any()
+
+
+def test_weights_are_drawn_as_the_released_code_draws_them():
+    params = Recurrent(17, 6).init(jax.random.key(0))
+    kernel = params["MLP_0"]["Dense_1"]["kernel"]
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(512), atol=1e-4)
+    for name in ("input", "hidden"):
+        gates = params["GRUCell_1"][name]
+        for leaf in (gates["kernel"], gates["bias"]):
+            assert 0.98 / np.sqrt(512) < float(jnp.abs(leaf).max()) <= 1 / np.sqrt(512)
+    assert params["MLP_1"]["Dense_0"]["kernel"].shape == (512, 17)  # the decoder is one linear layer
+
+
+def world(**changes):
+    state = ready("svg", **changes)
+    return SequenceWorld(state.spec, state.config, state.stats), state
+
+
+def test_simulator_predicts_in_the_units_of_the_environment():
+    """Start and observe undo each other; a step's change is the network's, scaled by the data's deviation."""
+    parts, state = world()
+    batch = transitions(8)
+    simulator = parts.simulator(state.world)
+    latent = simulator.start(batch)
+    np.testing.assert_allclose(simulator.observe(latent), batch.obs, rtol=1e-5, atol=1e-6)
+    latent, reward, going_on = simulator.step(latent, batch.action, jax.random.key(0))
+    x = normalizer.normalize(state.stats.obs, batch.obs, (0.1, 10.0))
+    inside = parts.recurrent.unroll(state.world.dynamics, x, batch.action[None], detach=False)[0]
+    expected = normalizer.denormalize(state.stats.obs, inside, (0.1, 10.0))
+    np.testing.assert_allclose(simulator.observe(latent), expected, rtol=1e-5, atol=1e-6)
+    assert reward.shape == going_on.shape == (8,)
+
+
+def test_fitting_learns_dynamics_reward_and_termination():
+    """On the small task: errors fall well below those of predicting no change, the mean, and the base rate."""
+    state = ready("svg", model_lr=3e-3, head_lr=3e-3, recurrent_width=32, encoder_hidden=(32,), head_hidden=(32,))
+    batch = transitions(1, 256)
+
+    @jax.jit
+    def fit(state, key):
+        state, dynamics = svg.update_model(state, batch, key)
+        flat = jax.tree.map(lambda x: x[0], batch)
+        parts = SequenceWorld(state.spec, state.config, state.stats)
+        heads, others = parts.fit_heads(state.world, flat)
+        return state.replace(world=heads), dynamics | others
+
+    state, metrics = jax.lax.scan(fit, state, jax.random.split(jax.random.key(0), 500))
+    first, last = (jax.tree.map(lambda x, i=i: float(x[i]), metrics) for i in (0, -1))
+    assert last["model/loss"] < 0.05 * first["model/loss"]
+    assert last["model/reward_loss"] < 0.05 * float(batch.reward.var())
+    assert last["model/termination_loss"] < 0.5 * first["model/termination_loss"]
+
+
+def test_an_ensemble_may_take_the_recurrent_models_place():
+    state = ready("svg", dynamics="ensemble")
+    assert state.config.sequence_length == 1
+    assert jax.tree.leaves(state.world.dynamics)[0].shape[0] == 4
+    after, metrics = svg.update_model(state, transitions(1, 16), jax.random.key(0))
+    assert np.isfinite(metrics["model/loss"]) and np.isfinite(
+        svg.update(after, transitions(8), jax.random.key(1))[1]["actor/loss"]
+    )
