@@ -22,6 +22,7 @@ def main() -> None:
 
     from pbrl.train import host
 
+    host.check(run)  # what cannot train is refused before anything is written
     commands.announce(run)
     with display.report(run) as report:  # a live panel, or plain lines where there is no terminal
         host.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes

@@ -1,5 +1,6 @@
 """The command `pbrl`. It imports jax only once a command that computes has been understood."""
 
+import inspect
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def run(argv: Sequence[str]) -> None:
         from pbrl.config import suggest
         from pbrl.train.run import RunError
 
-        raise RunError(f"there is no command {name!r}{suggest(name, COMMANDS, 'command')}")
+        raise RunError(f"there is no command {name!r}{suggest(name, [*COMMANDS, '--help', '--version'], 'command')}")
     from pbrl import commands
 
     if name == "train":
@@ -58,7 +59,10 @@ def run(argv: Sequence[str]) -> None:
     else:
         import tyro
 
+        from pbrl import options
+
         functions = {"eval": commands.evaluate, "plot": commands.plot, "video": commands.video, "list": commands.list_}
+        options.refuse_unknown(rest, inspect.signature(functions[name]).parameters)
         tyro.cli(functions[name], args=rest, prog=f"pbrl {name}")
 
 

@@ -26,10 +26,9 @@ def train(run: Run) -> None:
     from pbrl import display, runtime
 
     runtime.start()
-    from pbrl.envs.gym import GymEnv
     from pbrl.train import host
 
-    GymEnv(run.env).close()  # an environment that cannot be used is refused before a folder is made
+    host.check(run)
     announce(run)
     with display.report(run) as report:
         host.train(run, report)

@@ -15,13 +15,13 @@ def huber(x: Array) -> Array:
 
 
 def td_loss(td_error: Array) -> Array:
-    """Return the Huber loss of TD errors `[C, B]`, averaged over critics and batch (MAGE App. D)."""
-    return huber(td_error).mean()
+    """Return `½ Σ_C mean_B huber(δ)` for TD errors `[C, B]` (MAGE App. D; the code has ½ for one critic, too)."""
+    return 0.5 * huber(td_error).mean(-1).sum()
 
 
 def action_gradient_loss(gradient_error: Array) -> Array:
-    """Return the Huber loss of `‖∇ₐδ‖₂`, for `∇ₐδ [C, B, A]`, averaged over critics and batch (MAGE eq. 8, App. D)."""
-    return huber(safe_norm(gradient_error)).mean()
+    """Return `½ Σ_C mean_B huber(‖∇ₐδ‖₂)` for `∇ₐδ [C, B, A]` (MAGE eq. 8, App. D)."""
+    return td_loss(safe_norm(gradient_error))
 
 
 def deterministic_policy_loss(q: Array) -> Array:

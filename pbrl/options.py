@@ -4,8 +4,8 @@ Later ones win: the agent's defaults, the preset, `--from FILE`, the options of 
 """
 
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -39,6 +39,8 @@ class Train(Generic[C]):
     """YAML file of overrides by dotted path, such as `config.actor_lr: 3e-4`."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
+    sinks: tuple[str, ...] = Run.sinks
+    """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
     seed_mode: Literal["auto", "map", "vmap"] = "auto"
     """Seeds one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
     config: C = field(default=typing.cast(Any, None))
@@ -57,6 +59,7 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
     defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
     defaults = replace(defaults, preset=_peek(argv, "preset", defaults.preset))
     if not defaults.agent:
+        refuse_unknown(argv, [f.name.strip("_") for f in fields(Train)])
         if {"-h", "--help"} & set(argv):
             _parse(Train[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
         raise RunError(
@@ -73,10 +76,19 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
     options = _parse(
         Train[module.Config], argv, replace(defaults, config=config, schedule=schedule), f"{prog} {defaults.agent}"
     )
-    return _run(options, module)
+    return _run(options)
 
 
-def _run(options: Train, module: Any) -> Run:
+def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
+    """Raise `RunError` for the first `--word` that is none of these options, with the nearest that is."""
+    known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
+    for word in argv:
+        option = word.partition("=")[0].replace("_", "-")
+        if word.startswith("--") and option not in known and option.partition(".")[0] not in known:
+            raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
+
+
+def _run(options: Train) -> Run:
     if not options.env:
         raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
     if options.seeds < 1:
@@ -84,13 +96,9 @@ def _run(options: Train, module: Any) -> Run:
     schedule = options.schedule
     if options.steps is not None:
         schedule = replace(schedule, total_steps=options.steps)
-    try:
-        check(module, options.config, schedule)
-    except ValueError as error:
-        raise RunError(str(error)) from None
     mode = options.seed_mode if options.seed_mode != "auto" else _seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
-    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode).validate()
+    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks).validate()
     return replace(run, folder=options.out or default_folder(run))
 
 
@@ -98,24 +106,6 @@ def _seed_mode() -> str:
     import jax
 
     return "map" if jax.default_backend() == "cpu" else "vmap"
-
-
-def check(module: Any, config: Any, schedule: Schedule) -> None:
-    """Raise `ValueError` for hyper-parameters that cannot work, without making an environment.
-
-    The agent's own checks run by initialising it abstractly, for an environment of the smallest size.
-    """
-    import jax
-
-    from pbrl.types import EnvSpec
-
-    schedule.validate()
-    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config), jax.random.key(0))
-    has_model = hasattr(config, "model_lr")
-    if has_model and not schedule.model_every:
-        raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
-    if schedule.model_every and not has_model:
-        raise ValueError(f"schedule.model_every: expected 0 for an agent without a model, got {schedule.model_every}")
 
 
 def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:

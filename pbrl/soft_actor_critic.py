@@ -94,7 +94,8 @@ class SoftActorCritic:
 
     def sample(self, params: Params, obs: Array, key: Key) -> tuple[Array, Array]:
         """Draw reparameterised actions `[*, A]` for `obs [*, S]`, and their log-densities `[*]`."""
-        return policies.tanh_normal_sample(*networks.apply(self._actor, params, self.inputs(obs)), key)
+        mean, log_std = networks.apply(self._actor, params, self.inputs(obs))
+        return policies.tanh_normal_sample(mean, log_std, key)
 
     def mode(self, params: Params, obs: Array) -> Array:
         """Return the action `[*, A]` of the distribution's mean before squashing."""
@@ -138,7 +139,6 @@ class SoftActorCritic:
         """
         c = self.config
         left = jnp.clip(1.0 - steps / c.entropy_steps, 0.0, 1.0)
-        # 0^β has an infinite derivative, which nobody takes; 0^0 is 1 in JAX as in Python
         return (c.initial_entropy - c.final_entropy) * left**c.entropy_decay + c.final_entropy  # pyright: ignore
 
     def adapt_temperature(self, state: SoftState, log_prob: Array, steps: Array) -> tuple[SoftState, Metrics]:

@@ -4,7 +4,7 @@ import pytest
 
 from pbrl import AGENTS, options, presets
 from pbrl.envs import TASKS
-from pbrl.train.run import agent_module
+from pbrl.train.run import agent_module, check
 from pbrl.train.schedule import Schedule
 
 CASES = [
@@ -17,7 +17,7 @@ def test_every_path_exists_and_every_value_is_accepted(name, agent, env):
     module = agent_module(agent)
     changes = presets.preset(name, agent, env)
     config, schedule = options.apply(module.Config(), Schedule(), changes)
-    options.check(module, config, schedule)
+    check(module, config, schedule)
     assert len(CASES) == len(set(CASES))
 
 

@@ -62,14 +62,15 @@ def test_huber_by_hand(x, expected):
     assert losses.huber(jnp.array(x)) == expected
 
 
-def test_td_loss_is_a_mean_over_critics_and_batch():
+def test_td_loss_is_half_the_sum_over_critics():
     assert losses.td_loss(jnp.array([[0.5, 3.0], [0.0, -1.0]])) == pytest.approx((0.125 + 2.5 + 0 + 0.5) / 4)
+    assert losses.td_loss(jnp.array([[0.5, 3.0]])) == pytest.approx(0.5 * (0.125 + 2.5) / 2)  # one critic: half, too
 
 
 def test_action_gradient_loss_by_hand():
     """One norm of 5 (Huber 4.5) and one of 0.5 (0.125)."""
     error = jnp.array([[[3.0, 4.0], [0.3, -0.4]]])
-    assert losses.action_gradient_loss(error) == pytest.approx((4.5 + 0.125) / 2)
+    assert losses.action_gradient_loss(error) == pytest.approx(0.5 * (4.5 + 0.125) / 2)
 
 
 def test_norm_has_a_finite_gradient_at_zero():

@@ -32,8 +32,11 @@ class Config:
     tau: float = 0.005
     """Step of the target networks at every update."""
     actor_lr: float = 1e-4
+    """Learning rate of the actor's optimiser."""
     critic_lr: float = 1e-4
+    """Learning rate of the critics'."""
     model_lr: float = 1e-4
+    """Learning rate of the model's, learned reward and termination included."""
     model_weight_decay: float = 1e-4
     """Decoupled, multiplied by the learning rate."""
     grad_clip: float = 5.0
@@ -43,10 +46,15 @@ class Config:
     target_noise: float = 0.2
     """Standard deviation of the noise on the target policy's action."""
     target_noise_clip: float = 0.5
+    """Bound of that noise."""
     actor_hidden: tuple[int, ...] = static((384, 384))
+    """Widths of the actor\'s hidden layers."""
     critic_hidden: tuple[int, ...] = static((384, 384))
+    """Widths of a critic\'s."""
     model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of each member of the ensemble."""
     ensemble_size: int = static(8)
+    """Members of the ensemble."""
     head_hidden: tuple[int, ...] = static((256, 256, 256))
     """Networks of a learned reward or termination."""
     activation: str = static("swish")

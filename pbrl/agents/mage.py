@@ -37,12 +37,15 @@ class Config:
     gradient_weight: float = 1.0
     """Weight of ‖∇ₐδ‖ in eq. 8; 0 leaves Dyna-TD3."""
     loss_scale: float = 5.0
-    """Scale of the whole critic loss, 1/λ in the released code; it matters to the clipping by value alone."""
+    """Scale of the whole critic loss, 1/λ in the released code; it matters to clipping and to Adam's first steps."""
     tau: float = 0.005
     """Step of the target networks at every update."""
     actor_lr: float = 1e-4
+    """Learning rate of the actor's optimiser."""
     critic_lr: float = 1e-4
+    """Learning rate of the critics'."""
     model_lr: float = 1e-4
+    """Learning rate of the model's, learned reward and termination included."""
     model_weight_decay: float = 1e-4
     """Decoupled, multiplied by the learning rate."""
     grad_clip: float = 5.0
@@ -52,10 +55,15 @@ class Config:
     target_noise: float = 0.2
     """Standard deviation of the noise on the target policy's action."""
     target_noise_clip: float = 0.5
+    """Bound of that noise."""
     actor_hidden: tuple[int, ...] = static((384, 384))
+    """Widths of the actor\'s hidden layers."""
     critic_hidden: tuple[int, ...] = static((384, 384))
+    """Widths of a critic\'s."""
     model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of each member of the ensemble."""
     ensemble_size: int = static(8)
+    """Members of the ensemble."""
     head_hidden: tuple[int, ...] = static((256, 256, 256))
     """Networks of a learned reward or termination."""
     activation: str = static("swish")

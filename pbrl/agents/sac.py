@@ -30,8 +30,11 @@ class Config:
     tau: float = 0.005
     """Step of the target critics at every update."""
     actor_lr: float = 1e-4
+    """Learning rate of the actor's optimiser."""
     critic_lr: float = 1e-4
+    """Learning rate of the critics'."""
     temperature_lr: float = 1e-4
+    """Learning rate of log α's."""
     initial_temperature: float = 0.1
     """α at the start."""
     initial_entropy: float | None = None
@@ -43,10 +46,13 @@ class Config:
     entropy_steps: float = 1e6
     """T, environment steps until the final target entropy is reached."""
     actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of the actor\'s hidden layers."""
     critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of a critic\'s."""
     activation: str = static("relu")
     """Of actor and critics."""
     critics: int = static(2)
+    """How many, of which the smallest counts."""
     normalize_obs: bool = static(True)
     """Divide observations by their running deviation, within 0.1 and 10."""
     precision: str = static("highest")

@@ -45,14 +45,17 @@ class Config:
     tau: float = 0.005
     """Step of the target critics at every update."""
     actor_lr: float = 1e-4
+    """Learning rate of the actor's optimiser."""
     critic_lr: float = 1e-4
+    """Learning rate of the critics'."""
     temperature_lr: float = 1e-4
-    """(Table 3 prints 5e-4.)"""
+    """Learning rate of log α's (Table 3 prints 5e-4)."""
     model_lr: float = 1e-3
+    """Learning rate of the dynamics' optimiser."""
     model_max_norm: float = 1.0
     """Clip of the global norm of the dynamics' gradient."""
     head_lr: float = 1e-3
-    """Of reward and termination."""
+    """Learning rate of reward and termination."""
     balance_terminations: bool = static(True)
     """Weight a batch's terminations as heavily as its other rows (the paper calls this unimportant)."""
     initial_temperature: float = 0.1
@@ -66,16 +69,23 @@ class Config:
     entropy_steps: float = 1e6
     """T, environment steps until the final target entropy is reached."""
     actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of the actor\'s hidden layers."""
     critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of a critic\'s."""
     activation: str = static("relu")
     """Of actor and critics."""
     critics: int = static(2)
+    """How many, of which the smallest counts."""
     encoder_hidden: tuple[int, ...] = static((512, 512))
+    """Widths of the network in front of the GRU."""
     recurrent_width: int = static(512)
+    """Width of the GRU and its input."""
     recurrent_layers: int = static(2)
+    """Cells of the GRU, one on another."""
     model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
     """Of each member of an ensemble."""
     ensemble_size: int = static(5)
+    """Its members."""
     head_hidden: tuple[int, ...] = static((512, 512))
     """Networks of reward and termination."""
     normalize_obs: bool = static(True)

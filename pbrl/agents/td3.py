@@ -28,7 +28,9 @@ class Config:
     tau: float = 0.005
     """Step of the target networks at every update."""
     actor_lr: float = 1e-4
+    """Learning rate of the actor's optimiser."""
     critic_lr: float = 1e-4
+    """Learning rate of the critics'."""
     grad_clip: float = 5.0
     """Clip of every gradient coordinate, in all networks."""
     exploration_noise: float = 0.1
@@ -36,8 +38,11 @@ class Config:
     target_noise: float = 0.2
     """Standard deviation of the noise on the target policy's action."""
     target_noise_clip: float = 0.5
+    """Bound of that noise."""
     actor_hidden: tuple[int, ...] = static((384, 384))
+    """Widths of the actor\'s hidden layers."""
     critic_hidden: tuple[int, ...] = static((384, 384))
+    """Widths of a critic\'s."""
     activation: str = static("swish")
     """Of actor and critics."""
     critics: int = static(2)

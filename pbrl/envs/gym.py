@@ -123,7 +123,8 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> gymnasium.Env:
     try:
         return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
-        raise EnvError(f"{env_id} needs a package that is not installed: {error}") from error
+        remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
+        raise EnvError(f"{env_id} needs a package that is not installed: {remedy}") from error
     except Exception as error:  # Gymnasium's own refusals, and whatever an environment's constructor raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""

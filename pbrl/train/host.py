@@ -17,7 +17,7 @@ from pbrl.log import RunLog, read_rows
 from pbrl.train import learn
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.learn import Learner
-from pbrl.train.run import Run, agent_module, locked, prepare
+from pbrl.train.run import Run, agent_module, locked, prepare, refuse_another
 from pbrl.train.stopping import Stop, Stopped
 from pbrl.train.streams import Streams
 from pbrl.types import EnvSpec
@@ -87,7 +87,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row, and
     `Stopped` on Ctrl-C or SIGTERM; before these two a checkpoint is saved.
     """
-    run.validate()
+    check(run)
     with locked(run.folder), Stop() as stop:
         prepare(run)
         training = Training(run)
@@ -95,6 +95,13 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
             return training.run_to_end(stop, report)
         finally:
             training.close()
+
+
+def check(run: Run) -> None:
+    """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
+    run.validate()
+    GymEnv(run.env).close()
+    refuse_another(run)
 
 
 class Training:
@@ -111,7 +118,7 @@ class Training:
             self.learner = self.programs.start(run.schedule.capacity)
         self.saved = self.began_step = self.step
         self.began = time.perf_counter()
-        self.log = RunLog(run.folder, resume_step=self.step)
+        self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
         self.evaluator = Evaluator(lambda: GymEnv(run.env), run.seeds, run.schedule.eval_episodes)
         evaluations = read_rows(run.folder, "eval")
         last = evaluations[-1] if evaluations else {}

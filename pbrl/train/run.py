@@ -15,6 +15,7 @@ from typing import Any
 
 from pbrl import AGENTS
 from pbrl import config as configs
+from pbrl.log import SINKS
 from pbrl.train.schedule import Schedule
 
 PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")
@@ -36,6 +37,8 @@ class Run:
     folder: Path
     seed_mode: str = "map"
     """How seeds share the device: "vmap" (all at once) or "map" (one after the other); see `learn.over_seeds`."""
+    sinks: tuple[str, ...] = SINKS[:3]
+    """Where metrics go; "wandb" only on request."""
 
     def validate(self) -> "Run":
         """Return self, or raise `RunError`."""
@@ -45,8 +48,10 @@ class Run:
             raise RunError(f"seeds: expected numbers of at least 0, got {min(self.seeds)}")
         if self.seed_mode not in ("vmap", "map"):
             raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
+        if "jsonl" not in self.sinks or not set(self.sinks) <= set(SINKS):
+            raise RunError(f"sinks: expected jsonl and some of {', '.join(SINKS[1:])}, got {', '.join(self.sinks)}")
         try:
-            self.schedule.validate()
+            check(agent_module(self.agent), self.config, self.schedule)
         except ValueError as error:
             raise RunError(str(error)) from None
         return self
@@ -86,6 +91,24 @@ def agent_module(name: str) -> Any:
     return importlib.import_module(f"pbrl.agents.{name}")
 
 
+def check(module: Any, config: Any, schedule: Schedule) -> None:
+    """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
+
+    The agent's own checks run by initialising it abstractly, for an environment of the smallest size.
+    """
+    import jax
+
+    from pbrl.types import EnvSpec
+
+    schedule.validate()
+    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config), jax.random.key(0))
+    has_model = hasattr(config, "model_lr")
+    if has_model and not schedule.model_every:
+        raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
+    if schedule.model_every and not has_model:
+        raise ValueError(f"schedule.model_every: expected 0 for an agent without a model, got {schedule.model_every}")
+
+
 def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     """Name a folder after what the run is, so that the same command finds its folder again."""
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
@@ -113,17 +136,22 @@ def load(folder: Path) -> Run:
         raise RunError(f"{path} cannot be read: {error}") from None
 
 
-def prepare(run: Run) -> None:
-    """Make the folder, or check that it holds this very run, and write `config.json` whole or not at all."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    path = run.folder / "config.json"
-    if path.exists():
+def refuse_another(run: Run) -> None:
+    """Raise `RunError` where the folder holds a run that is not this very one."""
+    if (run.folder / "config.json").exists():
         differing = _differences(load(run.folder).identity(), run.identity())
         if differing:
             raise RunError(
                 f"{run.folder} holds another run; it differs in {'; '.join(differing)}. "
                 "Give the old values to resume it, or another folder with --out"
             )
+
+
+def prepare(run: Run) -> None:
+    """Make the folder, or check that it holds this very run, and write `config.json` whole or not at all."""
+    refuse_another(run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    path = run.folder / "config.json"
     partial = path.with_suffix(".json.tmp")
     partial.write_text(json.dumps(run.to_json(), indent=2) + "\n")
     partial.replace(path)
