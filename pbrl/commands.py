@@ -155,10 +155,16 @@ def list_() -> None:
     print("\npresets")
     for name, summary in presets.SUMMARIES.items():
         print(f"  {name:8} {summary}")
-    from pbrl.envs import TASKS
+    from pbrl.envs import MAGE, MBPO, POPLIN
 
     print("\nenvironments: any Gymnasium id with Box observations and actions, such as")
-    for group, ids in {"MAGE's tasks, with known reward and termination": TASKS, **GYMNASIUM}.items():
+    groups = {
+        "MAGE's tasks, with known reward and termination": MAGE,
+        "MBPO's tasks, with known termination": MBPO,
+        "POPLIN's and PETS's tasks, with known reward; they never terminate": POPLIN,
+        **GYMNASIUM,
+    }
+    for group, ids in groups.items():
         print(f"  {group}")
         for env_id in ids:
             print(f"    {env_id}")

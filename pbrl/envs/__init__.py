@@ -3,7 +3,7 @@
 import gymnasium
 
 # id: (entry point, most steps of an episode)
-TASKS = {
+MAGE = {
     "pbrl/MageHalfCheetah-v0": ("pbrl.envs.tasks:half_cheetah", 1000),
     "pbrl/MageHopper-v0": ("pbrl.envs.tasks:hopper", 1000),
     "pbrl/MageWalker2d-v0": ("pbrl.envs.tasks:walker2d", 1000),
@@ -12,6 +12,22 @@ TASKS = {
     "pbrl/MagePendulum-v0": ("pbrl.envs.tasks:pendulum", 200),
     "pbrl/MageCartPole-v0": ("pbrl.envs.cartpole:ContinuousCartPole", 500),
 }
+MBPO = {
+    "pbrl/MbpoHalfCheetah-v0": ("pbrl.envs.mbpo_tasks:half_cheetah", 1000),
+    "pbrl/MbpoHopper-v0": ("pbrl.envs.mbpo_tasks:hopper", 1000),
+    "pbrl/MbpoWalker2d-v0": ("pbrl.envs.mbpo_tasks:walker2d", 1000),
+    "pbrl/MbpoAnt-v0": ("pbrl.envs.mbpo_tasks:ant", 1000),
+    "pbrl/MbpoHumanoid-v0": ("pbrl.envs.mbpo_tasks:humanoid", 1000),
+}
+POPLIN = {
+    "pbrl/PoplinAnt-v0": ("pbrl.envs.poplin_tasks:ant", 1000),
+    "pbrl/PoplinHalfCheetah-v0": ("pbrl.envs.poplin_tasks:half_cheetah", 1000),
+    "pbrl/PoplinHopper-v0": ("pbrl.envs.poplin_tasks:hopper", 1000),
+    "pbrl/PoplinSwimmer-v0": ("pbrl.envs.poplin_tasks:swimmer", 1000),
+    "pbrl/PoplinWalker2d-v0": ("pbrl.envs.poplin_tasks:walker2d", 1000),
+    "pbrl/PetsHalfCheetah-v0": ("pbrl.envs.poplin_tasks:pets_half_cheetah", 1000),
+}
+TASKS = {**MAGE, **MBPO, **POPLIN}
 
 for _id, (_entry_point, _steps) in TASKS.items():
     if _id not in gymnasium.registry:

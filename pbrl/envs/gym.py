@@ -1,5 +1,6 @@
 """One Gymnasium environment as agents see it: actions in [-1, 1], float32 observations, ends kept apart."""
 
+import contextlib
 import difflib
 import os
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 import pbrl.envs
-from pbrl.envs import snapshot
+from pbrl.envs import quiet, snapshot
 from pbrl.envs.rewards import known_functions
 from pbrl.types import EnvSpec
 
@@ -121,7 +122,8 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> gymnasium.Env:
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
         raise EnvError(f"there is no environment {env_id!r}; {hint}")
     try:
-        return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
+        with quiet.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
+            return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
         raise EnvError(f"{env_id} needs a package that is not installed: {remedy}") from error

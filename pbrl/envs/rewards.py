@@ -1,7 +1,8 @@
 """Known rewards and terminations as differentiable functions, each held against its live environment by a test.
 
 `reward(obs [*, S], action [*, A], next_obs [*, S]) -> [*]` takes the action in [-1, 1] that `GymEnv` takes;
-`terminated(next_obs) -> bool [*]`. Leading axes are free. Sources: MAGE code `envs/gymmb/`, Gymnasium.
+`terminated(next_obs) -> bool [*]`. Leading axes are free. Sources: MAGE code `envs/gymmb/`,
+MBPO code `mbpo/env/` and `mbpo/static/`, mbbl code `mbbl/env/gym_env/`, Gymnasium.
 """
 
 import jax.numpy as jnp
@@ -27,17 +28,47 @@ def runner(obs: Array, action: Array, next_obs: Array) -> Array:
 
 def hopper_fell(next_obs: Array) -> Array:
     """Height (index 1) at most 0.7 m, tilt (2) of 0.2 rad or more, or a number that ran away."""
-    return ~(_sane(next_obs) & (next_obs[..., 1] > 0.7) & (jnp.abs(next_obs[..., 2]) < 0.2))
+    return _hopper_fell(next_obs, 1)
 
 
 def walker_fell(next_obs: Array) -> Array:
     """Height (index 1) outside (0.8, 2) m or tilt (2) of 1 rad or more."""
-    height = next_obs[..., 1]
-    return ~((height > 0.8) & (height < 2.0) & (jnp.abs(next_obs[..., 2]) < 1.0))
+    return _walker_fell(next_obs, 1)
 
 
-def _sane(next_obs: Array) -> Array:
-    return jnp.isfinite(next_obs).all(-1) & (jnp.abs(next_obs[..., 2:]) < 100.0).all(-1)
+def mbpo_hopper_fell(next_obs: Array) -> Array:
+    """As `hopper_fell`, height at index 0.
+
+    MBPO's code writes `abs(s' < 100)` for `abs(s') < 100`, which lets numbers below -100 pass; its environment does
+    not, and neither does this.
+    """
+    return _hopper_fell(next_obs, 0)
+
+
+def mbpo_walker_fell(next_obs: Array) -> Array:
+    """As `walker_fell`, height at index 0."""
+    return _walker_fell(next_obs, 0)
+
+
+def _hopper_fell(next_obs: Array, first: int) -> Array:
+    height, rest = next_obs[..., first], next_obs[..., first + 1 :]
+    sane = jnp.isfinite(next_obs).all(-1) & (jnp.abs(rest) < 100.0).all(-1)
+    return ~(sane & (height > 0.7) & (jnp.abs(rest[..., 0]) < 0.2))
+
+
+def _walker_fell(next_obs: Array, first: int) -> Array:
+    height = next_obs[..., first]
+    return ~((height > 0.8) & (height < 2.0) & (jnp.abs(next_obs[..., first + 1]) < 1.0))
+
+
+def ant_fell(next_obs: Array) -> Array:
+    """Height (index 0) outside [0.2, 1] m or a number that ran away."""
+    return ~(jnp.isfinite(next_obs).all(-1) & (next_obs[..., 0] >= 0.2) & (next_obs[..., 0] <= 1.0))
+
+
+def humanoid_fell(next_obs: Array) -> Array:
+    """Height (index 0) outside [1, 2] m."""
+    return ~((next_obs[..., 0] >= 1.0) & (next_obs[..., 0] <= 2.0))
 
 
 def swimmer(obs: Array, action: Array, next_obs: Array) -> Array:
@@ -74,6 +105,36 @@ def inverted_pendulum_fell(next_obs: Array) -> Array:
     return ~(jnp.isfinite(next_obs).all(-1) & (jnp.abs(next_obs[..., 1]) <= 0.2))
 
 
+def poplin_half_cheetah(obs: Array, action: Array, next_obs: Array) -> Array:
+    """The root's velocity (index 8) before the step, less the control cost."""
+    return obs[..., 8] - 0.1 * jnp.square(action).sum(-1)
+
+
+def poplin_hopper(obs: Array, action: Array, next_obs: Array) -> Array:
+    """The root's velocity (index 5) and height (0) before the step."""
+    return _upright(obs, action, 5, 1.3)
+
+
+def poplin_walker2d(obs: Array, action: Array, next_obs: Array) -> Array:
+    """The root's velocity (index 8) and height (0) before the step."""
+    return _upright(obs, action, 8, 1.3)
+
+
+def poplin_ant(obs: Array, action: Array, next_obs: Array) -> Array:
+    """The root's velocity (index 13) and height (0) before the step."""
+    return _upright(obs, action, 13, 0.57)
+
+
+def poplin_swimmer(obs: Array, action: Array, next_obs: Array) -> Array:
+    """The nose's velocity (index 8) over the step before this one, less the control cost."""
+    return obs[..., 8] - 1e-4 * jnp.square(action).sum(-1)
+
+
+def _upright(obs: Array, action: Array, speed: int, height: float) -> Array:
+    posture = 1.0 - 3.0 * jnp.square(obs[..., 0] - height)
+    return obs[..., speed] + posture - 0.1 * jnp.square(action).sum(-1)
+
+
 KNOWN: dict[str, tuple[RewardFn | None, TerminationFn | None]] = {
     "pbrl/MageHalfCheetah-v0": (half_cheetah, never),
     "pbrl/MageHopper-v0": (runner, hopper_fell),
@@ -82,9 +143,21 @@ KNOWN: dict[str, tuple[RewardFn | None, TerminationFn | None]] = {
     "pbrl/MagePusher-v0": (pusher, never),
     "pbrl/MagePendulum-v0": (pendulum, never),
     "pbrl/MageCartPole-v0": (cartpole, cartpole_fell),
+    # MBPO's velocities are Δx/dt, which no entry of the observation holds.
+    "pbrl/MbpoHalfCheetah-v0": (None, never),
+    "pbrl/MbpoHopper-v0": (None, mbpo_hopper_fell),
+    "pbrl/MbpoWalker2d-v0": (None, mbpo_walker_fell),
+    "pbrl/MbpoAnt-v0": (None, ant_fell),
+    "pbrl/MbpoHumanoid-v0": (None, humanoid_fell),
+    "pbrl/PoplinAnt-v0": (poplin_ant, never),
+    "pbrl/PoplinHalfCheetah-v0": (poplin_half_cheetah, never),
+    "pbrl/PoplinHopper-v0": (poplin_hopper, never),
+    "pbrl/PoplinSwimmer-v0": (poplin_swimmer, never),
+    "pbrl/PoplinWalker2d-v0": (poplin_walker2d, never),
+    "pbrl/PetsHalfCheetah-v0": (half_cheetah, never),
     "Pendulum-v1": (pendulum, never),
     "InvertedPendulum-v5": (None, inverted_pendulum_fell),
-    # Their velocities are Δx/dt, which no entry of the observation holds: only that they never terminate is known.
+    # Here too velocities are Δx/dt: only that they never terminate is known.
     "HalfCheetah-v5": (None, never),
     "Swimmer-v5": (None, never),
     "Reacher-v5": (None, never),

@@ -1,7 +1,8 @@
 """Live environments as named arrays, so that a resumed run goes on in the middle of an episode, to the bit.
 
 MuJoCo's integration state alone does not do for Ant and Humanoid, whose rewards read arrays that the last step
-left behind; those are saved as well. An environment of one's own takes part by two methods on itself:
+left behind; those are saved as well. What a task of pbrl's remembers it keeps in the simulator's user data, which is
+part of that state, so that pbrl's wrappers hold none. An environment of one's own takes part by two methods on itself:
 `snapshot() -> dict[str, np.ndarray]` and `restore(dict)`.
 """
 

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from pbrl.envs import TASKS
+from pbrl.envs import POPLIN, TASKS
 from pbrl.envs.gym import GymEnv
 
 STANDARD = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5", "Reacher-v5", "Pendulum-v1")
@@ -35,6 +35,30 @@ def test_restoring_changes_no_bit(env_id):
     play(other, actions[:33], 77)
     other.restore(saved)
     np.testing.assert_array_equal(play(other, actions[137:], 500), straight)
+
+
+@pytest.mark.parametrize("env_id", POPLIN)
+def test_restoring_changes_no_bit_at_the_time_limit(env_id):
+    """These never terminate: the play above sees no end of theirs. Here the 11th step after restoring is the last."""
+    live, other = GymEnv(env_id), GymEnv(env_id)
+    actions = np.random.default_rng(2).uniform(-1, 1, (1020, live.spec.action_size))
+    live.reset(seed=3)
+    play(live, actions[:989], 10)
+    other.restore(live.snapshot())
+    straight = play(live, actions[989:], 0)
+    assert straight[:, -1].nonzero()[0].tolist() == [10]
+    np.testing.assert_array_equal(play(other, actions[989:], 0), straight)
+
+
+def test_a_snapshot_holds_the_swimmers_last_nose_velocity():
+    """The next reward is paid for it, and no position or velocity of the simulator determines it."""
+    live, other = GymEnv("pbrl/PoplinSwimmer-v0"), GymEnv("pbrl/PoplinSwimmer-v0")
+    live.reset(seed=0)
+    before = live.step(np.ones(2)).next_obs
+    other.reset(seed=1)
+    other.restore(live.snapshot())
+    assert abs(before[8]) > 1e-3
+    assert other.step(np.zeros(2)).reward == pytest.approx(before[8], rel=1e-6)
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "pbrl/MageCartPole-v0"])

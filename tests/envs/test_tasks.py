@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs import TASKS
+from pbrl.envs import MAGE, MBPO, POPLIN, TASKS
 from pbrl.envs.cartpole import ContinuousCartPole
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.rewards import KNOWN
 
 BOUND = 1e-5
-CAN_END = {"pbrl/MageHopper-v0", "pbrl/MageWalker2d-v0", "pbrl/MageCartPole-v0", "InvertedPendulum-v5"}
+CAN_END = {
+    *("pbrl/MageHopper-v0", "pbrl/MageWalker2d-v0", "pbrl/MageCartPole-v0", "InvertedPendulum-v5"),
+    *("pbrl/MbpoHopper-v0", "pbrl/MbpoWalker2d-v0", "pbrl/MbpoAnt-v0", "pbrl/MbpoHumanoid-v0"),
+}
 
 
 def collect(env_id, count=1000, seed=0):
@@ -40,10 +43,15 @@ def test_functions_equal_the_live_environment(env_id):
         assert terminated.any() == (env_id in CAN_END)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
-def test_every_task_has_a_known_reward_with_finite_gradients(env_id):
-    reward_fn, termination_fn = KNOWN[env_id]
-    assert reward_fn is not None and termination_fn is not None
+def test_what_is_known_of_the_tasks():
+    """MBPO's Δx/dt is no function of what an agent sees; all else is known."""
+    assert all(KNOWN[env_id][1] is not None for env_id in TASKS)
+    assert {env_id for env_id in TASKS if KNOWN[env_id][0] is None} == set(MBPO)
+
+
+@pytest.mark.parametrize("env_id", [env_id for env_id in TASKS if env_id not in MBPO])
+def test_known_rewards_have_finite_gradients(env_id):
+    reward_fn = KNOWN[env_id][0]
     obs, action, _, _, next_obs = collect(env_id, 50)
     same, zero = ([make(x) for x in (obs, action, next_obs)] for make in (jnp.ones_like, jnp.zeros_like))
     for points in ((obs, action, next_obs), same, zero):
@@ -51,10 +59,17 @@ def test_every_task_has_a_known_reward_with_finite_gradients(env_id):
         assert all(np.isfinite(g).all() for g in gradients)
 
 
-@pytest.mark.parametrize(("env_id", "size"), zip(TASKS, (18, 12, 18, 10, 23, 3, 4), strict=True))
-def test_observations_have_the_papers_sizes(env_id, size):
+SIZES = {
+    **dict(zip(MAGE, ((18, 6), (12, 3), (18, 6), (10, 2), (23, 7), (3, 1), (4, 1)), strict=True)),
+    **dict(zip(MBPO, ((17, 6), (11, 3), (17, 6), (27, 8), (45, 17)), strict=True)),
+    **dict(zip(POPLIN, ((27, 8), (17, 6), (11, 3), (9, 2), (17, 6), (19, 6)), strict=True)),
+}
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_sizes_are_the_papers(env_id):
     env = GymEnv(env_id)
-    assert env.spec.obs_size == size
+    assert (env.spec.obs_size, env.spec.action_size) == SIZES[env_id]
     assert env.spec.episode_length == TASKS[env_id][1]
 
 
@@ -66,8 +81,9 @@ def test_the_velocity_entry_is_the_displacement_over_time():
     np.testing.assert_allclose(step.next_obs[0], (env._env.unwrapped.data.qpos[0] - before) / 0.05, rtol=1e-6)
 
 
-def test_walker_has_the_original_feet():
-    model = GymEnv("pbrl/MageWalker2d-v0")._env.unwrapped.model
+@pytest.mark.parametrize("paper", ["Mage", "Mbpo", "Poplin"])
+def test_walker_has_the_original_feet(paper):
+    model = GymEnv(f"pbrl/{paper}Walker2d-v0")._env.unwrapped.model
     assert model.geom("foot_geom").friction[0] == 0.9 and model.geom("foot_left_geom").friction[0] == 1.9
 
 
