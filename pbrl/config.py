@@ -54,6 +54,25 @@ def from_json(cls: type[T], data: Mapping[str, Any], prefix: str = "config") -> 
     return override(cls(), data, prefix)
 
 
+def leaf_paths(config: Any) -> list[str]:
+    """Return the dotted paths of the fields that are data, not program: the numbers that `vmap` can vary."""
+    paths = []
+    for f in dataclasses.fields(config):
+        if f.metadata.get("pytree_node", True):
+            value = getattr(config, f.name)
+            paths += [f"{f.name}.{p}" for p in leaf_paths(value)] if dataclasses.is_dataclass(value) else [f.name]
+    return paths
+
+
+def replace_leaves(config: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy with the leaves at the dotted paths of `values` replaced, unchecked: they may be tracers."""
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        new = replace_leaves(getattr(config, name), {rest: value}) if rest else value
+        config = dataclasses.replace(config, **{name: new})
+    return config
+
+
 def _replace(config: Any, path: list[str], value: Any, prefix: str) -> Any:
     name, rest = path[0], path[1:]
     known = {f.name: f for f in dataclasses.fields(config)}

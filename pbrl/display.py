@@ -98,7 +98,9 @@ class Panel:
     def _rows(self, progress: "Progress") -> list[tuple[str, str]]:
         evaluated = progress.step - progress.step % max(self.run.schedule.eval_every, 1)
         rows = [(f"return, evaluated at step {evaluated}", returns(progress)) if progress.evaluation else ("", "")]
-        if progress.evaluation and len(self.run.seeds) > 1:
+        if progress.evaluation and self.run.trials:
+            rows.append(("best trials", best(progress.evaluation["eval/return"], len(self.run.trials))))
+        elif progress.evaluation and len(self.run.seeds) > 1:
             rows.append(("by seed", " ".join(f"{x:.1f}" for x in progress.evaluation["eval/return"])))
         rows.append(("return, last training episode", spread(progress.episode_return)))
         rows.append(("losses", losses(progress) or "none yet: warming up with random actions"))
@@ -113,7 +115,8 @@ class Panel:
         for name, value in rows:
             table.add_row(f"[dim]{name}[/dim]", value)
         seeds = f"{len(self.run.seeds)} seed{'s' * (len(self.run.seeds) > 1)}"
-        title = f"{self.run.agent} · {self.run.env} · {seeds}"
+        trials = f"{len(self.run.trials)} trials of " if self.run.trials else ""
+        title = f"{self.run.agent} · {self.run.env} · {trials}{seeds}"
         return Frame(Group(self.bar, table), title=title, title_align="left", expand=False)
 
     def __enter__(self) -> "Panel":
@@ -165,6 +168,13 @@ def spread(values: np.ndarray) -> str:
     if not values.size:
         return ""
     return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if values.size > 1 else "")
+
+
+def best(scores: np.ndarray, trials: int, count: int = 3) -> str:
+    """Return a sweep's leading trials and their mean returns; `scores [trials * seeds]`."""
+    means = np.asarray(scores).reshape(trials, -1).mean(1)
+    order = [i for i in np.argsort(-means, kind="stable") if np.isfinite(means[i])]
+    return "  ".join(f"trial {i}: {means[i]:.1f}" for i in order[:count])
 
 
 def losses(progress: "Progress") -> str:

@@ -22,7 +22,7 @@ FRESH_STREAM = 1 << 32
 
 
 def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
-    """Read the agents' states, with a leading axis over seeds, from the newest good checkpoint or that of `step`.
+    """Read the agents' states, with a leading axis over streams, from the newest good checkpoint or that of `step`.
 
     Returns `(state, step)`. Raises `CheckpointError` where there is no good one, `RunError` for a step without one.
     """
@@ -31,7 +31,7 @@ def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
     if step is not None and step not in there:
         raise RunError(f"{run.folder} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none'}")
     info, _ = checkpoint.read_info(folder, step=step)
-    streams = Streams.start(run.env, run.seeds)
+    streams = Streams.start(run.env, run.stream_seeds)
     learner = jax.eval_shape(partial(Programs(run, streams.envs[0].spec).start, info["capacity"]))
     tree, _, step = checkpoint.restore(folder, {"learner": learner, "streams": streams.snapshot()}, step=step)
     streams.close()
@@ -39,7 +39,7 @@ def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
 
 
 def policies(run: Run, state: Any) -> Callable[[np.ndarray], jax.Array]:
-    """Return the modes of all seeds' policies as one function: `obs [N, *, S] -> actions [N, *, A]` in [-1, 1]."""
+    """Return the modes of all streams' policies as one function: `obs [N, *, S] -> actions [N, *, A]` in [-1, 1]."""
     agent, unused = agent_module(run.agent), jax.random.key(0)  # the mode draws nothing
     mode = jax.jit(jax.vmap(lambda one, obs: agent.act(one, obs, unused, explore=False)))
     return partial(mode, state)
@@ -47,7 +47,7 @@ def policies(run: Run, state: Any) -> Callable[[np.ndarray], jax.Array]:
 
 def evaluate(run: Run, state: Any, step: int, episodes: int) -> dict[str, np.ndarray]:
     """Play whole episodes that no evaluation of the run has seen; return `eval/return` and `eval/length`, `[N]`."""
-    evaluator = Evaluator(lambda: GymEnv(run.env), run.seeds, episodes)
+    evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes)
     try:
         return evaluator.run(policies(run, state), FRESH_STREAM + step)
     finally:
@@ -55,12 +55,13 @@ def evaluate(run: Run, state: Any, step: int, episodes: int) -> dict[str, np.nda
 
 
 def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
-    """Film whole episodes of one seed's policy as an mp4; return their returns.
+    """Film whole episodes of one seed's policy as an mp4 (one stream's, of a sweep); return their returns.
 
     Raises `RunError` where a package that writes or renders is missing, with the command that installs it.
     """
-    if not 0 <= seed_index < len(run.seeds):
-        raise RunError(f"--seed-index: the run has {len(run.seeds)} seeds, so expected 0 to {len(run.seeds) - 1}")
+    n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
+    if not 0 <= seed_index < n:
+        raise RunError(f"--seed-index: the run has {n} {streams}, so expected 0 to {n - 1}")
     if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
         raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
     import imageio.v2 as imageio
@@ -69,7 +70,7 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
     env, returns = _filmed(run.env), []
     with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
         for episode in range(episodes):
-            obs = env.reset(episode_seed(run.seeds[seed_index], FRESH_STREAM + step, episode))
+            obs = env.reset(episode_seed(run.stream_seeds[seed_index], FRESH_STREAM + step, episode))
             returns.append(0.0)
             over = False
             while not over:

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import checkpoint, replay
+from pbrl import config as configs
 from pbrl.envs.gym import GymEnv
 from pbrl.log import RunLog, read_rows
 from pbrl.train import learn
 from pbrl.train.evaluate import Evaluator
+from pbrl.train.guard import Diverged, Guard
 from pbrl.train.learn import Learner
 from pbrl.train.run import Run, agent_module, locked, prepare, refuse_another
 from pbrl.train.stopping import Stop, Stopped
@@ -23,13 +25,9 @@ from pbrl.train.streams import Streams
 from pbrl.types import EnvSpec
 
 
-class Diverged(RuntimeError):
-    """Too many updates in a row were not finite; the last good state has been saved."""
-
-
 @dataclass
 class Progress:
-    """Where a run stands. Arrays are over seeds, `[N]`."""
+    """Where a run stands. Arrays are over streams, `[N]`: seeds, or every trial's seeds in a sweep."""
 
     step: int
     total_steps: int
@@ -45,14 +43,19 @@ class Programs:
     def __init__(self, run: Run, spec: EnvSpec):
         agent, schedule = agent_module(run.agent), run.schedule
         over = partial(learn.over_seeds, mode=run.seed_mode)
-        roots = jnp.asarray(run.seeds, jnp.uint32)
+        roots = jnp.asarray(run.stream_seeds, jnp.uint32)
 
         def keys(step: int, phase: int) -> jax.Array:
             key = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(0), seed))(roots)
             return jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, step), phase))(key)
 
         def start(capacity: int) -> Learner:
-            return jax.vmap(lambda k: learn.start(agent, k, spec, run.config, capacity))(keys(0, 0))
+            def one(key: jax.Array, leaves: dict[str, jax.Array]) -> Learner:
+                return learn.start(agent, key, spec, configs.replace_leaves(run.config, leaves), capacity)
+
+            # The one place where trials differ: a state carries its own config from here on.
+            swept = {path: jnp.asarray(values, jnp.result_type(float)) for path, values in run.swept().items()}
+            return jax.vmap(one)(keys(0, 0), swept)
 
         def fit(learner: Learner, step: int, batches: int) -> tuple[Learner, dict]:
             return over(lambda one, key: learn.fit(agent, one, key, batches, schedule))(learner, keys(step, 1))
@@ -84,8 +87,8 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     `report` is called after every step at which something was logged, and about once a second between.
 
     Raises `RunError` for a folder that holds another run or belongs to another process, `EnvError` and
-    `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row, and
-    `Stopped` on Ctrl-C or SIGTERM; before these two a checkpoint is saved.
+    `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row (of all
+    streams, in a sweep), and `Stopped` on Ctrl-C or SIGTERM; before these two a checkpoint is saved.
     """
     check(run)
     with locked(run.folder), Stop() as stop:
@@ -109,7 +112,7 @@ class Training:
 
     def __init__(self, run: Run):
         self.run, self.checkpoints = run, run.folder / "checkpoints"
-        self.streams = Streams.start(run.env, run.seeds)
+        self.streams, self.guard = Streams.start(run.env, run.stream_seeds), Guard(run)
         self.programs = Programs(run, self.streams.envs[0].spec)
         self.step, self.seconds = 0, 0.0
         if checkpoint.steps(self.checkpoints):
@@ -119,7 +122,7 @@ class Training:
         self.saved = self.began_step = self.step
         self.began = time.perf_counter()
         self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
-        self.evaluator = Evaluator(lambda: GymEnv(run.env), run.seeds, run.schedule.eval_episodes)
+        self.evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, run.schedule.eval_episodes)
         evaluations = read_rows(run.folder, "eval")
         last = evaluations[-1] if evaluations else {}
         self.evaluation = {name: np.asarray(value) for name, value in last.items() if name.startswith("eval/")}
@@ -132,6 +135,7 @@ class Training:
         template = {"learner": learner, "streams": self.streams.snapshot()}
         tree, info, self.step = checkpoint.restore(self.checkpoints, template)
         learner, self.seconds = jax.tree.map(jnp.asarray, tree["learner"]), info["seconds"]
+        self.guard.restore(info)
         if not self.streams.restore(tree["streams"]):
             warnings.warn(f"{self.run.env} cannot be saved in mid-episode: new episodes begin here", stacklevel=2)
             cut = replace(learner.replay, cuts=learner.replay.cuts + 1)  # no sequence runs from the old into the new
@@ -149,6 +153,7 @@ class Training:
             "run": self.run.identity(),
             "seconds": self.elapsed,
             "capacity": self.learner.replay.capacity,
+            **self.guard.snapshot(),
         }
         checkpoint.save(self.checkpoints, self.step, tree, info)
         self.saved = self.step
@@ -187,7 +192,7 @@ class Training:
             actions = programs.random(step)
         else:
             actions = programs.act(self.learner, self.streams.obs, step)
-        batch, last = self.streams.step(np.asarray(actions))
+        batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
         self.learner = programs.collect(self.learner, batch, last)
         if batches := learn.fit_batches(self.run.config, schedule, step):
             self.learner, metrics = programs.fit(self.learner, step, batches)
@@ -198,14 +203,11 @@ class Training:
             self._check_streaks()
 
     def _check_streaks(self) -> None:
-        streaks, limit = np.asarray(self.learner.streak), self.run.schedule.max_skipped_updates
-        if (streaks >= limit).any():
+        try:
+            self.guard.check(np.asarray(self.learner.streak), self.step)
+        except Diverged:
             self.save()
-            seeds = [seed for seed, streak in zip(self.run.seeds, streaks, strict=True) if streak >= limit]
-            raise Diverged(
-                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone; the state before "
-                f"them is saved at step {self.step}. Lower the learning rates, or leave the seeds out"
-            )
+            raise
 
     def _log_and_evaluate(self) -> bool:
         schedule, due = self.run.schedule, False
@@ -227,9 +229,11 @@ class Training:
         return jax.tree.map(np.asarray, {**self.metrics, **counters})
 
     def _evaluate(self) -> None:
-        act = partial(self.programs.mode, self.learner)
-        self.evaluation = self.evaluator.run(act, self.step)
-        self.log.write("eval", self.step, {**self.evaluation, "eval/seconds": self.elapsed})
+        def act(obs: np.ndarray) -> np.ndarray:
+            return self.guard.actions(np.asarray(self.programs.mode(self.learner, obs)), self.step)
+
+        self.evaluation = self.guard.mask(self.evaluator.run(act, self.step))
+        self.log.write("eval", self.step, {**self.evaluation, **self.guard.metrics(), "eval/seconds": self.elapsed})
 
     def progress(self) -> Progress:
         """Return where the run stands."""

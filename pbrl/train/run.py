@@ -8,8 +8,8 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: N seeds of one agent on one environment."""
+    """One training run: N seeds of one agent on one environment, or of each trial of a sweep."""
 
     agent: str
     env: str
@@ -39,6 +39,26 @@ class Run:
     """How seeds share the device: "vmap" (all at once) or "map" (one after the other); see `learn.over_seeds`."""
     sinks: tuple[str, ...] = SINKS[:3]
     """Where metrics go; "wandb" only on request."""
+    trials: tuple[Mapping[str, float], ...] = ()
+    """A sweep's draws, each the values of the same leaves by path, such as `config.tau`; empty for an ordinary run."""
+
+    @property
+    def stream_seeds(self) -> tuple[int, ...]:
+        """The seed of every stream `[N]`: the seeds of an ordinary run; trial 0's, then trial 1's, ... of a sweep.
+
+        A seed means the same environment seeds and keys in every trial, so that trials are compared on equal luck.
+        """
+        return self.seeds * max(len(self.trials), 1)
+
+    def swept(self) -> dict[str, tuple[float, ...]]:
+        """Return each swept leaf's values by its path within `config`, one for every stream."""
+        paths = self.trials[0] if self.trials else ()
+        return {_leaf(path): tuple(trial[path] for trial in self.trials for _ in self.seeds) for path in paths}
+
+    def trial(self, index: int) -> "Run":
+        """Return the ordinary run whose configuration is that of one trial; the folder stays the sweep's."""
+        changes = {_leaf(path): value for path, value in self.trials[index].items()}
+        return replace(self, config=configs.override(self.config, changes), trials=())
 
     def validate(self) -> "Run":
         """Return self, or raise `RunError`."""
@@ -54,7 +74,21 @@ class Run:
             check(agent_module(self.agent), self.config, self.schedule)
         except ValueError as error:
             raise RunError(str(error)) from None
+        self._validate_trials()
         return self
+
+    def _validate_trials(self) -> None:
+        known = {f"config.{path}" for path in configs.leaf_paths(self.config)}
+        for i, trial in enumerate(self.trials):
+            if trial.keys() != self.trials[0].keys() or not trial.keys() or not trial.keys() <= known:
+                raise RunError(
+                    f"trial {i}: expected values of the same numeric leaves in every trial, got {', '.join(trial)}; "
+                    f"the leaves are {', '.join(sorted(known))}"
+                )
+            try:
+                check(agent_module(self.agent), self.trial(i).config, self.schedule)
+            except ValueError as error:
+                raise RunError(f"trial {i}: {error}") from None
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the interrupted one: all but the length and the folder."""
@@ -67,6 +101,7 @@ class Run:
             "seed_mode": self.seed_mode,
             "config": configs.to_json(self.config),
             "schedule": schedule,
+            **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -91,6 +126,10 @@ def agent_module(name: str) -> Any:
     return importlib.import_module(f"pbrl.agents.{name}")
 
 
+def _leaf(path: str) -> str:
+    return path.removeprefix("config.")
+
+
 def check(module: Any, config: Any, schedule: Schedule) -> None:
     """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
 
@@ -112,7 +151,8 @@ def check(module: Any, config: Any, schedule: Schedule) -> None:
 def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     """Name a folder after what the run is, so that the same command finds its folder again."""
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
-    return root / f"{run.agent}-{run.env.replace('/', '-')}-{len(run.seeds)}seeds-{digest}"
+    trials = f"{len(run.trials)}trials-" if run.trials else ""
+    return root / f"{run.agent}-{run.env.replace('/', '-')}-{trials}{len(run.seeds)}seeds-{digest}"
 
 
 def load(folder: Path) -> Run:
@@ -129,6 +169,7 @@ def load(folder: Path) -> Run:
             schedule=configs.from_json(Schedule, data["schedule"], "schedule"),
             folder=Path(folder),
             seed_mode=data["seed_mode"],
+            trials=tuple(data.get("trials", ())),
         )
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run folder: it has no config.json; `pbrl train` makes one") from None
@@ -158,6 +199,8 @@ def prepare(run: Run) -> None:
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if where == "trials" and old != new:
+        return ["trials (other draws: another --space, --trials or --draw-seed, or a run that is no sweep)"]
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}" if where else k)]

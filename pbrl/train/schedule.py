@@ -32,7 +32,7 @@ class Schedule:
     checkpoint_every: int = 10_000
     """Steps between two checkpoints; one more is made at the end and on Ctrl-C or SIGTERM."""
     max_skipped_updates: int = 20
-    """Stop after this many non-finite updates in a row in one seed (each is skipped whole)."""
+    """Stop after this many non-finite updates in a row in one seed (each is skipped whole); a sweep gives it up."""
 
     @property
     def capacity(self) -> int:
