@@ -14,17 +14,18 @@ usage: pbrl [-h] [--version] COMMAND ...
 Value-gradient reinforcement learning in JAX.
 
   pbrl train AGENT --env ID   train; the same command again resumes
+  pbrl sweep AGENT --env ID   random search over hyper-parameters, all trials in one process
   pbrl eval RUN               play fresh episodes with what a run has learned
   pbrl plot RUN [RUN ...]     draw learning curves
   pbrl video RUN              film a policy as an mp4
   pbrl list                   agents, presets, environments
 
-A RUN is the folder that `pbrl train` made. More about one: pbrl COMMAND --help
+A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl COMMAND --help
 
 first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
-COMMANDS = ("train", "eval", "plot", "video", "list")
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "list")
 EXIT_CODES = {"RunError": 2, "EnvError": 2, "CheckpointError": 3, "Diverged": 1}  # by name: importing them takes jax
 
 
@@ -56,6 +57,10 @@ def run(argv: Sequence[str]) -> None:
         from pbrl import options
 
         commands.train(options.parse(rest))
+    elif name == "sweep":
+        from pbrl import sweep
+
+        commands.train(sweep.parse(rest))
     else:
         import tyro
 

@@ -19,7 +19,7 @@ GYMNASIUM = {
 
 
 def train(run: Run) -> None:
-    """Train a run to its end, showing progress; then summarise it and draw its curve.
+    """Train a run or a sweep to its end, showing progress; then summarise it and draw its curves.
 
     Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged` and `Stopped` as `host.train` does.
     """
@@ -30,9 +30,16 @@ def train(run: Run) -> None:
 
     host.check(run)
     announce(run)
+    if run.trials:
+        from pbrl import sweep
+
+        print("\n".join(sweep.announcement(run)))
     with display.report(run) as report:
         host.train(run, report)
-    summarise(run)
+    if run.trials:
+        sweep.summarise(run)
+    else:
+        summarise(run)
 
 
 def announce(run: Run) -> None:
@@ -45,6 +52,8 @@ def announce(run: Run) -> None:
     done = checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
     device = jax.devices()[0]
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
+    if run.trials:
+        seeds = f"{len(run.trials)} trials of {seeds}"
     print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
     print(f"device: {device.platform} ({device.device_kind}), seeds by {run.seed_mode}; ", end="")
     print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
@@ -98,10 +107,14 @@ def evaluate(run: Path, /, *, episodes: int = 10, step: int | None = None) -> No
     state, at = playback.restore(it, step)
     result = playback.evaluate(it, state, at, episodes)
     print(f"{it.agent} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
-    print(f"{'seed':>8} {'return':>12} {'length':>9}")
-    for seed, score, length in zip(it.seeds, result["eval/return"], result["eval/length"], strict=True):
-        print(f"{seed:>8} {score:>12.2f} {length:>9.1f}")
-    print(statistics_line(result["eval/return"]))
+    print(f"{'trial' if it.trials else '':>8} {'seed':>8} {'return':>12} {'length':>9}".removeprefix(" " * 9))
+    for i, (seed, score, length) in enumerate(
+        zip(it.stream_seeds, result["eval/return"], result["eval/length"], strict=True)
+    ):
+        trial = f"{i // len(it.seeds):>8} " if it.trials else ""
+        print(f"{trial}{seed:>8} {score:>12.2f} {length:>9.1f}")
+    for i, scores in enumerate(result["eval/return"].reshape(-1, len(it.seeds))):
+        print(f"{f'trial {i}: ' if it.trials else ''}{statistics_line(scores)}")
 
 
 def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
@@ -132,7 +145,7 @@ def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episode
     Args:
         run: The run's folder.
         out: The file to write; by default video.mp4 in the run's folder.
-        seed_index: Which of the run's seeds, counted from 0.
+        seed_index: Which of the run's seeds, counted from 0; of a sweep, trial times seeds plus seed.
         episodes: Whole episodes to film.
     """
     if episodes < 1:
@@ -144,7 +157,9 @@ def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episode
     out = out or it.folder / "video.mp4"
     state, at = playback.restore(it)
     returns = playback.record(it, state, at, seed_index, episodes, out)
-    print(f"{out}: step {at}, seed {it.seeds[seed_index]}, return {', '.join(f'{r:.1f}' for r in returns)}")
+    who = f"trial {seed_index // len(it.seeds)}, " if it.trials else ""
+    who += f"seed {it.stream_seeds[seed_index]}"
+    print(f"{out}: step {at}, {who}, return {', '.join(f'{r:.1f}' for r in returns)}")
 
 
 def list_() -> None:

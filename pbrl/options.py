@@ -3,11 +3,12 @@
 Later ones win: the agent's defaults, the preset, `--from FILE`, the options of the command line.
 """
 
+import shlex
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import tyro
 
@@ -17,12 +18,17 @@ from pbrl.train.run import Run, RunError, agent_module, default_folder
 from pbrl.train.schedule import Schedule
 
 C = TypeVar("C")
+O = TypeVar("O", bound="Train")  # noqa: E741
 
 
 @dataclass(frozen=True)
 class Train(Generic[C]):
     """Options of `pbrl train`; the defaults of `config` and `schedule` are the preset's."""
 
+    about: ClassVar[str] = (
+        "Train an agent; the same command again resumes. Defaults are those of the preset.\n"
+        "An agent's own hyper-parameters show once it is named: pbrl train mage --env ID --help"
+    )
     agent: str = ""
     """Same as the first word after `pbrl train`."""
     env: str = ""
@@ -53,18 +59,24 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
     Raises `RunError` where something is impossible or unknown, before any environment is made. A word that is no
     option ends the process with code 2 and the nearest match, `--help` with code 0.
     """
+    options = read(argv, defaults, prog)
+    run = make_run(options).validate()
+    return replace(run, folder=options.out or default_folder(run))
+
+
+def read(argv: Sequence[str], defaults: O, prog: str) -> O:
+    """Turn the words into options of the type of `defaults`, whose `config` and `schedule` are whole; as `parse`."""
+    cls: Any = type(defaults)
     argv = list(argv)
     if argv and not argv[0].startswith("-"):
         argv[0:1] = ["--agent", argv[0]]
     defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
     defaults = replace(defaults, preset=_peek(argv, "preset", defaults.preset))
     if not defaults.agent:
-        refuse_unknown(argv, [f.name.strip("_") for f in fields(Train)])
+        refuse_unknown(argv, [f.name.strip("_") for f in fields(cls)])
         if {"-h", "--help"} & set(argv):
-            _parse(Train[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
-        raise RunError(
-            f"which agent? For example: pbrl train mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}"
-        )
+            _parse(cls[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
+        raise RunError(f"which agent? For example: {prog} mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
     module = agent_module(defaults.agent)
     try:
         config, schedule = module.Config(), defaults.schedule
@@ -73,10 +85,8 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
             config, schedule = apply(config, schedule, read_overrides(Path(file)))
     except ValueError as error:
         raise RunError(str(error)) from None
-    options = _parse(
-        Train[module.Config], argv, replace(defaults, config=config, schedule=schedule), f"{prog} {defaults.agent}"
-    )
-    return _run(options)
+    defaults = replace(defaults, config=config, schedule=schedule)
+    return _parse(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}")
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
@@ -88,7 +98,8 @@ def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
             raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 
-def _run(options: Train) -> Run:
+def make_run(options: Train) -> Run:
+    """Make the run of these options, without a folder and unchecked but for what it takes to make it."""
     if not options.env:
         raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
     if options.seeds < 1:
@@ -98,8 +109,32 @@ def _run(options: Train) -> Run:
         schedule = replace(schedule, total_steps=options.steps)
     mode = options.seed_mode if options.seed_mode != "auto" else _seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
-    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks).validate()
-    return replace(run, folder=options.out or default_folder(run))
+    return Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
+
+
+def command_line(run: Run) -> str:
+    """Return a `pbrl train` line that makes this run: the preset that leaves the least to say, and the rest by option.
+
+    The folder and sinks are left out, and so is the seed mode, which follows from the machine.
+    """
+    module, found = agent_module(run.agent), []
+    for name, agents in presets.PRESETS.items():
+        if run.agent in agents:
+            changes = presets.preset(name, run.agent, run.env)
+            config, schedule = apply(module.Config(), Schedule(), changes)
+            words = [*_changed("config", config, run.config), *_changed("schedule", schedule, run.schedule)]
+            found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
+    seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
+    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *min(found, key=len)])
+
+
+def _changed(part: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield an option for every field whose value is not `old`'s."""
+    before = dict(_flatten(configs.to_json(old)))
+    for path, value in _flatten(configs.to_json(new)):
+        if value != before[path]:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"--{part}.{path.replace('_', '-')}={text}"
 
 
 def _seed_mode() -> str:
@@ -122,18 +157,18 @@ def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C,
     return parts["config"], parts["schedule"]
 
 
-def read_overrides(path: Path) -> dict[str, Any]:
-    """Read overrides from a YAML file: dotted paths, nested mappings, or both. Raises `RunError`."""
+def read_overrides(path: Path, option: str = "--from") -> dict[str, Any]:
+    """Read what a YAML file gives for paths: dotted ones, nested mappings, or both. Raises `RunError`."""
     import yaml
 
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise RunError(f"--from {path}: cannot be read: {error.strerror}") from None
+        raise RunError(f"{option} {path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"--from {path}: this is not YAML: {' '.join(str(error).split())}") from None
+        raise RunError(f"{option} {path}: this is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, Mapping):
-        raise RunError(f"--from {path}: expected a mapping such as `config.actor_lr: 0.0003`, got {data!r:.80}")
+        raise RunError(f"{option} {path}: expected a mapping such as `config.actor_lr: 0.0003`, got {data!r:.80}")
     return dict(_flatten(data))
 
 
@@ -171,8 +206,7 @@ def _parse(cls: Any, argv: Sequence[str], defaults: Train, prog: str) -> Any:
         args=argv,
         default=defaults,
         prog=prog,
-        description="Train an agent; the same command again resumes. Defaults are those of the preset.\n"
-        "An agent's own hyper-parameters show once it is named: pbrl train mage --env ID --help",
+        description=defaults.about,
         config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
         registry=registry,
     )

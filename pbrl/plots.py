@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pbrl import stats
+from pbrl import ranking, search, stats
 from pbrl.log import read_rows
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Label -> (steps [T], returns [N seeds, T])."""
 
+LEADERS = 5
 COLOURS = ("#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d")
 
 
@@ -95,6 +96,8 @@ def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 def run_curves(folders: Sequence[Path], path: Path) -> Path:
     """Draw run folders: runs of one agent on one task add up their seeds, tasks get a panel each.
 
+    Of a sweep, the `LEADERS` best trials so far get a curve each.
+
     Raises `ValueError` where a folder holds no evaluation yet.
     """
     collected: dict[str, dict[str, list]] = {}
@@ -103,6 +106,13 @@ def run_curves(folders: Sequence[Path], path: Path) -> Path:
         steps, returns = evaluation_curve(Path(folder))
         if not len(steps):
             raise ValueError(f"{folder} holds no evaluation yet; wait for the first, or lower schedule.eval_every")
-        collected.setdefault(config["env"], {}).setdefault(config["agent"], []).append((steps, returns))
+        agents = collected.setdefault(config["env"], {})
+        if trials := config.get("trials"):
+            by_trial = returns.reshape(len(trials), -1, len(steps))
+            for i in ranking.order(by_trial[..., -1])[:LEADERS]:
+                label = f"{config['agent']}, trial {i}: {search.describe(trials[i], '{:.3g}'.format)}"
+                agents.setdefault(label, []).append((steps, by_trial[i]))
+        else:
+            agents.setdefault(config["agent"], []).append((steps, returns))
     groups = {task: {agent: merge(runs) for agent, runs in agents.items()} for task, agents in collected.items()}
     return panels(groups, path)
