@@ -13,6 +13,7 @@ import numpy as np
 from pbrl import checkpoint
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.train.evaluate import Evaluator, episode_seed
+from pbrl.train.guard import Guard
 from pbrl.train.host import Programs
 from pbrl.train.run import Run, RunError, agent_module
 from pbrl.train.streams import Streams
@@ -48,8 +49,9 @@ def policies(run: Run, state: Any) -> Callable[[np.ndarray], jax.Array]:
 def evaluate(run: Run, state: Any, step: int, episodes: int) -> dict[str, np.ndarray]:
     """Play whole episodes that no evaluation of the run has seen; return `eval/return` and `eval/length`, `[N]`."""
     evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes)
+    act, guard = policies(run, state), Guard(run)  # a trial of a sweep whose policy has diverged scores NaN
     try:
-        return evaluator.run(policies(run, state), FRESH_STREAM + step)
+        return guard.mask(evaluator.run(lambda obs: guard.actions(np.asarray(act(obs)), step), FRESH_STREAM + step))
     finally:
         evaluator.close()
 

@@ -135,7 +135,8 @@ def summarise(run: Run) -> None:
     diverged_at = np.reshape(read_rows(run.folder, "eval")[-1]["train/diverged_at"], shape)
     skipped = np.reshape(read_rows(run.folder, "train")[-1]["train/skipped_updates"], shape)
     results = ranking.rank(run.trials, steps, returns.reshape(*shape, -1), diverged_at, skipped)
-    rerun = options.command_line(winner(run, results[0].trial))
+    kept = results[0].diverged_at is None
+    rerun = options.command_line(winner(run, results[0].trial)) if kept else None
     about = {**run.identity(), "step": int(steps[-1]), "confidence": 0.95, "rerun": rerun}
     about.pop("trials")
     ranking.write(run.folder, results, about)
@@ -143,10 +144,13 @@ def summarise(run: Run) -> None:
     print(f"\nreturn at step {steps[-1]} and mean over training, {run.schedule.eval_episodes} episodes for each seed:")
     print("\n".join(ranking.table(results)))
     print(_caveat(results, len(run.seeds)))
-    print(
-        f"The best of {len(results)} draws was picked by these very returns, so its own is biased upwards. "
-        f"Measure it on fresh seeds:\n  {rerun}"
-    )
+    if rerun:
+        print(
+            f"The best of {len(results)} draws was picked by these very returns, so its own is biased upwards. ", end=""
+        )
+        print(f"Measure it on fresh seeds:\n  {rerun}")
+    else:
+        print("Every trial lost at least one seed to divergence, so there is no winner; narrow the --space")
     print(f"table: {run.folder / 'sweep.csv'}, {run.folder / 'sweep.json'}; curves: {run.folder / 'curve.png'}")
 
 
