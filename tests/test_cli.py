@@ -41,7 +41,8 @@ def test_help_list_and_version_import_nothing_heavy():
     program = """
 import contextlib, sys
 from pbrl import cli
-for argv in [], ["--help"], ["--version"], ["list"], ["train", "--help"], ["eval", "--help"], ["plot", "--help"]:
+commands = [["--version"], ["list"], *([name, "--help"] for name in ("train", "sweep", "eval", "plot"))]
+for argv in [], ["--help"], *commands:
     with contextlib.suppress(SystemExit):
         cli.run(argv)
 print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"} & sys.modules.keys()))
@@ -56,6 +57,7 @@ print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"}
         "pbrl/MageHopper-v0",
         "--first-seed",
         "--schedule.batch-size",
+        "PATH=log:LOW,HIGH",
     ):
         assert word in done.stdout
 
