@@ -13,7 +13,7 @@ import tyro
 
 from pbrl import AGENTS, presets
 from pbrl import config as configs
-from pbrl.train.run import Run, RunError, agent_module, default_folder
+from pbrl.train.run import Run, RunError, agent_module, default_folder, default_seed_mode
 from pbrl.train.schedule import Schedule
 
 C = TypeVar("C")
@@ -96,16 +96,10 @@ def _run(options: Train) -> Run:
     schedule = options.schedule
     if options.steps is not None:
         schedule = replace(schedule, total_steps=options.steps)
-    mode = options.seed_mode if options.seed_mode != "auto" else _seed_mode()
+    mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks).validate()
     return replace(run, folder=options.out or default_folder(run))
-
-
-def _seed_mode() -> str:
-    import jax
-
-    return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
 def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:

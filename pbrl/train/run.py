@@ -91,6 +91,13 @@ def agent_module(name: str) -> Any:
     return importlib.import_module(f"pbrl.agents.{name}")
 
 
+def default_seed_mode() -> str:
+    """Return the way of sharing the device among seeds that suits it: see `learn.over_seeds`."""
+    import jax
+
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
 def check(module: Any, config: Any, schedule: Schedule) -> None:
     """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
 
