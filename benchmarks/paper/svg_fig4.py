@@ -112,7 +112,8 @@ def measured(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         row = json.loads(line)
         rows[row["step"]] = row
     ordered = [rows[step] for step in sorted(rows)]
-    return np.array(sorted(rows)), *(np.array([row[name] for row in ordered]).T for name in ("size", "signed"))
+    size, signed = (np.array([row[name] for row in ordered]).T for name in ("size", "signed"))
+    return np.array(sorted(rows)), size, signed
 
 
 def main() -> None:
