@@ -1,11 +1,10 @@
 """The suites of learning curves: which agents on which tasks, at which sizes, how long and how often."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pbrl import config as configs
-from pbrl import presets
+from pbrl import options, presets
 from pbrl.train.run import Run, agent_module, default_seed_mode
 from pbrl.train.schedule import Schedule
 
@@ -118,15 +117,10 @@ SUITES = {
 
 def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
     """Turn a row into the run that `host.train` takes."""
-    module = agent_module(row.agent)
-    schedule = replace(Schedule(), total_steps=steps)
-    both = {"config": module.Config(), "schedule": schedule}
     changes = {**presets.preset(suite.preset, row.agent, row.env), **row.changes}
     changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
-    for path, value in changes.items():
-        part, rest = path.split(".", 1)
-        both[part] = configs.override(both[part], {rest: value}, part)
+    config, schedule = options.apply(agent_module(row.agent).Config(), Schedule(), changes)
     slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
     folder = Path("runs") / name / row.env.split("/")[-1] / slug
     seed_mode = default_seed_mode()
-    return Run(row.agent, row.env, tuple(range(seeds)), both["config"], both["schedule"], folder, seed_mode)
+    return Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, seed_mode)

@@ -20,8 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import config as configs
-from pbrl import normalizer, optim, plots, presets
+from pbrl import normalizer, optim, options, plots, presets
 from pbrl.agents import sac
 from pbrl.models.ensemble import Ensemble, Statistics
 from pbrl.models.recurrent import Recurrent
@@ -88,12 +87,9 @@ def collect(folder: Path) -> tuple[list[list[Transition]], Run]:
     """Train SAC, or take up its run, and return every seed's episodes in order."""
     from pbrl.train import host
 
-    parts: dict[str, Any] = {"config": sac.Config(), "schedule": Schedule()}
     changes = presets.preset("cpu", "sac", ENV) | {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
-    for path, value in changes.items():
-        part, rest = path.split(".", 1)
-        parts[part] = configs.override(parts[part], {rest: value}, part)
-    run = Run("sac", ENV, tuple(range(SEEDS)), parts["config"], parts["schedule"], folder, default_seed_mode())
+    config, schedule = options.apply(sac.Config(), Schedule(), changes)
+    run = Run("sac", ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
     state = host.Training(run).learner if (folder / "config.json").exists() else None
     if state is None or int(state.replay.inserted[0]) < STEPS:
         host.train(run)
@@ -172,8 +168,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/svg-fig3"), help="folder of the SAC run")
-    options = parser.parse_args()
-    seeds, run = collect(options.run)
+    seeds, run = collect(parser.parse_args().run)
     rows = [row for seed, episodes in enumerate(seeds) for row in measure(episodes, seed)]
     RESULTS.mkdir(exist_ok=True)
     with open(RESULTS / "svg-fig3.csv", "w", newline="") as file:

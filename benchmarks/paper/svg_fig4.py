@@ -17,8 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pbrl import config as configs
-from pbrl import plots, presets, stats
+from pbrl import options, plots, presets, stats
 from pbrl.agents import svg
 from pbrl.envs.gym import GymEnv
 from pbrl.soft_actor_critic import SoftActorCritic
@@ -49,14 +48,11 @@ ROLL, MEASURED, STREAM = 600, 100, 4  # steps of an episode, states of it that c
 
 def make_run(cell: str, root: Path) -> Run:
     """Return the run of one cell: the `cpu` preset with a weak model."""
-    parts: dict[str, Any] = {"config": svg.Config(), "schedule": Schedule()}
     changes = {**presets.preset("cpu", "svg", ENV), **WEAK, **CELLS[cell]}
     changes |= {"schedule.total_steps": STEPS, "schedule.eval_every": EVERY, "schedule.checkpoint_every": EVERY}
-    for path, value in changes.items():
-        part, rest = path.split(".", 1)
-        parts[part] = configs.override(parts[part], {rest: value}, part)
+    config, schedule = options.apply(svg.Config(), Schedule(), changes)
     folder = root / cell.replace(", ", "-").replace(" ", "-")
-    return Run("svg", ENV, tuple(range(SEEDS)), parts["config"], parts["schedule"], folder, default_seed_mode())
+    return Run("svg", ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
 
 
 @jax.jit
@@ -121,9 +117,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--summary", action="store_true", help="train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs/svg-fig4"), help="where the runs are")
-    options = parser.parse_args()
-    runs = {cell: make_run(cell, options.runs) for cell in CELLS}
-    if not options.summary:
+    arguments = parser.parse_args()
+    runs = {cell: make_run(cell, arguments.runs) for cell in CELLS}
+    if not arguments.summary:
         for run in runs.values():
             train(run)
     RESULTS.mkdir(exist_ok=True)
