@@ -15,113 +15,16 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from suites import PENDULUM, SUITES, Row, Suite, make_run
 
-from pbrl import config as configs
-from pbrl import presets, stats
-from pbrl.train.run import Run, agent_module
-from pbrl.train.schedule import Schedule
+from pbrl import stats
+from pbrl.train.run import Run
 
 RESULTS = Path(__file__).parent / "results"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One curve: an agent on a task with changes to its preset."""
-
-    label: str
-    agent: str
-    env: str
-    changes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Curves that belong in one picture."""
-
-    rows: tuple[Row, ...]
-    preset: str
-    steps: int
-    seeds: int
-    eval_every: int
-    title: str
-
-
-PENDULUM, CARTPOLE = "pbrl/MagePendulum-v0", "pbrl/MageCartPole-v0"
-
-
-def against_baselines(*envs: str) -> tuple[Row, ...]:
-    """MAGE and the paper's three baselines (Fig. 2) on each task."""
-    return tuple(
-        row
-        for env in envs
-        for row in (
-            Row("MAGE", "mage", env),
-            Row("Dyna-TD3", "dyna", env),
-            Row("TD3 ×10", "td3", env, {"schedule.updates_per_step": 10}),
-            Row("TD3", "td3", env, {"schedule.updates_per_step": 1}),
-        )
-    )
-
-
-def lam(value: float) -> dict[str, float]:
-    """Set λ as the released code does: the TD error keeps its weight of 1, the gradient term has 1/λ."""
-    return {"config.lam": value, "config.loss_scale": 1 / value}
-
-
-def capacity(members: int, *widths: int) -> dict[str, Any]:
-    """Set the model's size."""
-    return {"config.ensemble_size": members, "config.model_hidden": widths}
-
-
-SUITES = {
-    "mage-classic": Suite(
-        against_baselines(PENDULUM, CARTPOLE), "paper", 5_000, 5, 500, "MAGE and its baselines, paper's sizes"
-    ),
-    "mage-classic-cpu": Suite(against_baselines(PENDULUM), "cpu", 3_000, 5, 500, "MAGE and its baselines, CPU sizes"),
-    "mage-mujoco": Suite(
-        against_baselines("pbrl/MageHalfCheetah-v0"), "cpu", 20_000, 3, 1_000, "MAGE and its baselines, CPU sizes"
-    ),
-    "mage-lambda": Suite(
-        tuple(Row(f"λ = {v:g}", "mage", PENDULUM, lam(v)) for v in (0.01, 0.05, 0.2, 1.0)),
-        "cpu", 4_000, 5, 500, "Weight of the TD error beside its action gradient (Fig. 8)",
-    ),
-    "mage-reward": Suite(
-        tuple(
-            Row(f"{name}, {kind} reward", agent, PENDULUM, {"config.learn_reward": kind == "learned"})
-            for name, agent in (("MAGE", "mage"), ("Dyna-TD3", "dyna"))
-            for kind in ("known", "learned")
-        ),
-        "cpu", 4_000, 5, 500, "Known and learned reward (Fig. 6)",
-    ),
-    "mage-capacity": Suite(
-        tuple(
-            Row(f"{name}, {members}×{widths}", agent, PENDULUM, capacity(members, *widths))
-            for name, agent in (("MAGE", "mage"), ("Dyna-TD3", "dyna"))
-            for members, widths in ((5, (128, 128)), (2, (64, 64)), (1, (32,)))
-        ),
-        "cpu", 4_000, 5, 500, "Capacity of the model (Fig. 7)",
-    ),
-}  # fmt: skip
-
-
-def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
-    """Turn a row into the run that `host.train` takes."""
-    module = agent_module(row.agent)
-    schedule = replace(Schedule(), total_steps=steps)
-    both = {"config": module.Config(), "schedule": schedule}
-    changes = {**presets.preset(suite.preset, row.agent, row.env), **row.changes}
-    changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
-    for path, value in changes.items():
-        part, rest = path.split(".", 1)
-        both[part] = configs.override(both[part], {rest: value}, part)
-    slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
-    folder = Path("runs") / name / row.env.split("/")[-1] / slug
-    return Run(row.agent, row.env, tuple(range(seeds)), both["config"], both["schedule"], folder)
 
 
 def train_all(runs: list[Run], minutes: float | None) -> None:

@@ -14,7 +14,7 @@ import tyro
 
 from pbrl import AGENTS, presets
 from pbrl import config as configs
-from pbrl.train.run import Run, RunError, agent_module, default_folder
+from pbrl.train.run import Run, RunError, agent_module, default_folder, default_seed_mode
 from pbrl.train.schedule import Schedule
 
 C = TypeVar("C")
@@ -107,7 +107,7 @@ def make_run(options: Train) -> Run:
     schedule = options.schedule
     if options.steps is not None:
         schedule = replace(schedule, total_steps=options.steps)
-    mode = options.seed_mode if options.seed_mode != "auto" else _seed_mode()
+    mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     return Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
 
@@ -135,12 +135,6 @@ def _changed(part: str, old: Any, new: Any) -> Iterator[str]:
         if value != before[path]:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f"--{part}.{path.replace('_', '-')}={text}"
-
-
-def _seed_mode() -> str:
-    import jax
-
-    return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
 def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:

@@ -26,6 +26,7 @@ def panels(
     columns: int = 3,
     statistic: stats.Statistic = stats.mean,
     references: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    ylabel: str = "evaluation return",
 ) -> Path:
     """Draw one panel for each task of `groups` and save it, in the format that the path's ending says; return the path.
 
@@ -42,6 +43,7 @@ def panels(
         axis.axis("off")
     for axis, (task, curves) in zip(axes.flat, groups.items(), strict=False):
         _panel(axis, task, curves, statistic, references.get(task, {}))
+        axis.set_ylabel(ylabel)
     if title:
         figure.suptitle(title, fontsize=12)
     figure.tight_layout()
@@ -66,7 +68,6 @@ def _panel(axis: Any, task: str, curves: Curves, statistic: stats.Statistic, ref
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_title(task, fontsize=11)
     axis.set_xlabel("environment steps")
-    axis.set_ylabel("evaluation return")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.legend(frameon=False, fontsize=9)

@@ -28,7 +28,14 @@ POPLIN = {
     "pbrl/PetsHalfCheetah-v0": ("pbrl.envs.poplin_tasks:pets_half_cheetah", 1000),
 }
 TASKS = {**MAGE, **MBPO, **POPLIN}
+TOYS = {"Pendulum": 200, "CartPole": 500, "DoubleIntegrator": 26, "PointMass": 50, "ProbeOne": 1, "ProbeTwo": 2}
+"""Name of a toy in `toy.TOYS`, most steps of an episode; the id is `pbrl/Toy<name>-v0`."""
 
 for _id, (_entry_point, _steps) in TASKS.items():
     if _id not in gymnasium.registry:
         gymnasium.register(_id, entry_point=_entry_point, max_episode_steps=_steps)
+for _name, _steps in TOYS.items():
+    if f"pbrl/Toy{_name}-v0" not in gymnasium.registry:
+        gymnasium.register(
+            f"pbrl/Toy{_name}-v0", "pbrl.envs.toy:ToyEnv", max_episode_steps=_steps, kwargs={"name": _name}
+        )

@@ -35,6 +35,7 @@ class Progress:
     episode_return: np.ndarray  # of the last whole training episode, NaN before there was one
     evaluation: dict[str, np.ndarray]
     metrics: dict[str, np.ndarray]
+    agent: Any  # every seed's state, stacked; the next step takes its memory, so copy what is to be kept
 
 
 class Programs:
@@ -244,6 +245,7 @@ class Training:
             episode_return=self.streams.finished.copy(),
             evaluation=self.evaluation,
             metrics=self._metrics(),
+            agent=self.learner.agent,
         )
 
     def close(self) -> None:

@@ -130,6 +130,13 @@ def _leaf(path: str) -> str:
     return path.removeprefix("config.")
 
 
+def default_seed_mode() -> str:
+    """Return the way of sharing the device among seeds that suits it: see `learn.over_seeds`."""
+    import jax
+
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
 def check(module: Any, config: Any, schedule: Schedule) -> None:
     """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
 

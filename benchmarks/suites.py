@@ -1,0 +1,126 @@
+"""The suites of learning curves: which agents on which tasks, at which sizes, how long and how often."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pbrl import options, presets
+from pbrl.train.run import Run, agent_module, default_seed_mode
+from pbrl.train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Row:
+    """One curve: an agent on a task with changes to its preset."""
+
+    label: str
+    agent: str
+    env: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Curves that belong in one picture."""
+
+    rows: tuple[Row, ...]
+    preset: str
+    steps: int
+    seeds: int
+    eval_every: int
+    title: str
+
+
+MUJOCO = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Pusher")
+PENDULUM, CARTPOLE = "pbrl/MagePendulum-v0", "pbrl/MageCartPole-v0"
+
+
+def against_baselines(*envs: str) -> tuple[Row, ...]:
+    """MAGE and the paper's three baselines (Fig. 2) on each task."""
+    return tuple(
+        row
+        for env in envs
+        for row in (
+            Row("MAGE", "mage", env),
+            Row("Dyna-TD3", "dyna", env),
+            Row("TD3 ×10", "td3", env, {"schedule.updates_per_step": 10}),
+            Row("TD3", "td3", env, {"schedule.updates_per_step": 1}),
+        )
+    )
+
+
+def svg_and_sac(*envs: str) -> tuple[Row, ...]:
+    """SVG(2) and the same code without the model."""
+    return tuple(row for env in envs for row in (Row("SVG(2)", "svg", env), Row("SAC", "sac", env)))
+
+
+def horizons(*envs: str) -> tuple[Row, ...]:
+    """SVG(H) for the horizons of Table 2; SVG(0) is SAC."""
+    return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in (0, 1, 2, 4, 8))
+
+
+def lam(value: float) -> dict[str, float]:
+    """Set λ as the released code does: the TD error keeps its weight of 1, the gradient term has 1/λ."""
+    return {"config.lam": value, "config.loss_scale": 1 / value}
+
+
+def capacity(members: int, *widths: int) -> dict[str, Any]:
+    """Set the model's size."""
+    return {"config.ensemble_size": members, "config.model_hidden": widths}
+
+
+SUITES = {
+    "mage-classic": Suite(
+        against_baselines(PENDULUM, CARTPOLE), "paper", 5_000, 5, 500, "MAGE and its baselines, paper's sizes"
+    ),
+    "mage-classic-cpu": Suite(against_baselines(PENDULUM), "cpu", 3_000, 5, 500, "MAGE and its baselines, CPU sizes"),
+    "mage-mujoco": Suite(
+        against_baselines("pbrl/MageHalfCheetah-v0"), "cpu", 20_000, 3, 1_000, "MAGE and its baselines, CPU sizes"
+    ),
+    "mage-mujoco-paper": Suite(
+        against_baselines(*(f"pbrl/Mage{name}-v0" for name in MUJOCO)),
+        "paper", 100_000, 5, 1_000, "MAGE and its baselines, paper's sizes",
+    ),
+    "mage-lambda": Suite(
+        tuple(Row(f"λ = {v:g}", "mage", PENDULUM, lam(v)) for v in (0.01, 0.05, 0.2, 1.0)),
+        "cpu", 4_000, 5, 500, "Weight of the TD error beside its action gradient (Fig. 8)",
+    ),
+    "mage-reward": Suite(
+        tuple(
+            Row(f"{name}, {kind} reward", agent, PENDULUM, {"config.learn_reward": kind == "learned"})
+            for name, agent in (("MAGE", "mage"), ("Dyna-TD3", "dyna"))
+            for kind in ("known", "learned")
+        ),
+        "cpu", 4_000, 5, 500, "Known and learned reward (Fig. 6)",
+    ),
+    "mage-capacity": Suite(
+        tuple(
+            Row(f"{name}, {members}×{widths}", agent, PENDULUM, capacity(members, *widths))
+            for name, agent in (("MAGE", "mage"), ("Dyna-TD3", "dyna"))
+            for members, widths in ((5, (128, 128)), (2, (64, 64)), (1, (32,)))
+        ),
+        "cpu", 4_000, 5, 500, "Capacity of the model (Fig. 7)",
+    ),
+    "svg-classic": Suite(
+        svg_and_sac("Pendulum-v1", "InvertedPendulum-v5", "InvertedDoublePendulum-v5"),
+        "cpu", 12_000, 5, 1_000, "SVG(2) and SAC, CPU sizes",
+    ),
+    "svg-mujoco": Suite(svg_and_sac("pbrl/MbpoHopper-v0"), "cpu", 40_000, 5, 2_000, "SVG(2) and SAC, CPU sizes"),
+    "svg-horizon": Suite(
+        horizons("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 8_000, 5, 500, "SVG(H) by horizon, CPU sizes (Table 2)"
+    ),
+    "svg-hopper": Suite(
+        (Row("SVG(2)", "svg", "pbrl/MbpoHopper-v0"),), "paper", 100_000, 5, 5_000, "SVG(2) at the released sizes"
+    ),
+}  # fmt: skip
+
+
+def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
+    """Turn a row into the run that `host.train` takes."""
+    changes = {**presets.preset(suite.preset, row.agent, row.env), **row.changes}
+    changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
+    config, schedule = options.apply(agent_module(row.agent).Config(), Schedule(), changes)
+    slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
+    folder = Path("runs") / name / row.env.split("/")[-1] / slug
+    seed_mode = default_seed_mode()
+    return Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, seed_mode)

@@ -1,0 +1,224 @@
+"""Small environments in pure JAX: each is an environment, a differentiable oracle, and a Gymnasium id.
+
+States and observations have any leading axes `[*]`. All are deterministic; keys are taken for the interface's sake.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
+
+from pbrl.envs import cartpole as numbers
+from pbrl.envs import rewards
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition
+
+
+@dataclass(frozen=True)
+class Toy:
+    """An environment as functions; hashable, so that it can be a static field.
+
+    `observe` and `recover` invert each other, so a batch of observations is all that an oracle needs.
+    """
+
+    spec: EnvSpec
+    reset: Callable[[Key], Array]  # key -> state [D]
+    advance: Callable[[Array, Array], Array]  # state [*, D], action [*, A] in [-1, 1] -> next state
+    observe: Callable[[Array], Array] = lambda state: state
+    recover: Callable[[Array], Array] = lambda obs: obs
+
+    def step(self, state: Array, action: Array, key: Key | None = None) -> tuple[Array, Array, Array]:
+        """Return next state, reward `[*]` and discount `[*]` (0 where it terminated), differentiable save the last."""
+        del key
+        after = self.advance(state, action)
+        assert self.spec.reward_fn is not None and self.spec.termination_fn is not None
+        reward = self.spec.reward_fn(self.observe(state), action, self.observe(after))
+        return after, reward, 1.0 - self.spec.termination_fn(self.observe(after)).astype(reward.dtype)
+
+    @property
+    def oracle(self) -> Dynamics:
+        """The environment as what a rollout differentiates through, from observations."""
+        return Dynamics(start=self._start, step=self.step, observe=self.observe)
+
+    def _start(self, batch: Transition) -> Array:
+        return self.recover(batch.obs)
+
+
+# Pendulum: Gymnasium's Pendulum-v1, equations of motion of a rod with 1 kg and 1 m
+
+
+def pendulum_reset(key: Key) -> Array:
+    """Draw angle in ±π rad and speed in ±1 rad/s."""
+    return jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0) * jnp.array([jnp.pi, 1.0])
+
+
+def pendulum_advance(state: Array, action: Array) -> Array:
+    """Apply a torque of `2 a` newton metres for 50 ms; the speed is clipped to ±8 rad/s."""
+    angle, speed = state[..., 0], state[..., 1]
+    speed = jnp.clip(speed + 0.05 * (15.0 * jnp.sin(angle) + 3.0 * 2.0 * action[..., 0]), -8.0, 8.0)
+    return jnp.stack([angle + 0.05 * speed, speed], -1)
+
+
+def pendulum_observe(state: Array) -> Array:
+    """Return cosine and sine of the angle, and the speed."""
+    return jnp.stack([jnp.cos(state[..., 0]), jnp.sin(state[..., 0]), state[..., 1]], -1)
+
+
+def pendulum_recover(obs: Array) -> Array:
+    """Return the angle within ±π, and the speed."""
+    return jnp.stack([jnp.arctan2(obs[..., 1], obs[..., 0]), obs[..., 2]], -1)
+
+
+# CartPole: MAGE's, with a continuous force
+
+
+def cartpole_reset(key: Key) -> Array:
+    """Draw each coordinate within ±0.05."""
+    return jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+
+
+def cartpole_advance(state: Array, action: Array) -> Array:
+    """Apply a force of `10 a` newton for 20 ms."""
+    _, speed, angle, spin = jnp.moveaxis(state, -1, 0)
+    n, total = numbers, numbers.CART + numbers.POLE
+    push = (n.FORCE * action[..., 0] + n.POLE * n.HALF_LENGTH * spin**2 * jnp.sin(angle)) / total
+    inertia = n.HALF_LENGTH * (4.0 / 3.0 - n.POLE * jnp.cos(angle) ** 2 / total)
+    angular = (n.GRAVITY * jnp.sin(angle) - jnp.cos(angle) * push) / inertia
+    linear = push - n.POLE * n.HALF_LENGTH * angular * jnp.cos(angle) / total
+    return state + n.STEP * jnp.stack([speed, linear, spin, angular], -1)
+
+
+# Double integrator: MAAC, Fig. 3 (code `mb_envs/double_integral.py`)
+
+
+def double_integrator_reset(key: Key) -> Array:
+    """Start at position 1 with speed 1."""
+    del key
+    return jnp.ones(2)
+
+
+def double_integrator_advance(state: Array, action: Array) -> Array:
+    """Accelerate by `a` for 0.05 s; neither coordinate falls below -1."""
+    speed = state[..., 1]
+    return jnp.maximum(state + 0.05 * jnp.stack([speed, action[..., 0]], -1), -1.0)
+
+
+def double_integrator_reward(obs: Array, action: Array, next_obs: Array) -> Array:
+    """Half the squares of position, speed and action, before the step."""
+    return -0.5 * (jnp.square(obs).sum(-1) + jnp.square(action).sum(-1))
+
+
+# Point mass: two double integrators with friction, to be brought to rest at the origin
+
+
+def point_mass_reset(key: Key) -> Array:
+    """Draw the position within ±1; at rest."""
+    return jnp.concatenate([jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0), jnp.zeros(2)])
+
+
+def point_mass_advance(state: Array, action: Array) -> Array:
+    """Push with force `a` for 0.1 s against a friction that takes a twentieth of the speed."""
+    position, speed = state[..., :2], state[..., 2:]
+    speed = 0.95 * speed + 0.1 * action
+    return jnp.concatenate([position + 0.1 * speed, speed], -1)
+
+
+def point_mass_reward(obs: Array, action: Array, next_obs: Array) -> Array:
+    """Squared distance after the step, with small costs of speed and force."""
+    distance, speed = jnp.square(next_obs[..., :2]).sum(-1), jnp.square(next_obs[..., 2:]).sum(-1)
+    return -(distance + 0.05 * speed + 0.01 * jnp.square(action).sum(-1))
+
+
+# Probes: the simplest tasks on which a part that does not work shows at once
+
+
+def probe_reset(key: Key) -> Array:
+    """Draw a place within ±1, at the first step."""
+    return jnp.concatenate([jax.random.uniform(key, (1,), minval=-1.0, maxval=1.0), jnp.zeros(1)])
+
+
+def probe_advance(state: Array, action: Array) -> Array:
+    """Carry the action over into the place, and mark the step as the second."""
+    return jnp.stack([action[..., 0], jnp.ones_like(state[..., 1])], -1)
+
+
+def probe_one_reward(obs: Array, action: Array, next_obs: Array) -> Array:
+    """Best at half the place: tests that a reward's slope reaches the actor."""
+    return -jnp.square(action[..., 0] - 0.5 * obs[..., 0])
+
+
+def probe_one_ends(next_obs: Array) -> Array:
+    """Every first step is the last."""
+    return next_obs[..., 1] > 0.5
+
+
+def probe_two_reward(obs: Array, action: Array, next_obs: Array) -> Array:
+    """Nothing at first; the second step pays for the first action, best at 0.4: tests that values are propagated."""
+    return jnp.where(obs[..., 1] > 0.5, -jnp.square(obs[..., 0] - 0.4), 0.0)
+
+
+def probe_two_advance(state: Array, action: Array) -> Array:
+    """As `probe_advance`; a place of 2 says that the second step is over."""
+    after = probe_advance(state, action)
+    over = state[..., 1:] > 0.5
+    return jnp.where(over, jnp.full_like(after, 2.0), after)
+
+
+def probe_two_ends(next_obs: Array) -> Array:
+    """The second step is the last."""
+    return next_obs[..., 1] > 1.5
+
+
+TOYS = {
+    "Pendulum": Toy(
+        EnvSpec(3, 1, 200, rewards.pendulum, rewards.never),
+        pendulum_reset, pendulum_advance, pendulum_observe, pendulum_recover,
+    ),
+    "CartPole": Toy(EnvSpec(4, 1, 500, rewards.cartpole, rewards.cartpole_fell), cartpole_reset, cartpole_advance),
+    "DoubleIntegrator": Toy(
+        EnvSpec(2, 1, 26, double_integrator_reward, rewards.never), double_integrator_reset, double_integrator_advance
+    ),
+    "PointMass": Toy(EnvSpec(4, 2, 50, point_mass_reward, rewards.never), point_mass_reset, point_mass_advance),
+    "ProbeOne": Toy(EnvSpec(2, 1, 1, probe_one_reward, probe_one_ends), probe_reset, probe_advance),
+    "ProbeTwo": Toy(EnvSpec(2, 1, 2, probe_two_reward, probe_two_ends), probe_reset, probe_two_advance),
+}  # fmt: skip
+"""Name -> environment; the Gymnasium id of each is `pbrl/Toy<name>-v0`."""
+
+
+class ToyEnv(gymnasium.Env):
+    """A toy with Gymnasium's interface; its first states come from Gymnasium's own seeded generator."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012, Gymnasium's own interface
+
+    def __init__(self, name: str):
+        self.toy = TOYS[name]
+        self._reset, self._step = jax.jit(self.toy.reset), jax.jit(self.toy.step)
+        self._observe = jax.jit(self.toy.observe)
+        self.observation_space = Box(-np.inf, np.inf, (self.toy.spec.obs_size,), np.float32)
+        self.action_space = Box(-1.0, 1.0, (self.toy.spec.action_size,), np.float32)
+        self.state = np.zeros(0, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        """Draw a first state."""
+        super().reset(seed=seed)
+        key = jax.random.key(int(self.np_random.integers(2**31)))
+        self.state = np.asarray(self._reset(key))
+        return np.asarray(self._observe(self.state)), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take an action within [-1, 1]."""
+        state, reward, discount = self._step(self.state, np.asarray(action, np.float32))
+        self.state = np.asarray(state)
+        return np.asarray(self._observe(self.state)), float(reward), bool(discount == 0), False, {}
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return all that it holds."""
+        return {"state": self.state}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to a snapshot."""
+        self.state = np.asarray(state["state"], np.float32)
