@@ -142,8 +142,11 @@ def _numbers(value: Any) -> tuple:
 
 
 def cast(config: T) -> T:
-    """Make every leaf a float array once, since a Python float leaf costs a second trace of every function."""
+    """Make every leaf a float32 array once, since a Python float leaf costs a second trace of every function.
+
+    Networks start in float32 under `jax_enable_x64` as well, and some of Optax's transformations mix no widths.
+    """
     import jax
     import jax.numpy as jnp
 
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), config)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), config)
