@@ -11,8 +11,13 @@ FALLING = "<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbo
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # MuJoCo writes its log where it runs
+def _alone(tmp_path, monkeypatch):
+    """In a folder of its own, where MuJoCo writes its log, and without the handler that the command line installs."""
+    monkeypatch.chdir(tmp_path)
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(None)
+    yield
+    mujoco.set_mju_user_warning(before)
 
 
 def warn():
