@@ -121,7 +121,7 @@ class Training:
         else:
             self.learner = self.programs.start(run.schedule.capacity)
         self.saved = self.began_step = self.step
-        self.began = time.perf_counter()
+        self.began = self.saved_at = time.perf_counter()
         self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
         self.evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, run.schedule.eval_episodes)
         evaluations = read_rows(run.folder, "eval")
@@ -157,7 +157,7 @@ class Training:
             **self.guard.snapshot(),
         }
         checkpoint.save(self.checkpoints, self.step, tree, info)
-        self.saved = self.step
+        self.saved, self.saved_at = self.step, time.perf_counter()
 
     @property
     def elapsed(self) -> float:
@@ -176,13 +176,17 @@ class Training:
             if stop.signal is not None:
                 self.save()
                 raise Stopped(f"stopped at step {self.step}, saved; the same command resumes", stop.exit_code)
-            if self.step % schedule.checkpoint_every == 0:
+            if self.step % schedule.checkpoint_every == 0 or self._overdue():
                 self.save()
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
                 reported = time.perf_counter()
         self.save()
         return self.progress()
+
+    def _overdue(self) -> bool:
+        minutes = self.run.schedule.checkpoint_minutes
+        return minutes > 0 and time.perf_counter() - self.saved_at > 60 * minutes
 
     def _advance(self) -> None:
         """Take one environment step, fit the model where it is due, and update the agents."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Schedule:
-    """Cadences of one run, all counted in environment steps of one seed. Defaults: MAGE, App. D and code."""
+    """Cadences of one run, counted in environment steps of one seed but for one. Defaults: MAGE, App. D and code."""
 
     total_steps: int = 100_000
     """Environment steps per seed, warm-up included."""
@@ -31,6 +31,8 @@ class Schedule:
     """Steps between two rows of training metrics."""
     checkpoint_every: int = 10_000
     """Steps between two checkpoints; one more is made at the end and on Ctrl-C or SIGTERM."""
+    checkpoint_minutes: int = 10
+    """Minutes after which one is made anyhow, so that a killed run loses no more; 0 leaves it to the steps."""
     max_skipped_updates: int = 20
     """Stop after this many non-finite updates in a row in one seed (each is skipped whole); a sweep gives it up."""
 
@@ -41,7 +43,14 @@ class Schedule:
 
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
-        may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every"}
+        may_be_zero = {
+            "warmup_steps",
+            "model_every",
+            "buffer_size",
+            "updates_per_step",
+            "eval_every",
+            "checkpoint_minutes",
+        }
         for field in fields(self):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < low:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -114,6 +115,19 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
     assert not any(np.array_equal(a, r) for a in actor for r in reference if r.shape == a.shape)
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("minutes", [0, 1])
+def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch, minutes):
+    """Steps of half a minute each: a checkpoint at every third, or none before the end."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(host, "time", clock)
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda folder, step, tree, info: saved.append(step))
+    cadences = {"log_every": 1, "checkpoint_every": 10**6, "checkpoint_minutes": minutes}
+    run = make_run(tmp_path, "td3", PENDULUM, total_steps=25, **cadences)
+    host.train(run, lambda progress: setattr(clock, "now", 30.0 * progress.step))
+    assert saved == [*([4, 7, 10, 13, 16, 19, 22] if minutes else []), 25]
 
 
 def test_sigterm_saves_first(tmp_path):
