@@ -9,7 +9,7 @@ and fits mean and variance to the best of them (the elites), by
 and tanh of the last mean's u_0 is executed. There is no entropy in it, but in what a soft critic has learned. All
 functions are pure and of one state: the caller jits, and maps over environments and seeds. Nothing is differentiated.
 
-Different from the released code (`policies/mpc_controller.py`, `samplers/base.py`), where each is a slip:
+Different from the released code (`policies/mpc_controller.py`, `samplers/base.py`), where all but the last are slips:
 - Q's weight is γ^H; there it is γ^{H+1}, one step more than the critic is away.
 - The first variance is the square of the policy's standard deviation; there that of its *logarithm*.
 - What is executed is a = tanh(u_0); there u_0 itself, which the environment clips.
