@@ -24,7 +24,7 @@ from timing import Program, machine, matmul_rates
 
 from pbrl.agents import mage
 from pbrl.envs import rewards
-from pbrl.train import learn
+from pbrl.train import fitting, learn
 from pbrl.train.schedule import Schedule
 from pbrl.types import EnvSpec, Transition
 
@@ -100,7 +100,9 @@ def our_programs(task: str, sizes: dict[str, Any]) -> dict[str, Program]:
     return {
         "single update": Program(lambda state, key: mage.update(state, batch, key), learner().agent, 1),
         "update": Program(lambda state, key: learn.learn(mage, state, key, schedule), learner(), updates),
-        "model": Program(lambda state, key: learn.fit(mage, state, key, MODEL_STEPS, schedule), learner(), MODEL_STEPS),
+        "model": Program(
+            lambda state, key: fitting.fit(mage, state, key, MODEL_STEPS, schedule), learner(), MODEL_STEPS
+        ),
     }
 
 

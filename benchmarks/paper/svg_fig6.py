@@ -12,10 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
-from pbrl import normalizer, presets
+from pbrl import presets, soft_actor_critic
 from pbrl.agents import sac
-from pbrl.soft_actor_critic import SoftActorCritic
-from pbrl.types import EnvSpec
 
 RESULTS = Path(__file__).parents[1] / "results"
 TASKS = sorted(env for env in presets.PRESETS["paper"]["sac"] if env.startswith("pbrl/"))
@@ -26,8 +24,7 @@ def schedule(preset: str, env: str, points: int = 201) -> tuple[np.ndarray, np.n
     changes = {k.removeprefix("config."): v for k, v in presets.preset(preset, "sac", env).items() if "config." in k}
     config = configs.override(sac.Config(), changes)
     steps = np.linspace(0.0, config.entropy_steps, points)
-    nets = SoftActorCritic(EnvSpec(1, 1, 1), configs.cast(config), normalizer.init(1))
-    return steps, np.asarray(nets.target_entropy(jnp.asarray(steps)))
+    return steps, np.asarray(soft_actor_critic.target_entropy(configs.cast(config), jnp.asarray(steps)))
 
 
 def main() -> None:

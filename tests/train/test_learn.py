@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import SPEC, config, module, transitions
 
-from pbrl.train import learn
+from pbrl.train import fitting, learn
 from pbrl.train.schedule import Schedule
 
 SCHEDULE = Schedule(total_steps=256, warmup_steps=0, batch_size=32, updates_per_step=3, model_batch_size=16)
@@ -97,7 +97,7 @@ def test_fit_counts_its_batches_and_compiles_once():
     @jax.jit
     def fit(learner, key, batches):
         traces.append(1)
-        return learn.fit(MAGE, learner, key, batches, SCHEDULE)
+        return fitting.fit(MAGE, learner, key, batches, SCHEDULE)
 
     learner = start()
     for batches in (4, 9):
