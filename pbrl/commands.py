@@ -170,13 +170,14 @@ def list_() -> None:
     print("\npresets")
     for name, summary in presets.SUMMARIES.items():
         print(f"  {name:8} {summary}")
-    from pbrl.envs import MAGE, MBPO, POPLIN, TOYS
+    from pbrl.envs import MAAC, MAGE, MBPO, POPLIN, TOYS
 
     print("\nenvironments: any Gymnasium id with Box observations and actions, such as")
     groups = {
         "MAGE's tasks, with known reward and termination": MAGE,
         "MBPO's tasks, with known termination": MBPO,
         "POPLIN's and PETS's tasks, with known reward; they never terminate": POPLIN,
+        "MAAC's tasks, with known reward; they never terminate": MAAC,
         "toys in pure JAX, with known reward and termination": [f"pbrl/Toy{name}-v0" for name in TOYS],
         **GYMNASIUM,
     }

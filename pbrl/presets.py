@@ -69,6 +69,9 @@ _SVG_TASKS: dict[str, tuple[tuple[float, ...], tuple[float, ...], int, int]] = {
     "pbrl/PoplinWalker2d-v0": ((-2, -16, 1 / 64), (1, 1, 1, 5), 200_000, 10_000),
     "pbrl/PetsHalfCheetah-v0": ((0, 0, 0), (-2, -4, 1 / 16, 5), 50_000, 10_000),
 }
+# MAAC's tasks are POPLIN's, one step longer.
+for _name in ("Ant", "HalfCheetah", "Hopper", "Walker2d"):
+    _SVG_TASKS[f"pbrl/Maac{_name}-v0"] = _SVG_TASKS[f"pbrl/Poplin{_name}-v0"]
 
 
 def _svg_tasks(base: Overrides, *, printed: bool, model: bool) -> dict[str, Overrides]:

@@ -61,3 +61,4 @@ def test_svg_takes_the_released_settings_and_the_printed_ones_on_demand():
     assert walker["config.horizon"] == 5 and walker["config.temperature_lr"] == 5e-4
     assert (walker["schedule.batch_size"], walker["schedule.model_batch_size"]) == (512, 1024)
     assert "config.horizon" not in presets.preset("paper-text", "sac", "pbrl/PoplinWalker2d-v0")
+    assert presets.preset("paper-text", "svg", "pbrl/MaacWalker2d-v0") == walker  # the same task, one step longer
