@@ -92,6 +92,47 @@ def _svg_tasks(base: Overrides, *, printed: bool, model: bool) -> dict[str, Over
     return tasks
 
 
+# Clavera et al. 2020, released code (`run_scripts/maac_run_sweep.py`), which made the published results: fact sheet §6.
+_PAPER_MAAC: Overrides = {
+    "config.branch": "end",  # one model trajectory, five actions at its end; the paper has several trajectories
+    "config.critics": 2,  # with which STEVE's target is next to TD: docs/algorithms/maac.md
+    "schedule.total_steps": 200_000,
+    "schedule.warmup_steps": 5_000,
+    "schedule.batch_size": 256,
+    "schedule.updates_per_step": 8,
+    "schedule.model_every": 1_000,  # after every episode
+    "schedule.model_batch_size": 256,
+    "schedule.imagine_every": 250,
+    "schedule.imagine_chained": False,  # the paper: "by unrolling"
+    "schedule.eval_every": 5_000,
+}
+# What the paper's text says instead: whole trajectories, chained rollouts, and a STEVE that weighs.
+_TEXT_MAAC: Overrides = {
+    "config.branch": "start",
+    "config.critics": 4,  # as many as STEVE's own code has; the paper does not say
+    "schedule.imagine_chained": True,
+}
+# Per task: H, activation of the actor, of the critics, longest imagined trajectory (from step 20,000 to 100,000).
+_MAAC_TASKS: dict[str, tuple[int, str, str, int]] = {
+    "HalfCheetah": (4, "relu", "relu", 1),
+    "Ant": (4, "tanh", "relu", 25),
+    "Hopper": (4, "tanh", "tanh", 15),
+    "Walker2d": (2, "tanh", "tanh", 1),
+}
+
+
+def _maac_tasks(base: Overrides) -> dict[str, Overrides]:
+    tasks: dict[str, Overrides] = {"default": base}
+    for name, (horizon, actor, critics, longest) in _MAAC_TASKS.items():
+        tasks[f"pbrl/Maac{name}-v0"] = base | {
+            "config.horizon": horizon,
+            "config.actor_activation": actor,
+            "config.activation": critics,
+            "schedule.imagine_length": (20_000, 100_000, 1, longest),
+        }
+    return tasks
+
+
 # Chosen for two CPU cores; no paper's. Small networks and batches cost little per update (2 ms), and higher rates make
 # up for the few updates that there is time for. Tried on seeds from 1000 up; seeds from 0 are for results.
 _CPU: Overrides = {
@@ -125,6 +166,26 @@ _CPU_SVG: Overrides = {
     "schedule.model_batch_size": 128,
     "schedule.model_min_batches": 2,
 }
+_CPU_MAAC: Overrides = {
+    "config.horizon": 3,
+    "config.samples": 2,
+    "config.model_hidden": (128, 128),
+    "config.ensemble_size": 5,
+    "config.elites": 5,
+    "config.target_members": 3,
+    "config.head_hidden": (64, 64),
+    "config.max_epochs": 40,
+    "config.initial_temperature": 0.1,
+    "config.normalize_obs": True,
+    "schedule.warmup_steps": 500,
+    "schedule.updates_per_step": 2,
+    "schedule.batch_size": 128,
+    "schedule.model_every": 250,
+    "schedule.model_batch_size": 128,
+    "schedule.imagine_every": 250,
+    "schedule.imagine_batch": 5_000,
+    "schedule.imagine_buffer": 20_000,
+}
 _CPU_MODEL: Overrides = {
     "config.model_hidden": (128, 128),
     "config.ensemble_size": 5,
@@ -132,13 +193,16 @@ _CPU_MODEL: Overrides = {
     "config.model_lr": 1e-3,
     "schedule.model_min_batches": 40,
 }
+_CPU_WATCHED: Overrides = {
+    "schedule.eval_every": 500,
+    "schedule.log_every": 500,
+}
 # Both tasks are learned within 3000 steps, so training starts early and is looked at often.
 _CPU_CLASSIC: Overrides = {
     "schedule.total_steps": 5_000,
     "schedule.warmup_steps": 200,
     "schedule.batch_size": 256,
-    "schedule.eval_every": 500,
-    "schedule.log_every": 500,
+    **_CPU_WATCHED,
 }
 
 
@@ -153,10 +217,12 @@ PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
         "td3": {"default": _PAPER_TD3, **_for(PENDULUM + CARTPOLE, _PAPER_CLASSIC | _PAPER_TD3)},
         "svg": _svg_tasks(_PAPER_SVG, printed=False, model=True),
         "sac": _svg_tasks(_PAPER_SAC, printed=False, model=False),
+        "maac": _maac_tasks(_PAPER_MAAC),
     },
     "paper-text": {
         "svg": _svg_tasks(_PAPER_SVG | _TEXT_SVG, printed=True, model=True),
         "sac": _svg_tasks(_PAPER_SAC | _TEXT_SAC, printed=True, model=False),
+        "maac": _maac_tasks(_PAPER_MAAC | _TEXT_MAAC),
     },
     "cpu": {
         "mage": {"default": _CPU | _CPU_MODEL, **_for(PENDULUM + CARTPOLE, _CPU | _CPU_MODEL | _CPU_CLASSIC)},
@@ -164,6 +230,10 @@ PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
         "td3": {"default": _CPU | _PAPER_TD3, **_for(PENDULUM + CARTPOLE, _CPU | _PAPER_TD3 | _CPU_CLASSIC)},
         "svg": {"default": _CPU_SOFT | _CPU_SVG, **_for(PENDULUM, _CPU_SOFT | _CPU_SVG | _CPU_CLASSIC)},
         "sac": {"default": _CPU_SOFT, **_for(PENDULUM, _CPU_SOFT | _CPU_CLASSIC)},
+        "maac": {
+            "default": _CPU_SOFT | _CPU_MAAC,
+            **_for(PENDULUM, _CPU_SOFT | _CPU_MAAC | {"schedule.total_steps": 5_000} | _CPU_WATCHED),
+        },
     },
 }
 
