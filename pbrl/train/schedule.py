@@ -68,14 +68,8 @@ class Schedule:
 
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
-        may_be_zero = {
-            "warmup_steps",
-            "model_every",
-            "buffer_size",
-            "updates_per_step",
-            "eval_every",
-            "checkpoint_minutes",
-        }
+        may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every"}
+        may_be_zero |= {"checkpoint_minutes", "imagine_every"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
