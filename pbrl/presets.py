@@ -133,6 +133,44 @@ def _maac_tasks(base: Overrides) -> dict[str, Overrides]:
     return tasks
 
 
+# STEVE on SAC as a switch of MAAC's code; its script is not released. Real transitions alone.
+_PAPER_STEVE: Overrides = {k: v for k, v in _PAPER_MAAC.items() if k.startswith("schedule.") and "imagine" not in k}
+
+# Janner et al. 2019, released code (`examples/config/*/0.py`): target entropy, updates a step, steps between rollouts,
+# longest trajectory and the steps (1,000 an epoch) over which it grows from 1.
+_PAPER_MBPO: Overrides = {
+    "schedule.warmup_steps": 5_000,
+    "schedule.batch_size": 256,
+    "schedule.updates_per_step": 20,
+    "schedule.model_every": 250,
+    "schedule.model_batch_size": 256,
+    "schedule.imagine_every": 250,
+    "schedule.imagine_buffer": 400_000,  # the rollouts of an epoch
+}
+_MBPO_TASKS: dict[str, tuple[float, int, int, int, int, int]] = {
+    "Ant": (-4.0, 20, 250, 25, 20_000, 100_000),
+    "HalfCheetah": (-3.0, 40, 250, 1, 20_000, 150_000),
+    "Hopper": (-1.0, 20, 250, 15, 20_000, 150_000),
+    "Humanoid": (-2.0, 20, 1_000, 25, 20_000, 300_000),
+    "Walker2d": (-3.0, 20, 250, 1, 20_000, 150_000),
+}
+
+
+def _mbpo_tasks() -> dict[str, Overrides]:
+    tasks: dict[str, Overrides] = {"default": _PAPER_MBPO}
+    for name, (entropy, updates, every, longest, begin, end) in _MBPO_TASKS.items():
+        tasks[f"pbrl/Mbpo{name}-v0"] = _PAPER_MBPO | {
+            "config.target_entropy": entropy,
+            "schedule.updates_per_step": updates,
+            "schedule.model_every": every,
+            "schedule.imagine_every": every,
+            "schedule.imagine_length": (begin, end, 1, longest),
+            "schedule.imagine_buffer": 1_000 // every * 100_000 * longest * (5 if name == "Humanoid" else 1),
+        }
+    tasks["pbrl/MbpoHumanoid-v0"] |= {"config.model_hidden": (400, 400, 400, 400)}
+    return tasks
+
+
 # Chosen for two CPU cores; no paper's. Small networks and batches cost little per update (2 ms), and higher rates make
 # up for the few updates that there is time for. Tried on seeds from 1000 up; seeds from 0 are for results.
 _CPU: Overrides = {
@@ -166,9 +204,7 @@ _CPU_SVG: Overrides = {
     "schedule.model_batch_size": 128,
     "schedule.model_min_batches": 2,
 }
-_CPU_MAAC: Overrides = {
-    "config.horizon": 3,
-    "config.samples": 2,
+_CPU_STEVE: Overrides = _CPU_SOFT | {
     "config.model_hidden": (128, 128),
     "config.ensemble_size": 5,
     "config.elites": 5,
@@ -182,10 +218,16 @@ _CPU_MAAC: Overrides = {
     "schedule.batch_size": 128,
     "schedule.model_every": 250,
     "schedule.model_batch_size": 128,
+}
+_CPU_IMAGINED: Overrides = {
     "schedule.imagine_every": 250,
     "schedule.imagine_batch": 5_000,
     "schedule.imagine_buffer": 20_000,
 }
+_CPU_MAAC: Overrides = _CPU_STEVE | _CPU_IMAGINED | {"config.horizon": 3, "config.samples": 2}
+_CPU_MBPO: Overrides = (
+    {k: v for k, v in _CPU_STEVE.items() if k != "config.target_members"} | _CPU_IMAGINED | {"config.elites": 3}
+)
 _CPU_MODEL: Overrides = {
     "config.model_hidden": (128, 128),
     "config.ensemble_size": 5,
@@ -197,6 +239,7 @@ _CPU_WATCHED: Overrides = {
     "schedule.eval_every": 500,
     "schedule.log_every": 500,
 }
+_CPU_SHORT: Overrides = {"schedule.total_steps": 5_000, **_CPU_WATCHED}
 # Both tasks are learned within 3000 steps, so training starts early and is looked at often.
 _CPU_CLASSIC: Overrides = {
     "schedule.total_steps": 5_000,
@@ -218,6 +261,8 @@ PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
         "svg": _svg_tasks(_PAPER_SVG, printed=False, model=True),
         "sac": _svg_tasks(_PAPER_SAC, printed=False, model=False),
         "maac": _maac_tasks(_PAPER_MAAC),
+        "mbpo": _mbpo_tasks(),
+        "steve": {"default": _PAPER_STEVE},
     },
     "paper-text": {
         "svg": _svg_tasks(_PAPER_SVG | _TEXT_SVG, printed=True, model=True),
@@ -230,10 +275,9 @@ PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
         "td3": {"default": _CPU | _PAPER_TD3, **_for(PENDULUM + CARTPOLE, _CPU | _PAPER_TD3 | _CPU_CLASSIC)},
         "svg": {"default": _CPU_SOFT | _CPU_SVG, **_for(PENDULUM, _CPU_SOFT | _CPU_SVG | _CPU_CLASSIC)},
         "sac": {"default": _CPU_SOFT, **_for(PENDULUM, _CPU_SOFT | _CPU_CLASSIC)},
-        "maac": {
-            "default": _CPU_SOFT | _CPU_MAAC,
-            **_for(PENDULUM, _CPU_SOFT | _CPU_MAAC | {"schedule.total_steps": 5_000} | _CPU_WATCHED),
-        },
+        "maac": {"default": _CPU_MAAC, **_for(PENDULUM, _CPU_MAAC | _CPU_SHORT)},
+        "mbpo": {"default": _CPU_MBPO, **_for(PENDULUM, _CPU_MBPO | _CPU_SHORT)},
+        "steve": {"default": _CPU_STEVE, **_for(PENDULUM, _CPU_STEVE | _CPU_SHORT)},
     },
 }
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pbrl.types import Dynamics, EnvSpec, Transition
 
-AGENTS = ("mage", "svg", "maac", "dyna", "td3", "sac")
+AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "td3", "sac")
 OBS, ACTION = 3, 2
 
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from pbrl import config as configs
 from pbrl import losses, soft_actor_critic, values
 from pbrl.config import static
+from pbrl.expansion import steve_targets
 from pbrl.imagine import rollout
 from pbrl.models import heldout_world
 from pbrl.models.ensemble import Statistics
@@ -188,7 +189,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     """
     target_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, _networks(state)
-    y, target_metrics = _targets(state, batch, target_key)
+    y, target_metrics = steve_targets(state, nets, simulator(state), batch, target_key)
 
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, batch.action)
@@ -216,57 +217,6 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
     metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics}
     return replace(state, ac=nets.move_targets(ac)), metrics
-
-
-def _targets(state: State, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    """Return STEVE's target `[B]` and the weight that each length got."""
-    cfg, nets = state.config, _networks(state)
-    act_key, roll_key = jax.random.split(key)
-    dynamics = simulator(state)
-
-    def value(next_obs: Array, action: Array, log_prob: Array) -> Array:
-        return values.neighbour_minima(nets.q(state.ac.target_critic, next_obs, action)) - state.ac.alpha * log_prob
-
-    latent = _start_from_next(state, dynamics, batch, roll_key)
-    obs = batch.next_obs
-    action, log_prob = nets.sample(state.ac.actor, obs, act_key)
-    so_far, factor = batch.reward, cfg.discount * batch.discount
-    candidates = [so_far + factor * value(obs, action, log_prob)[:, None]]  # [C, 1, B]
-    for k in range(cfg.target_horizon):
-        each_key, chosen_key, step_key, act_key = jax.random.split(jax.random.fold_in(roll_key, k), 4)
-        so_far = so_far - factor * state.ac.alpha * log_prob
-        ends, reward, discount = _step_each(state, latent, obs, action, chosen_key)  # [M, B, ...]
-        end_values = value(ends, *nets.sample(state.ac.actor, ends, each_key))  # [C, M, B]
-        candidates.append(so_far + factor * (reward + cfg.discount * discount * end_values))
-        if k + 1 < cfg.target_horizon:  # all candidates but the last step share one trajectory, as in the code
-            latent, reward, discount = dynamics.step(latent, action, step_key)
-            so_far, factor = so_far + factor * reward, factor * cfg.discount * discount
-            obs = dynamics.observe(latent)
-            action, log_prob = nets.sample(state.ac.actor, obs, act_key)
-    shape = jnp.broadcast_shapes(*(c.shape for c in candidates))
-    stacked = jnp.stack([jnp.broadcast_to(c, shape).reshape(-1, shape[-1]) for c in candidates])  # [K + 1, C M, B]
-    y, weights = values.steve_target(stacked)
-    return y, {f"critic/weight_{k}": weights[k].mean() for k in range(cfg.target_horizon + 1)}
-
-
-def _step_each(state: State, latent: Array, obs: Array, action: Array, key: Key) -> tuple[Array, Array, Array]:
-    """Step with several members: next observations `[M, B, S]`, rewards and discounts `[M, B]`; M = 1 by oracle."""
-    choice_key, step_key = jax.random.split(key)
-    if state.oracle or state.world is None:
-        dynamics = simulator(state)
-        latent, reward, discount = dynamics.step(latent, action, step_key)
-        return dynamics.observe(latent)[None], reward[None], discount[None]
-    chosen = jax.random.permutation(choice_key, state.world.elites)[: state.config.target_members]
-    return HeldOutWorld(state.spec, state.config).step_each(state.world, chosen, obs, action, step_key)
-
-
-def _start_from_next(state: State, dynamics: Dynamics, batch: Transition, key: Key) -> Array:
-    """Return the latent states of `batch.next_obs`; a simulator's are found by stepping there."""
-    if state.oracle:
-        return dynamics.step(dynamics.start(batch), batch.action, jax.random.fold_in(key, state.config.target_horizon))[
-            0
-        ]
-    return dynamics.start(replace(batch, obs=batch.next_obs))
 
 
 def _cautious(q: Array) -> Array:
