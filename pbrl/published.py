@@ -46,7 +46,10 @@ _TEXT_SAC: Overrides = {
     "config.critic_hidden": (512, 512),
     "schedule.batch_size": 512,
 }
-_TEXT_SVG: Overrides = _TEXT_SAC | {"schedule.model_batch_size": 1024}
+_TEXT_SVG: Overrides = _TEXT_SAC | {
+    "schedule.model_batch_size": 1024,
+    "config.balance_terminations": False,  # no weights are printed; the paper calls them unimportant
+}
 
 # id: released (ℋ_init, ℋ_final, β), H 2 throughout; Table 4's (ℋ_init, ℋ_final, β, H); steps; steps between evaluations
 _SVG_TASKS: dict[str, tuple[tuple[float, ...], tuple[float, ...], int, int]] = {

@@ -214,8 +214,5 @@ def validate(config: Any) -> None:
 
 def validate_schedule(config: Any) -> None:
     """Raise `ValueError` for a schedule of the target entropy that cannot be."""
-    inf = float("inf")
-    anything = (-inf, inf)
-    configs.check(
-        config, initial_entropy=anything, final_entropy=anything, entropy_decay=(0, inf), entropy_steps=(1, inf)
-    )
+    finite, inf = (-1e9, 1e9), float("inf")
+    configs.check(config, initial_entropy=finite, final_entropy=finite, entropy_decay=(0, inf), entropy_steps=(1, inf))

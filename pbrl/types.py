@@ -58,7 +58,8 @@ class Dynamics(NamedTuple):
 
     `start` maps a batch of transitions to latent states, `step` advances them and `observe` reads observations
     off them, all over the same leading axis `[B]`. `step` must be differentiable in `z` and `action`;
-    the discount that it returns is in [0, 1], carries no gradient, and excludes the agent's own discount factor.
+    the discount that it returns is in [0, 1] and excludes the agent's own discount factor. It carries no gradient but
+    where an algorithm wants one: SVG's learned probability of going on.
     """
 
     start: Callable[[Transition], Any]

@@ -16,7 +16,10 @@ from pbrl import presets, soft_actor_critic
 from pbrl.agents import sac
 
 RESULTS = Path(__file__).parents[1] / "results"
-TASKS = sorted(env for env in presets.PRESETS["paper"]["sac"] if env.startswith("pbrl/"))
+EXPONENTS = (0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of Fig. 6, which does not print them
+TASKS = sorted(
+    env for env in presets.PRESETS["paper"]["sac"] if env.startswith(("pbrl/Mbpo", "pbrl/Poplin", "pbrl/Pets"))
+)
 
 
 def schedule(preset: str, env: str, points: int = 201) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +51,14 @@ def main() -> None:
             axis.set_title(env.removeprefix("pbrl/").removesuffix("-v0"), fontsize=10)
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.grid(alpha=0.25)
-    axes.flat[len(TASKS)].axis("off")
+    axis, steps = axes.flat[len(TASKS)], jnp.linspace(0.0, 1e6, 201)
+    for beta in EXPONENTS:
+        example = sac.Config(initial_entropy=0.0, final_entropy=-10.0, entropy_decay=beta, entropy_steps=1e6)
+        axis.plot(steps, soft_actor_critic.target_entropy(example, steps), label=f"β = {beta:g}")
+    axis.set_title("Fig. 6: from 0 to -10", fontsize=10)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=7)
     axes.flat[0].legend()
     figure.supxlabel("environment steps")
     figure.supylabel("target entropy of the whole action (nats)")

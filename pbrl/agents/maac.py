@@ -118,7 +118,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     soft_actor_critic.validate(config)
     heldout_world.validate(config)
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
-    configs.check(config, target_members=(1, config.elites), target_entropy=(-float("inf"), float("inf")))
+    configs.check(config, target_members=(1, config.elites), target_entropy=(-1e9, 1e9))
     configs.check_choice(config, branch=("start", "end"))
     target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
     config = configs.cast(replace(config, target_entropy=target))

@@ -61,7 +61,9 @@ def fit(agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule
         return learn.attempt(agent.update_model, *state, sample(i), jax.random.fold_in(step_key, i))
 
     row = replay.take(learner.replay, jnp.zeros((1,) if length is None else (1, 1), jnp.int32))
-    return learn.finish(learner, jax.lax.fori_loop(0, batches, step, learn.begin(agent.update_model, learner, row)))
+    carry = learn.begin(agent.update_model, learner, learner.fit_streak, row)
+    learner, streak, metrics = learn.finish(learner, jax.lax.fori_loop(0, batches, step, carry))
+    return replace(learner, fit_streak=streak), metrics
 
 
 class _Course(NamedTuple):
@@ -124,11 +126,11 @@ def _fit_until_stopped(agent: Agent, learner: Learner, key: Key, schedule: Sched
     training, course = jax.lax.while_loop(
         lambda carry: carry[1].active.any() & (carry[1].epoch < config.max_epochs),
         epoch,
-        (learn.begin(agent.update_model, learner, row), start),
+        (learn.begin(agent.update_model, learner, learner.fit_streak, row), start),
     )
-    learner, metrics = learn.finish(learner, training)
+    learner, streak, metrics = learn.finish(learner, training)
     chosen = keep_members(jnp.zeros(members, bool), learner.agent, course.best)
-    learner = replace(learner, agent=agent.choose_elites(chosen, course.best_loss))
+    learner = replace(learner, agent=agent.choose_elites(chosen, course.best_loss), fit_streak=streak)
     return learner, metrics | {"model/held_out_loss": course.best_loss.mean(), "model/epochs": course.epoch * 1.0}
 
 

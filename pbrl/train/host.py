@@ -216,7 +216,8 @@ class Training:
 
     def _check_streaks(self) -> None:
         try:
-            self.guard.check(np.asarray(self.learner.streak), self.step)
+            streaks = np.maximum(np.asarray(self.learner.streak), np.asarray(self.learner.fit_streak))
+            self.guard.check(streaks, self.step)
         except Diverged:
             self.save()
             raise

@@ -27,7 +27,8 @@ class Learner:
     replay: Replay
     imagined: Replay | None  # transitions that the model made up, where the schedule wants them
     skipped: Array  # i32[], non-finite updates so far, each of them undone
-    streak: Array  # i32[], how many of the last updates in a row were
+    streak: Array  # i32[], how many of the last updates of the agent in a row were
+    fit_streak: Array  # i32[], how many of the last steps of the model in a row were
 
 
 def start(
@@ -47,6 +48,7 @@ def start(
         imagined=replay.init(example, imagined) if imagined else None,
         skipped=jnp.zeros((), jnp.int32),
         streak=jnp.zeros((), jnp.int32),
+        fit_streak=jnp.zeros((), jnp.int32),
     )
 
 
@@ -73,7 +75,10 @@ def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple
 
     keys = jax.random.split(key, schedule.updates_per_step)
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
-    return finish(learner, jax.lax.scan(step, begin(agent.update, learner, row), keys)[0])
+    learner, streak, metrics = finish(
+        learner, jax.lax.scan(step, begin(agent.update, learner, learner.streak, row), keys)[0]
+    )
+    return replace(learner, streak=streak), metrics
 
 
 def _mixture(learner: Learner, key: Key, schedule: Schedule) -> Transition:
@@ -88,11 +93,14 @@ def _mixture(learner: Learner, key: Key, schedule: Schedule) -> Transition:
     return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
 
 
-def begin(update: Callable, learner: Learner, row: Transition) -> tuple:
-    """Start the carry: agent, skipped, streak, and sums of metrics over the updates that were kept."""
+def begin(update: Callable, learner: Learner, streak: Array, row: Transition) -> tuple:
+    """Start the carry: agent, skipped, streak, and sums of metrics over the updates that were kept.
+
+    The streak is the phase's own: model steps that fare well must not hide that the agent's updates never do.
+    """
     metrics = jax.eval_shape(update, learner.agent, row, jax.random.key(0))[1]
     sums = {name: jnp.zeros(value.shape) for name, value in metrics.items()}
-    return learner.agent, learner.skipped, learner.streak, jnp.zeros(()), sums
+    return learner.agent, learner.skipped, streak, jnp.zeros(()), sums
 
 
 def attempt(update: Callable, agent: Any, skipped: Array, streak: Array, kept: Array, sums: Metrics, *args) -> tuple:
@@ -111,10 +119,11 @@ def _keep_if(condition: Array, new: Array, old: Array) -> Array:
     return old if new is old else jnp.where(condition, new, old)  # leaves that nothing touched cost nothing
 
 
-def finish(learner: Learner, state: tuple) -> tuple[Learner, Metrics]:
+def finish(learner: Learner, state: tuple) -> tuple[Learner, Array, Metrics]:
+    """Return the learner, the phase's streak and the mean metrics of a finished carry."""
     agent, skipped, streak, kept, sums = state
     metrics = {name: total / jnp.maximum(kept, 1.0) for name, total in sums.items()}
-    return replace(learner, agent=agent, skipped=skipped, streak=streak), metrics
+    return replace(learner, agent=agent, skipped=skipped), streak, metrics
 
 
 def over_seeds(function: Callable, mode: str) -> Callable:
