@@ -15,7 +15,7 @@ Value-gradient reinforcement learning in JAX.
 
   pbrl train AGENT --env ID   train; the same command again resumes
   pbrl sweep AGENT --env ID   random search over hyper-parameters, all trials in one process
-  pbrl eval RUN               play fresh episodes with what a run has learned
+  pbrl eval RUN               play fresh episodes with what a run has learned; --mpc plans as well
   pbrl plot RUN [RUN ...]     draw learning curves
   pbrl video RUN              film a policy as an mp4
   pbrl list                   agents, presets, environments
@@ -67,7 +67,9 @@ def run(argv: Sequence[str]) -> None:
         from pbrl import options
 
         functions = {"eval": commands.evaluate, "plot": commands.plot, "video": commands.video, "list": commands.list_}
-        options.refuse_unknown(rest, inspect.signature(functions[name]).parameters)
+        options.refuse_unknown(rest, [p.strip("_") for p in inspect.signature(functions[name]).parameters])
+        if any(word.startswith("--mpc.") for word in rest):
+            rest.append("--mpc")
         tyro.cli(functions[name], args=rest, prog=f"pbrl {name}")
 
 

@@ -1,12 +1,17 @@
 """What the subcommands of `pbrl` do. Imports nothing heavy: each command imports what it needs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from numpy.typing import ArrayLike
 
 from pbrl import AGENTS, presets
-from pbrl.train.run import Run, RunError, load
+from pbrl import config as configs
+from pbrl import mpc as planner
+from pbrl.train.run import Run, RunError, agent_module, load
 
 # The ids of Gymnasium that work as they are; `pbrl.envs.TASKS` has those of pbrl.
 GYMNASIUM = {
@@ -105,31 +110,60 @@ def statistics_line(returns: ArrayLike) -> str:
     return f"{mean}, {iqm} (95 % bootstrap intervals over {a.n} seeds)"
 
 
-def evaluate(run: Path, /, *, episodes: int = 10, step: int | None = None) -> None:
+def evaluate(
+    run: Path,
+    /,
+    *,
+    episodes: int = 10,
+    step: int | None = None,
+    mpc: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    mpc_: Annotated[planner.Config, tyro.conf.arg(name="mpc")] = planner.Config(),
+) -> None:
     """Play fresh evaluation episodes with a run's trained policies: a table by seed, mean, IQM and its interval.
 
     Args:
         run: The run's folder.
         episodes: Whole episodes for each seed, from first states that training's evaluations did not use.
         step: Evaluate the checkpoint of this step instead of the newest.
+        mpc: Play the same episodes again, planning every action with the agent's model and critics, and compare.
+        mpc_: How to plan; each of these implies --mpc.
     """
     if episodes < 1:
         raise RunError(f"--episodes: expected at least 1, got {episodes}")
     it = load(run)
-    from pbrl import playback, runtime
+    from pbrl import planning, playback, runtime
 
     runtime.start()
+    if mpc:
+        try:
+            planning.check(agent_module(it.agent), it.config, mpc_)
+        except ValueError as error:
+            raise RunError(str(error)) from None
     state, at = playback.restore(it, step)
-    result = playback.evaluate(it, state, at, episodes)
+    result = playback.evaluate(it, playback.policies(it, state), at, episodes)
     print(f"{it.agent} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
-    print(f"{'trial' if it.trials else '':>8} {'seed':>8} {'return':>12} {'length':>9}".removeprefix(" " * 9))
-    for i, (seed, score, length) in enumerate(
-        zip(it.stream_seeds, result["eval/return"], result["eval/length"], strict=True)
-    ):
-        trial = f"{i // len(it.seeds):>8} " if it.trials else ""
-        print(f"{trial}{seed:>8} {score:>12.2f} {length:>9.1f}")
-    for i, scores in enumerate(result["eval/return"].reshape(-1, len(it.seeds))):
-        print(f"{f'trial {i}: ' if it.trials else ''}{statistics_line(scores)}")
+    columns, scores = {"return": result["eval/return"], "length": result["eval/length"]}, {"": result["eval/return"]}
+    if mpc:
+        print(f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}")
+        planned = playback.evaluate(it, playback.planners(it, state, at, mpc_), at, episodes)
+        columns |= {"planned": planned["eval/return"], "its length": planned["eval/length"]}
+        gain = planned["eval/return"] - result["eval/return"]
+        scores = {"policy: ": result["eval/return"], "planned: ": planned["eval/return"], "difference: ": gain}
+    _print_table(it, columns)
+    for i in range(max(len(it.trials), 1)):
+        for name, values in scores.items():
+            trial = f"trial {i}: " if it.trials else ""
+            print(f"{trial}{name}{statistics_line(values.reshape(-1, len(it.seeds))[i])}")
+
+
+def _print_table(run: Run, columns: Mapping[str, np.ndarray]) -> None:
+    """Print values `[N]` by stream, lengths with one digit."""
+    width = {name: 10 if name.endswith("length") else 12 for name in columns}
+    print("   trial " * bool(run.trials) + f"{'seed':>8}" + "".join(f" {name:>{w}}" for name, w in width.items()))
+    for i, seed in enumerate(run.stream_seeds):
+        trial = f"{i // len(run.seeds):>8} " if run.trials else ""
+        cells = (f" {x[i]:>{width[n]}.{1 if n.endswith('length') else 2}f}" for n, x in columns.items())
+        print(f"{trial}{seed:>8}{''.join(cells)}")
 
 
 def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:

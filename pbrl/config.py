@@ -120,12 +120,12 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
     raise ValueError(f"{where}: expected {expected}, got {value!r}")
 
 
-def check(config: Any, **bounds: tuple[float, float]) -> None:
+def check(config: Any, prefix: str = "config", /, **bounds: tuple[float, float]) -> None:
     """Raise `ValueError` unless each named field lies in its closed range; tracers (a vmapped population) pass."""
     for name, (low, high) in bounds.items():
         for value in _numbers(getattr(config, name)):
             if not low <= value <= high:
-                raise ValueError(f"config.{name}: expected a value in [{low:g}, {high:g}], got {value!r}")
+                raise ValueError(f"{prefix}.{name}: expected a value in [{low:g}, {high:g}], got {value!r}")
 
 
 def check_choice(config: Any, **choices: Iterable[str]) -> None:

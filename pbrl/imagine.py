@@ -1,4 +1,4 @@
-"""Trajectories through a model: the one `lax.scan` over dynamics."""
+"""Trajectories through a model, by a policy or along given actions: the one `lax.scan` over dynamics."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -29,12 +29,25 @@ def rollout(dynamics: Dynamics, policy: Policy, z: Any, key: Key, horizon: int) 
     far as `dynamics.step` lets them.
     """
 
-    def step(z, key):
+    return _unroll(dynamics, lambda obs, key, _: policy(obs, key), z, key, None, horizon)
+
+
+def follow(dynamics: Dynamics, actions: Array, z: Any, key: Key) -> Trajectory:
+    """Unroll from latent states `z` (leading axis B) along `actions [H, B, A]`; `info` is `None`.
+
+    Nothing is stopped: gradients flow through dynamics and reward into the actions.
+    """
+    return _unroll(dynamics, lambda obs, key, action: (action, None), z, key, actions, len(actions))
+
+
+def _unroll(dynamics: Dynamics, act: Callable, z: Any, key: Key, given: Any, horizon: int) -> Trajectory:
+    def step(z, inputs):
+        key, now = inputs
         act_key, step_key = jax.random.split(key)
         obs = dynamics.observe(z)
-        action, info = policy(obs, act_key)
+        action, info = act(obs, act_key, now)
         z, reward, discount = dynamics.step(z, action, step_key)
         return z, (obs, action, info, reward, discount)
 
-    z, (obs, action, info, reward, discount) = jax.lax.scan(step, z, jax.random.split(key, horizon))
+    z, (obs, action, info, reward, discount) = jax.lax.scan(step, z, (jax.random.split(key, horizon), given))
     return Trajectory(obs, action, info, reward, discount, dynamics.observe(z))

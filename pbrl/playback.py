@@ -1,6 +1,7 @@
 """What a finished or interrupted run has learned: its policies, fresh evaluation episodes, and videos."""
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from pbrl import checkpoint
+from pbrl import checkpoint, mpc, planning
 from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.train import learn
 from pbrl.train.evaluate import Evaluator, episode_seed
 from pbrl.train.guard import Guard
 from pbrl.train.host import Programs
@@ -20,6 +23,11 @@ from pbrl.train.streams import Streams
 
 FRESH_STREAM = 1 << 32
 """Added to the step that seeds an episode: no training run's own evaluations get that far."""
+PLANNING_PHASE = 5
+"""Of the keys that planning draws from; those of training are 0 to 4 (`pbrl.train.host`)."""
+
+Act = Callable[[np.ndarray], jax.Array]
+"""`obs [N, *, S] -> actions [N, *, A]` in [-1, 1], of all streams."""
 
 
 def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
@@ -39,18 +47,43 @@ def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
     return jax.device_put(tree["learner"].agent), step
 
 
-def policies(run: Run, state: Any) -> Callable[[np.ndarray], jax.Array]:
-    """Return the modes of all streams' policies as one function: `obs [N, *, S] -> actions [N, *, A]` in [-1, 1]."""
+def policies(run: Run, state: Any) -> Act:
+    """Return the modes of all streams' policies as one function."""
     agent, unused = agent_module(run.agent), jax.random.key(0)  # the mode draws nothing
     mode = jax.jit(jax.vmap(lambda one, obs: agent.act(one, obs, unused, explore=False)))
     return partial(mode, state)
 
 
-def evaluate(run: Run, state: Any, step: int, episodes: int) -> dict[str, np.ndarray]:
-    """Play whole episodes that no evaluation of the run has seen; return `eval/return` and `eval/length`, `[N]`."""
-    evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes)
-    act, guard = policies(run, state), Guard(run)  # a trial of a sweep whose policy has diverged scores NaN
+def planners(run: Run, state: Any, step: int, config: mpc.Config) -> Act:
+    """Return what all streams do when they plan, as one function of `obs [N, E, S]`, one compiled program.
+
+    Keys derive from (seed, step, call): the same calls in the same order give the same actions. Streams share the
+    device as in training, the episodes of each are planned for at once.
+    """
+    agent, calls, over = agent_module(run.agent), itertools.count(), partial(learn.over_seeds, mode=run.seed_mode)
+
+    @jax.jit
+    def plan(state: Any, obs: jax.Array, call: int) -> jax.Array:
+        def one(state: Any, obs: jax.Array, seed: jax.Array) -> jax.Array:
+            key = jax.random.key(0)
+            for number in (seed, step, PLANNING_PHASE, call):
+                key = jax.random.fold_in(key, number)
+            keys = jax.random.split(key, len(obs))
+            return jax.vmap(lambda obs, key: planning.act(agent, state, obs, key, config))(obs, keys)
+
+        return over(one)(state, obs, jnp.asarray(run.stream_seeds, jnp.uint32))
+
+    return lambda obs: plan(state, obs, next(calls))
+
+
+def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarray]:
+    """Play whole episodes that no evaluation of the run has seen; return `eval/return` and `eval/length`, `[N]`.
+
+    The same step and number of episodes mean the same first states, whatever acts.
+    """
+    evaluator, guard = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes), Guard(run)
     try:
+        # a trial of a sweep whose policy has diverged scores NaN
         return guard.mask(evaluator.run(lambda obs: guard.actions(np.asarray(act(obs)), step), FRESH_STREAM + step))
     finally:
         evaluator.close()

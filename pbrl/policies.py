@@ -40,9 +40,14 @@ def tanh_normal_sample(mean: Array, log_std: Array, key: Key) -> tuple[Array, Ar
     return jnp.tanh(u), log_prob.sum(-1)
 
 
+def unsquash(action: Array) -> Array:
+    """Return `atanh(a)` `[*, A]`, finite since actions are clipped to ±(1 - 1e-6) first."""
+    return jnp.arctanh(jnp.clip(action, -MAX_ABS_ACTION, MAX_ABS_ACTION))
+
+
 def tanh_normal_log_prob(mean: Array, log_std: Array, action: Array) -> Array:
     """Return the log-density `[*]` of given actions `[*, A]`, which are clipped to ±(1 - 1e-6) so that it is finite."""
-    u = jnp.arctanh(jnp.clip(action, -MAX_ABS_ACTION, MAX_ABS_ACTION))
+    u = unsquash(action)
     z = (u - mean) * jnp.exp(-log_std)
     return (-0.5 * jnp.square(z) - log_std - 0.5 * LOG_2PI - _log_tanh_slope(u)).sum(-1)
 

@@ -115,14 +115,17 @@ class SoftActorCritic:
             alpha_opt=optim.adam(self.config.temperature_lr).init(log_alpha),
         )
 
+    def distribution(self, params: Params, obs: Array) -> tuple[Array, Array]:
+        """Return mean and log-deviation `[*, A]` of the action before its tanh, for `obs [*, S]`."""
+        return networks.apply(self._actor, params, self.inputs(obs))
+
     def sample(self, params: Params, obs: Array, key: Key) -> tuple[Array, Array]:
         """Draw reparameterised actions `[*, A]` for `obs [*, S]`, and their log-densities `[*]`."""
-        mean, log_std = networks.apply(self._actor, params, self.inputs(obs))
-        return policies.tanh_normal_sample(mean, log_std, key)
+        return policies.tanh_normal_sample(*self.distribution(params, obs), key)
 
     def mode(self, params: Params, obs: Array) -> Array:
         """Return the action `[*, A]` of the distribution's mean before squashing."""
-        return policies.tanh_normal_mode(networks.apply(self._actor, params, self.inputs(obs))[0])
+        return policies.tanh_normal_mode(self.distribution(params, obs)[0])
 
     def q(self, params: Params, obs: Array, action: Array) -> Array:
         """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""

@@ -92,3 +92,22 @@ class Agent(Protocol):
     def update(self, state: Any, batch: Transition, key: Key) -> tuple[Any, Metrics]:
         """One pass of the paper's inner loop: critics, actor and targets."""
         ...
+
+
+class ModelBasedAgent(Agent, Protocol):
+    """What an agent with a model offers besides, so that one can plan with it (`pbrl.planning`)."""
+
+    def simulator(self, state: Any) -> Dynamics:
+        """Return what imagines: the oracle, or the learned model."""
+        ...
+
+    def distribution(self, state: Any, obs: Array) -> tuple[Array, Array | None]:
+        """Map `obs [*, S]` to the policy's mean and standard deviation `[*, A]`, both of the action before its tanh.
+
+        A deterministic policy has no standard deviation: `None`.
+        """
+        ...
+
+    def value(self, state: Any, obs: Array, action: Array) -> Array:
+        """Map `obs [*, S]` and `action [*, A]` to the smallest critic's value `[*]`."""
+        ...

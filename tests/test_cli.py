@@ -12,7 +12,7 @@ import pytest
 from pbrl import checkpoint, cli, options, runtime
 from pbrl.envs.gym import GymEnv
 from pbrl.train import host
-from pbrl.train.run import RunError
+from pbrl.train.run import RunError, prepare
 from pbrl.train.stopping import Stopped
 
 PENDULUM = ("train", "mage", "--env", "Pendulum-v1")
@@ -93,6 +93,9 @@ BAD = [
     (("eval", "nowhere", "--episods=3"), "did you mean '--episodes'"),
     (("plot", "nowhere", "--hlp"), "did you mean '--help'"),
     ((*PENDULUM, "--sinks", "csv"), "expected jsonl and some of csv, tensorboard, wandb, got csv"),
+    (("eval", "nowhere", "--mcp"), "did you mean '--mpc'"),
+    (("eval", "nowhere", "--mpc.horzon=3"), "--mpc.horizon INT"),
+    (("eval", "nowhere", "--mpc.horizon=far"), "invalid literal for int() with base 10: 'far'"),
     (("eval", "nowhere", "--episodes=0"), "--episodes: expected at least 1, got 0"),
     (("plot",), "which runs?"),
     (("video", "nowhere"), "not a run folder"),
@@ -197,6 +200,26 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     last = json.loads(rows.splitlines()[-1])
     assert not np.allclose(scores, last["eval/return"])  # but none that training has used
 
+    plan = ("eval", str(folder), "--episodes=2", "--mpc.horizon=1", "--mpc.candidates=8", "--mpc.elite-fraction=0.5")
+    assert call(*plan, "--mpc.iterations=1") == 0
+    both = capsys.readouterr().out
+    assert "planned: horizon 1, iterations 1, candidates 8, elite_fraction 0.5, smoothing 0.1, particles 1" in both
+    rows = [
+        [float(x) for x in line.split()] for line in both.splitlines()[3:5]
+    ]  # seed, return, length, planned, length
+    np.testing.assert_array_equal([row[1] for row in rows], scores)  # the same episodes as without
+    assert all(row[1] != row[3] and row[2] == row[4] == 200 for row in rows)
+    assert [line.partition(":")[0] for line in both.splitlines()[5:]] == ["policy", "planned", "difference"]
+    difference = np.mean([row[3] - row[1] for row in rows])
+    assert f"difference: mean {difference:.1f} [" in both.splitlines()[-1]
+    assert call(*plan, "--mpc.iterations=1") == 0
+    assert capsys.readouterr().out == both  # and the same search every time
+    assert call("eval", str(folder), "--episodes=2", "--mpc", "--mpc.iterations=0") == 0
+    idle = [[float(x) for x in line.split()] for line in capsys.readouterr().out.splitlines()[3:5]]
+    np.testing.assert_allclose([row[3] for row in idle], scores, atol=0.1)  # no search: the policy's own actions
+    assert call("eval", str(folder), "--mpc.horizon=-1") == 2
+    assert "mpc.horizon: expected a value in [0, 1000], got -1" in capsys.readouterr().err
+
     assert call("plot", str(folder), "--out", "both.png") == 0
     assert (tmp_path / "both.png").stat().st_size > 5_000
     assert call("plot", str(folder), "--out", "both.xyz") == 2
@@ -218,6 +241,27 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     manifest.write_text(manifest.read_text().replace("60", "61", 1))
     assert call("eval", str(folder)) == 3
     assert capsys.readouterr().err.startswith("pbrl: ")
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [
+        (
+            ("td3", "--schedule.model-every=0"),
+            "td3 has no model to plan with; leave planning (--mpc) out, or use an agent",
+        ),
+        (
+            ("sac", "--schedule.model-every=0"),
+            "sac has no model to plan with; leave planning (--mpc) out, or use an agent",
+        ),
+        (("svg", "--config.horizon=0"), "svg learns no model with config.horizon 0"),
+    ],
+)
+def test_planning_without_a_model_is_refused_in_one_sentence(agent, message, capsys, tmp_path):
+    prepare(options.parse([*agent, "--env", "Pendulum-v1", "--out", str(tmp_path / "run")]))
+    assert call("eval", str(tmp_path / "run"), "--mpc") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pbrl: ") and message in error and len(error.splitlines()) == 1
 
 
 def test_the_example_takes_the_options_of_train(tmp_path):

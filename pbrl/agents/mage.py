@@ -143,8 +143,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     parameter of Q_i, and so are computed once and shared by the critics.
     """
     step_key, smooth_key = jax.random.split(key)
-    cfg, nets = state.config, _networks(state)
-    dynamics = state.oracle or _learned(state)
+    cfg, nets, dynamics = state.config, _networks(state), simulator(state)
 
     def target(action: Array) -> tuple[Array, Array]:
         """y(a) [B]: the part of δ that does not depend on the critic being trained."""
@@ -174,10 +173,23 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
 
 
-def _networks(state: State) -> ActorCritic:
-    return ActorCritic(state.spec, state.config, state.stats.obs)
-
-
-def _learned(state: State) -> Dynamics:
+def simulator(state: State) -> Dynamics:
+    """Return what imagines: the oracle where there is one, else the learned model."""
+    if state.oracle:
+        return state.oracle
     assert state.world is not None
     return World(state.spec, state.config).dynamics(state.world)
+
+
+def distribution(state: State, obs: Array) -> tuple[Array, None]:
+    """Return π(s) `[*, A]` before its tanh, for `obs [*, S]`; a deterministic policy has no standard deviation."""
+    return policies.unsquash(_networks(state).policy(state.ac.actor, obs)), None
+
+
+def value(state: State, obs: Array, action: Array) -> Array:
+    """Return `min_j Q_j(s, a)` `[*]` of the online critics for `obs [*, S]` and `action [*, A]`."""
+    return values.clipped_minimum(_networks(state).q(state.ac.critic, obs, action))
+
+
+def _networks(state: State) -> ActorCritic:
+    return ActorCritic(state.spec, state.config, state.stats.obs)

@@ -175,7 +175,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def value_gradient_loss(actor: Params) -> tuple[Array, Array]:
         """Minus eq. 7 over its H + 1 terms; with the log-density of the first action, which adapts the temperature."""
-        dynamics, (roll_key, last_key) = _dynamics(state), jax.random.split(actor_key)
+        dynamics, (roll_key, last_key) = simulator(state), jax.random.split(actor_key)
         path = rollout(
             dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(batch), roll_key, cfg.horizon
         )
@@ -232,12 +232,39 @@ def _update_critics(state: State, batch: Transition, key: Key) -> tuple[SoftStat
 def _imagine_from_next(state: State, batch: Transition, key: Key) -> Trajectory:
     """Roll the policy out from the real next states `[B]` for H steps."""
     step_key, roll_key = jax.random.split(key)
-    dynamics, nets = _dynamics(state), _networks(state)
+    dynamics, nets = simulator(state), _networks(state)
     if state.oracle:  # a simulator's state of s' is found by stepping there
         latent = dynamics.step(dynamics.start(batch), batch.action, step_key)[0]
     else:
         latent = dynamics.start(replace(batch, obs=batch.next_obs))
     return rollout(dynamics, lambda obs, k: nets.sample(state.ac.actor, obs, k), latent, roll_key, state.config.horizon)
+
+
+def simulator(state: State) -> Dynamics:
+    """Return what imagines: the oracle where there is one, else the learned model.
+
+    Raises `ValueError` for a configuration that trains no model.
+    """
+    if state.oracle:
+        return state.oracle
+    if not state.config.sequence_length:
+        raise ValueError(
+            "svg learns no model with config.horizon 0, nor with actor 'sac' and critic 'td'; "
+            "train it with a longer horizon, or give an oracle"
+        )
+    assert state.world is not None
+    return _world(state).simulator(state.world)
+
+
+def distribution(state: State, obs: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
+    mean, log_std = _networks(state).distribution(state.ac.actor, obs)
+    return mean, jnp.exp(log_std)
+
+
+def value(state: State, obs: Array, action: Array) -> Array:
+    """Return `min_j Q_j(s, a)` `[*]` of the online, soft critics for `obs [*, S]` and `action [*, A]`."""
+    return _networks(state).min_q(state.ac.critic, obs, action)
 
 
 def _networks(state: State) -> SoftActorCritic:
@@ -246,10 +273,3 @@ def _networks(state: State) -> SoftActorCritic:
 
 def _world(state: State) -> SequenceWorld:
     return SequenceWorld(state.spec, state.config, state.stats)
-
-
-def _dynamics(state: State) -> Dynamics:
-    if state.oracle:
-        return state.oracle
-    assert state.world is not None
-    return _world(state).simulator(state.world)

@@ -63,10 +63,10 @@ def test_gradient(x64, flavour, part):
 
 def test_termination_and_hidden_state_carry_gradient(x64):
     """The last latent state's reward sees the first action through the hidden state, and going on sees it at all."""
-    from pbrl.agents.svg import _dynamics
+    from pbrl.agents.svg import simulator
 
     state, batch = double(ready("svg")), double(transitions(BATCH))
-    dynamics = _dynamics(state)
+    dynamics = simulator(state)
     _, _, going_on = dynamics.step(dynamics.start(batch), batch.action, KEY)
     assert ((going_on > 0) & (going_on < 1)).all()
     slope = jax.grad(lambda a: dynamics.step(dynamics.start(batch), a, KEY)[2].sum())(batch.action)

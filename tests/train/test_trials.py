@@ -95,9 +95,9 @@ def test_a_sweep_of_one_trial_is_the_ordinary_run_to_the_bit(tmp_path, name, mod
     assert_same(final(sweep), final(alone))
     ours, theirs = (read_rows(run.folder, "eval")[-1]["eval/return"] for run in (sweep, alone))
     assert ours == theirs
-    state, step = playback.restore(sweep)
-    scores = playback.evaluate(sweep, state, step, 1)["eval/return"]
-    np.testing.assert_array_equal(scores, playback.evaluate(alone, playback.restore(alone)[0], step, 1)["eval/return"])
+    ours, theirs = (playback.policies(run, playback.restore(run)[0]) for run in (sweep, alone))
+    scores = [playback.evaluate(run, act, STEPS, 1)["eval/return"] for run, act in ((sweep, ours), (alone, theirs))]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_a_trial_that_goes_bad_is_given_up_and_leaves_the_others_as_they_are(tmp_path):
