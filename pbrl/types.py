@@ -109,5 +109,5 @@ class ModelBasedAgent(Agent, Protocol):
         ...
 
     def value(self, state: Any, obs: Array, action: Array) -> Array:
-        """Map `obs [*, S]` and `action [*, A]` to the smallest critic's value `[*]`."""
+        """Map `obs [*, S]` and `action [*, A]` to what the critics hold of them `[*]`: the smallest, for two."""
         ...

@@ -237,6 +237,17 @@ def simulator(state: State) -> Dynamics:
     return HeldOutWorld(state.spec, state.config).dynamics(state.world)
 
 
+def distribution(state: State, obs: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
+    mean, log_std = _networks(state).distribution(state.ac.actor, obs)
+    return mean, jnp.exp(log_std)
+
+
+def value(state: State, obs: Array, action: Array) -> Array:
+    """Return the mean of neighbouring critics' minima `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    return _cautious(_networks(state).q(state.ac.critic, obs, action))
+
+
 def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
     style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
     return SoftActorCritic(spec, config, stats.obs, style)
