@@ -111,3 +111,15 @@ class ModelBasedAgent(Agent, Protocol):
     def value(self, state: Any, obs: Array, action: Array) -> Array:
         """Map `obs [*, S]` and `action [*, A]` to what the critics hold of them `[*]`: the smallest, for two."""
         ...
+
+
+class SelfStoppingAgent(Agent, Protocol):
+    """What an agent offers whose model decides for itself how long it trains (`pbrl.train.fitting`)."""
+
+    def model_losses(self, state: Any, batch: Transition) -> Array:
+        """Return every member's loss on its own rows `batch [E, B]`, as `[E]`."""
+        ...
+
+    def choose_elites(self, state: Any, member_losses: Array) -> Any:
+        """Take note of the members' best losses `[E]` after a fit."""
+        ...

@@ -66,7 +66,8 @@ def start(key: Key) -> Learner:
     critic = networks.init(CRITIC, critic_key, jnp.zeros(2), jnp.zeros(1))
     gain = jnp.array([FIRST_GAIN])
     opts = tuple(optim.adam(0.0).init(p) for p in (model, critic, gain))
-    empty = Transition(*(jnp.zeros((STEPS, *shape)) for shape in ((2,), (1,), (), (), (2,))))
+    obs, action, number = (jnp.zeros((STEPS, *shape)) for shape in ((2,), (1,), ()))
+    empty = Transition(obs, action, number, number, obs)
     return Learner(gain, model, critic, critic, opts, empty, Statistics.init(2, 1))
 
 
@@ -168,7 +169,7 @@ def _exact(lqr: Lqr, gain: Array, second_moment: Array) -> Array:
     return jax.pure_callback(host, shape, gain, second_moment, vmap_method="sequential")
 
 
-def bound(lqr: Lqr, gain: np.ndarray) -> dict[str, list[float]]:
+def bound(lqr: Lqr, gain: np.ndarray) -> dict[str, Any]:
     """Return c1(H) and c2(H) of Lemma 4.1 for this system and gain.
 
     `L = L_f + L_f L_π`; K is the smallest number above 1 with `‖∇_K s_t‖ ≤ K^t` for the 20 steps from (1, 1).
@@ -207,7 +208,7 @@ def run_seed(seed: int, lqr: Lqr, programs: dict[str, Any]) -> tuple[list[dict[s
     return found, np.asarray(state.gain)
 
 
-def draw(table: list[dict[str, float]], lemma: dict[str, list[float]]) -> None:
+def draw(table: list[dict[str, float]], lemma: dict[str, Any]) -> None:
     """Draw errors over training and at three of its points, and the lemma's factors."""
     from matplotlib.figure import Figure
 

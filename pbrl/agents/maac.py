@@ -214,7 +214,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         return losses.soft_policy_loss(value.mean() - ac.alpha * log_prob), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)  # pyright: ignore
     metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics}
     return replace(state, ac=nets.move_targets(ac)), metrics
 

@@ -182,7 +182,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)  # pyright: ignore
     return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
 
 

@@ -11,7 +11,7 @@ from pbrl.models.heldout_world import keep_members
 from pbrl.train import learn
 from pbrl.train.learn import Learner
 from pbrl.train.schedule import Schedule
-from pbrl.types import Agent, Array, Key, Metrics, Transition
+from pbrl.types import Array, Key, Metrics, SelfStoppingAgent, Transition
 
 MAX_HELD_OUT = 5_000  # rows that judge a member after every epoch (MBPO code, `bnn.py`; MAAC's takes all)
 PATIENCE, IMPROVEMENT = 5, 0.01  # epochs, and share of the best loss (MBPO code, `bnn.py`)
@@ -38,7 +38,7 @@ def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
     return schedule.model_min_batches if length and step >= schedule.warmup_steps else 0
 
 
-def fit(agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
+def fit(agent: Any, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
     """Make `batches` gradient steps on the model, in epochs over the whole buffer or on windows drawn from it.
 
     `batches` may be traced, so that one program serves a growing buffer: see `fit_batches`. A buffer without any window
@@ -77,7 +77,9 @@ class _Course(NamedTuple):
     epoch: Array  # i32[]
 
 
-def _fit_until_stopped(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple[Learner, Metrics]:
+def _fit_until_stopped(
+    agent: SelfStoppingAgent, learner: Learner, key: Key, schedule: Schedule
+) -> tuple[Learner, Metrics]:
     """Train in epochs until held-out rows stop every member; go back to each member's best, and choose the elites.
 
     "average": a member stops when the running average of its loss rises (MAAC code, `mlp_dynamics_ensemble.py`).
