@@ -7,8 +7,11 @@ __version__ = "0.1.0"
 
 AGENTS = {
     "mage": "MAGE-TD3: critics trained on the action gradient of their TD error (D'Oro and Jaśkowski 2020)",
-    "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
+    "maac": "MAAC: soft actor-critic improved through H steps of a probabilistic ensemble (Clavera et al. 2020)",
     "svg": "SAC-SVG(H): soft actor-critic improved through H steps of a recurrent model (Amos et al. 2021)",
+    "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
+    "mbpo": "MBPO: SAC on short imagined trajectories (Janner et al. 2019)",
+    "steve": "STEVE on SAC: value expansions mixed by their certainty (Buckman et al. 2018)",
     "sac": "SAC: model-free soft actor-critic with a learned temperature (Haarnoja et al. 2018)",
     "td3": "TD3: model-free twin delayed deterministic policy gradient (Fujimoto et al. 2018)",
 }

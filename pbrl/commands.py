@@ -47,6 +47,19 @@ def train(run: Run) -> None:
         summarise(run)
 
 
+def _unfinished_schedule(run: Run) -> str:
+    """Say where a schedule of target entropies does not end with the run; nothing otherwise."""
+    config, steps, total = run.config, getattr(run.config, "entropy_steps", 0), run.schedule.total_steps
+    swept = any(path.startswith("config.") and path.endswith("_entropy") for trial in run.trials for path in trial)
+    moves = swept or getattr(config, "initial_entropy", None) != getattr(config, "final_entropy", None)
+    if steps <= total or not moves:
+        return ""
+    return (
+        f"note: target entropies reach their final value at config.entropy_steps ({steps:g}), after the last step "
+        f"({total}); the paper's runs have both equal: --config.entropy-steps={total}"
+    )
+
+
 def announce(run: Run) -> None:
     """Say once what will train, on what and with what precision, and whether it goes on from an earlier process."""
     import jax
@@ -62,6 +75,8 @@ def announce(run: Run) -> None:
     print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
     print(f"device: {device.platform} ({device.device_kind}), seeds by {run.seed_mode}; ", end="")
     print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
+    if note := _unfinished_schedule(run):
+        print(note)
     if done >= run.schedule.total_steps:
         print(f"this run is complete: it is at step {done}. Train for longer with --steps, or elsewhere with --out")
     elif done:
@@ -204,13 +219,14 @@ def list_() -> None:
     print("\npresets")
     for name, summary in presets.SUMMARIES.items():
         print(f"  {name:8} {summary}")
-    from pbrl.envs import MAGE, MBPO, POPLIN, TOYS
+    from pbrl.envs import MAAC, MAGE, MBPO, POPLIN, TOYS
 
     print("\nenvironments: any Gymnasium id with Box observations and actions, such as")
     groups = {
         "MAGE's tasks, with known reward and termination": MAGE,
         "MBPO's tasks, with known termination": MBPO,
         "POPLIN's and PETS's tasks, with known reward; they never terminate": POPLIN,
+        "MAAC's tasks, with known reward; they never terminate": MAAC,
         "toys in pure JAX, with known reward and termination": [f"pbrl/Toy{name}-v0" for name in TOYS],
         **GYMNASIUM,
     }

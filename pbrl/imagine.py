@@ -26,7 +26,7 @@ def rollout(dynamics: Dynamics, policy: Policy, z: Any, key: Key, horizon: int) 
     """Unroll `horizon` steps from latent states `z` (leading axis B), acting by `policy`.
 
     Nothing is stopped: gradients flow through policy, dynamics and reward along the whole trajectory, as
-    far as `dynamics.step` lets them (discounts carry none).
+    far as `dynamics.step` lets them.
     """
 
     return _unroll(dynamics, lambda obs, key, _: policy(obs, key), z, key, None, horizon)

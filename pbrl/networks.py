@@ -98,7 +98,7 @@ class DeterministicActor(nn.Module):
 class GaussianActor(nn.Module):
     """Policy `obs [*, S] -> (mean, log_std) [*, A]` of a Gaussian that `policies.tanh_normal_sample` squashes.
 
-    The log-deviation is mapped into `log_std_bounds` by a tanh, not clipped, so that its gradient never dies.
+    The log-deviation is bent into `log_std_bounds` by a tanh, so that its gradient never dies, or clipped (MAAC).
     """
 
     action_size: int
@@ -107,12 +107,15 @@ class GaussianActor(nn.Module):
     scheme: str = "orthogonal"
     precision: str | None = "highest"
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+    clip_log_std: bool = False
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
         out = MLP(self.hidden, 2 * self.action_size, self.activation, self.scheme, self.precision)(obs)
         mean, raw = jnp.split(out, 2, axis=-1)
         low, high = self.log_std_bounds
+        if self.clip_log_std:
+            return mean, jnp.clip(raw, low, high)
         return mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1.0)
 
 

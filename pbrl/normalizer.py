@@ -16,6 +16,8 @@ class Normalizer:
     count: Array  # f32[]
     mean: Array  # f32[*D]
     squares: Array  # f32[*D], sum of squared deviations from the mean
+    mean_lost: Array  # f32[*D], what rounding has kept from `mean` so far
+    squares_lost: Array  # f32[*D], the same for `squares`
 
     @property
     def std(self) -> Array:
@@ -26,20 +28,30 @@ class Normalizer:
 
 def init(*shape: int) -> Normalizer:
     """Make the moments of no data, for values of this shape."""
-    return Normalizer(count=jnp.zeros(()), mean=jnp.zeros(shape), squares=jnp.zeros(shape))
+    return Normalizer(jnp.zeros(()), *(jnp.zeros(shape) for _ in range(4)))
 
 
 def update(normalizer: Normalizer, batch: Array) -> Normalizer:
-    """Fold a batch `[B, *D]` in (Chan et al. 1979: pairwise, so that nothing cancels)."""
+    """Fold a batch `[B, *D]` in (Chan et al. 1979: pairwise, so that nothing cancels).
+
+    After a million rows a new one moves the mean by less than float32 resolves next to it, so that what rounding drops
+    is kept and added later (Kahan 1965).
+    """
     n, added = normalizer.count, jnp.float32(batch.shape[0])
     mean = batch.mean(0)
     shift = mean - normalizer.mean
     total = n + added
-    return Normalizer(
-        count=total,
-        mean=normalizer.mean + shift * added / total,
-        squares=normalizer.squares + jnp.square(batch - mean).sum(0) + jnp.square(shift) * n * added / total,
-    )
+    new_mean, mean_lost = _add(normalizer.mean, normalizer.mean_lost, shift * (added / total))
+    spread = jnp.square(batch - mean).sum(0) + jnp.square(shift) * (n * added / total)
+    squares, squares_lost = _add(normalizer.squares, normalizer.squares_lost, spread)
+    return Normalizer(total, new_mean, squares, mean_lost, squares_lost)
+
+
+def _add(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
+    """Return `total + term` with what earlier roundings lost, and what this one loses."""
+    term = term + lost
+    after = total + term
+    return after, term - (after - total)
 
 
 def normalize(normalizer: Normalizer, x: Array, bounds: tuple[float, float] | None = None) -> Array:

@@ -26,10 +26,16 @@ def radam(
     )
 
 
-def adam(learning_rate: Array | float, *, max_norm: Array | float | None = None) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015; β = 0.9 and 0.999, ε = 1e-8), gradients clipped by their global norm to `max_norm`."""
+def adam(
+    learning_rate: Array | float, *, max_norm: Array | float | None = None, l2: Array | float | None = None
+) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015; β = 0.9 and 0.999, ε = 1e-8), gradients clipped by their global norm to `max_norm`.
+
+    `l2` adds `l2/2 ‖θ‖²` to what is minimised, so that Adam scales it along (not decoupled).
+    """
+    first = optax.identity() if max_norm is None else optax.clip_by_global_norm(max_norm)  # pyright: ignore[reportArgumentType]
     return optax.chain(
-        optax.identity() if max_norm is None else optax.clip_by_global_norm(max_norm),  # pyright: ignore[reportArgumentType]
+        first if l2 is None else optax.chain(optax.add_decayed_weights(l2), first),
         optax.scale_by_adam(),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -27,6 +27,7 @@ def panels(
     statistic: stats.Statistic = stats.mean,
     references: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     ylabel: str = "evaluation return",
+    log: bool = False,
 ) -> Path:
     """Draw one panel for each task of `groups` and save it, in the format that the path's ending says; return the path.
 
@@ -44,6 +45,7 @@ def panels(
     for axis, (task, curves) in zip(axes.flat, groups.items(), strict=False):
         _panel(axis, task, curves, statistic, references.get(task, {}))
         axis.set_ylabel(ylabel)
+        axis.set_yscale("log" if log else "linear")
     if title:
         figure.suptitle(title, fontsize=12)
     figure.tight_layout()

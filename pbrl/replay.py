@@ -47,24 +47,28 @@ def grow(replay: Replay, capacity: int) -> Replay:
     return replace(replay, rows=rows, episode=jnp.pad(replay.episode, (0, more), constant_values=-1))
 
 
-def add(replay: Replay, batch: Transition, last: Array) -> Replay:
+def add(replay: Replay, batch: Transition, last: Array, keep: Array | bool = True) -> Replay:
     """Store rows `[B]`, consecutive in time; `last [B]` marks the final step of an episode, terminated or cut short.
 
-    A row with a non-finite value anywhere is refused and counted, and no sequence runs across its gap.
+    A row with a non-finite value anywhere is refused and counted, and no sequence runs across its gap; one outside
+    `keep [B]` is passed over. Of more rows than fit the newest stay.
     """
     finite = jnp.ones(last.shape, bool)
     for leaf in jax.tree.leaves(batch):
         finite &= jnp.isfinite(leaf).reshape(*last.shape, -1).all(-1)
-    place = replay.inserted + jnp.cumsum(finite) - finite
-    slot = jnp.where(finite, place % replay.capacity, replay.capacity)  # one past the end: dropped
-    cut = last | ~finite
+    stored = finite & keep
+    place = replay.inserted + jnp.cumsum(stored) - stored
+    slot = jnp.where(stored, place % replay.capacity, replay.capacity)  # one past the end: dropped
+    if last.shape[0] > replay.capacity:  # two rows for one slot would be written in any order
+        slot = jnp.where(place < place[-1] + stored[-1] - replay.capacity, replay.capacity, slot)
+    cut = last | ~stored
     episode = replay.cuts + jnp.cumsum(cut) - cut
     return Replay(
         rows=jax.tree.map(lambda ring, x: ring.at[slot].set(x, mode="drop"), replay.rows, batch),
         episode=replay.episode.at[slot].set(episode, mode="drop"),
-        inserted=replay.inserted + finite.sum(),
+        inserted=replay.inserted + stored.sum(),
         cuts=replay.cuts + cut.sum(),
-        refused=replay.refused + (~finite).sum(),
+        refused=replay.refused + (keep & ~finite).sum(),
     )
 
 

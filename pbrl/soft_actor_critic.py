@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.struct
 import jax
@@ -23,16 +23,21 @@ class Hyperparameters(Protocol):
     critic_lr: float
     temperature_lr: float
     initial_temperature: float
-    initial_entropy: float | None
-    final_entropy: float | None
-    entropy_decay: float
-    entropy_steps: float
     actor_hidden: tuple[int, ...]
     critic_hidden: tuple[int, ...]
     activation: str
     critics: int
     normalize_obs: bool
     precision: str
+
+
+class EntropySchedule(Protocol):
+    """The fields that `target_entropy` reads."""
+
+    initial_entropy: float | None
+    final_entropy: float | None
+    entropy_decay: float
+    entropy_steps: float
 
 
 @flax.struct.dataclass
@@ -53,6 +58,21 @@ class SoftState:
         return jax.lax.stop_gradient(jnp.exp(self.log_alpha))
 
 
+class Style(NamedTuple):
+    """How the networks of a code base begin and end; SVG's by default."""
+
+    scheme: str = "orthogonal"
+    """How weights are drawn: see `networks.MLP`."""
+    log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+    clip_log_std: bool = False
+    """Clip into the bounds, instead of bending by a tanh."""
+    actor_activation: str | None = None
+    """Of the actor, where it is not the critics'."""
+
+
+SVG_STYLE = Style()
+
+
 @dataclass(frozen=True)
 class SoftActorCritic:
     """Networks and optimisers as `config` describes them, for observations of which `obs_stats` holds the moments."""
@@ -60,16 +80,19 @@ class SoftActorCritic:
     spec: EnvSpec
     config: Hyperparameters
     obs_stats: Normalizer
+    style: Style = SVG_STYLE
 
     @property
     def _actor(self) -> networks.GaussianActor:
-        c = self.config
-        return networks.GaussianActor(self.spec.action_size, c.actor_hidden, c.activation, precision=c.precision)
+        c, style = self.config, self.style
+        activation = style.actor_activation or c.activation
+        shape = self.spec.action_size, c.actor_hidden, activation, style.scheme, c.precision
+        return networks.GaussianActor(*shape, style.log_std_bounds, style.clip_log_std)
 
     @property
     def _critic(self) -> networks.Critic:
         c = self.config
-        return networks.Critic(c.critic_hidden, c.activation, "orthogonal", c.precision)
+        return networks.Critic(c.critic_hidden, c.activation, self.style.scheme, c.precision)
 
     def inputs(self, obs: Array) -> Array:
         """Return observations as networks see them: centred and scaled, unless the config asks for raw ones."""
@@ -135,18 +158,8 @@ class SoftActorCritic:
         metrics = {"actor/loss": value, "actor/grad_norm": grad_norm, "actor/entropy": -log_prob.mean()}
         return replace(state, actor=actor, actor_opt=opt_state), log_prob, metrics
 
-    def target_entropy(self, steps: Array) -> Array:
-        """Return `ℋ̄_t = (ℋ_init - ℋ_final)(1 - t/T)^β + ℋ_final` after `steps` of the environment (SVG eq. 14).
-
-        Beyond T it stays at its final value. β = 0 keeps the initial one, as in the released code.
-        """
-        c = self.config
-        left = jnp.clip(1.0 - steps / c.entropy_steps, 0.0, 1.0)
-        return (c.initial_entropy - c.final_entropy) * left**c.entropy_decay + c.final_entropy  # pyright: ignore
-
-    def adapt_temperature(self, state: SoftState, log_prob: Array, steps: Array) -> tuple[SoftState, Metrics]:
+    def adapt_temperature(self, state: SoftState, log_prob: Array, target: Array | float) -> tuple[SoftState, Metrics]:
         """Move the temperature towards the target entropy, given `log π(a|s) [B]` of the policy's own actions."""
-        target = self.target_entropy(steps)
 
         def loss(log_alpha: Array) -> tuple[Array, None]:
             return losses.temperature_loss(log_alpha, log_prob, target), None
@@ -164,6 +177,16 @@ class SoftActorCritic:
     def move_targets(self, state: SoftState) -> SoftState:
         """Let the target critics follow by τ."""
         return replace(state, target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
+
+
+def target_entropy(config: EntropySchedule, steps: Array) -> Array:
+    """Return `ℋ̄_t = (ℋ_init - ℋ_final)(1 - t/T)^β + ℋ_final` after `steps` of the environment (SVG eq. 14).
+
+    Beyond T it stays at its final value. β = 0 keeps the initial one, as in the released code.
+    """
+    left = jnp.clip(1.0 - steps / config.entropy_steps, 0.0, 1.0)
+    initial, final = config.initial_entropy, config.final_entropy
+    return (initial - final) * left**config.entropy_decay + final  # pyright: ignore[reportOperatorIssue]
 
 
 def resolve(config: Any, spec: EnvSpec) -> Any:
@@ -185,12 +208,14 @@ def validate(config: Any) -> None:
         critic_lr=(0, 1),
         temperature_lr=(0, 1),
         initial_temperature=(1e-30, inf),
-        initial_entropy=(-inf, inf),
-        final_entropy=(-inf, inf),
-        entropy_decay=(0, inf),
-        entropy_steps=(1, inf),
         actor_hidden=(1, 65_536),
         critic_hidden=(1, 65_536),
         critics=(1, 64),
     )
     configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)
+
+
+def validate_schedule(config: Any) -> None:
+    """Raise `ValueError` for a schedule of the target entropy that cannot be."""
+    finite, inf = (-1e9, 1e9), float("inf")
+    configs.check(config, initial_entropy=finite, final_entropy=finite, entropy_decay=(0, inf), entropy_steps=(1, inf))

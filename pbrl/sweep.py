@@ -107,19 +107,13 @@ def _space(path: str, spec: Any, base: Run) -> Space:
     why = "shapes the program" if part == "config" else "sets the pace of the loop"
     raise ValueError(
         f"--space {path}: this field {why} that all trials share, so sweep it by separate runs, one for each value:\n"
-        f"  pbrl train {base.agent} --env {base.env} --{part}.{name.replace('_', '-')}={value}"
+        f"  {options.command_line(base)} --{part}.{name.replace('_', '-')}={value}"
     )
 
 
 def announcement(run: Run) -> list[str]:
     """Return what is worth knowing before a sweep trains."""
     lines = [f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}"]
-    steps = getattr(run.config, "entropy_steps", 0)
-    if "config.final_entropy" in run.trials[0] and steps > run.schedule.total_steps:
-        lines.append(
-            f"note: target entropies reach their final value at config.entropy_steps ({steps:g}), after the last step "
-            f"({run.schedule.total_steps}); App. A.2 has both equal: --config.entropy-steps={run.schedule.total_steps}"
-        )
     return lines
 
 

@@ -58,7 +58,8 @@ class Dynamics(NamedTuple):
 
     `start` maps a batch of transitions to latent states, `step` advances them and `observe` reads observations
     off them, all over the same leading axis `[B]`. `step` must be differentiable in `z` and `action`;
-    the discount that it returns is in [0, 1], carries no gradient, and excludes the agent's own discount factor.
+    the discount that it returns is in [0, 1] and excludes the agent's own discount factor. It carries no gradient but
+    where an algorithm wants one: SVG's learned probability of going on.
     """
 
     start: Callable[[Transition], Any]
@@ -108,5 +109,17 @@ class ModelBasedAgent(Agent, Protocol):
         ...
 
     def value(self, state: Any, obs: Array, action: Array) -> Array:
-        """Map `obs [*, S]` and `action [*, A]` to the smallest critic's value `[*]`."""
+        """Map `obs [*, S]` and `action [*, A]` to what the critics hold of them `[*]`: the smallest, for two."""
+        ...
+
+
+class SelfStoppingAgent(Agent, Protocol):
+    """What an agent offers whose model decides for itself how long it trains (`pbrl.train.fitting`)."""
+
+    def model_losses(self, state: Any, batch: Transition) -> Array:
+        """Return every member's loss on its own rows `batch [E, B]`, as `[E]`."""
+        ...
+
+    def choose_elites(self, state: Any, member_losses: Array) -> Any:
+        """Take note of the members' best losses `[E]` after a fit."""
         ...

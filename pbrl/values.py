@@ -72,3 +72,23 @@ def mve_targets(
 def clipped_minimum(values: Array) -> Array:
     """Return the smallest critic value, `[C, *] -> [*]` (Fujimoto et al. 2018); the gradient is the arg-min's."""
     return jnp.min(values, axis=0)
+
+
+def neighbour_minima(values: Array) -> Array:
+    """Return `min(Q_i, Q_{i+1 mod C})` for critics `[C, *]`, as `[C, *]`: C estimates, each as careful as a twin's.
+
+    Two critics give the same minimum twice, so that their mean is SAC's and their variance nothing; one is itself.
+    """
+    return jnp.minimum(values, jnp.roll(values, -1, axis=0))
+
+
+def steve_target(candidates: Array) -> tuple[Array, Array]:
+    """Return the target `[*]` that weights candidates `[K, N, *]` by their certainty, and the weights `[K, *]`.
+
+    Candidate k is a K-step value expansion, estimated N times by different models and critics:
+    `y = Σ_k w_k mean_N T_k`, `w_k ∝ 1 / (var_N T_k + 1e-8)` (Buckman et al. 2018, eq. 4 to 6). One whose estimates all
+    agree takes nearly all of the weight.
+    """
+    certainty = 1.0 / (candidates.var(1) + 1e-8)
+    weights = certainty / certainty.sum(0)
+    return (weights * candidates.mean(1)).sum(0), weights

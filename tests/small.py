@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pbrl.types import Dynamics, EnvSpec, Transition
 
-AGENTS = ("mage", "svg", "dyna", "td3", "sac")
+AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "td3", "sac")
 OBS, ACTION = 3, 2
 
 
@@ -44,6 +44,11 @@ def config(name, **changes):
         "critic_hidden": (16, 16),
         "model_hidden": (16, 16),
         "ensemble_size": 4,
+        "elites": 4,
+        "target_members": 2,
+        "horizon": 2,
+        "samples": 2,
+        "max_epochs": 3,
         "head_hidden": (8,),
         "encoder_hidden": (16,),
         "recurrent_width": 8,

@@ -66,7 +66,7 @@ BAD = [
     (("trian",), "did you mean 'train'"),
     (("train", "mgae", "--env", "Pendulum-v1"), "did you mean 'mage'"),
     (("train",), "which agent?"),
-    (("train", "--env", "Pendulum-v1"), "known agents: mage, dyna, svg"),
+    (("train", "--env", "Pendulum-v1"), "known agents: mage, maac, svg"),
     (("train", "mage"), "Give one with --env"),
     ((*PENDULUM, "--preset", "cup"), "did you mean 'cpu'"),
     ((*PENDULUM, "--sedes", "3"), "--seeds INT"),

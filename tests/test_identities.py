@@ -5,8 +5,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from small import ORACLE, SPEC, UNKNOWN, config, module, ready, transitions
+
+from pbrl import losses, values
 
 KEY = jax.random.key(4)
 
@@ -93,7 +96,7 @@ def test_delayed_updates():
     assert moves == [[False, False, True, True], [True] * 4] * 2
 
 
-@pytest.mark.parametrize("name", ["mage", "dyna", "svg"])
+@pytest.mark.parametrize("name", ["mage", "dyna", "svg", "maac"])
 def test_an_oracle_leaves_no_model_behind(name):
     state = module(name).init(KEY, UNKNOWN, config(name), oracle=ORACLE)
     assert state.world is None
@@ -146,3 +149,48 @@ def test_on_terminal_transitions_value_expansion_learns_the_reward_alone():
     changed = replace(state, ac=replace(state.ac, target_critic=loud))
     losses = [module("svg").update(s, ended, KEY)[1]["critic/loss"] for s in (state, changed)]
     assert losses[0] == losses[1]
+
+
+def test_maac_without_model_steps_has_sacs_losses():
+    """H = 0, K = 0, one sample, two critics: TD targets of the twin minimum, and SAC's loss of the actor."""
+    state, batch = ready("maac", horizon=0, target_horizon=0, samples=1, critics=2), transitions(32)
+    nets, cfg = module("maac")._networks(state), state.config
+    after, metrics = jax.jit(module("maac").update)(state, batch, KEY)
+    target_key, actor_key = jax.random.split(KEY)
+    next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, jax.random.split(target_key)[0])
+    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+    error = y - nets.q(state.ac.critic, batch.obs, batch.action)
+    np.testing.assert_allclose(metrics["critic/loss"], losses.squared_td_loss(error), rtol=1e-6)
+
+    def sac(actor):
+        action, log_prob = nets.sample(actor, batch.obs, jax.random.split(actor_key)[1])
+        q = nets.min_q(after.ac.critic, batch.obs, action)
+        return losses.soft_policy_loss(q - state.ac.alpha * log_prob)
+
+    value, gradient = jax.value_and_grad(sac)(state.ac.actor)
+    np.testing.assert_allclose(metrics["actor/loss"], value, rtol=1e-6)
+    np.testing.assert_allclose(metrics["actor/grad_norm"], optax.global_norm(gradient), rtol=1e-6)
+    first = jax.tree.map(lambda m, old: 10.0 * (m - 0.9 * old), after.ac.actor_opt[1].mu, state.ac.actor_opt[1].mu)
+    assert_same(first, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_maacs_model_steps_and_candidates_are_not_idle():
+    """The identity above would be empty if H, N or K changed nothing."""
+    actor = {
+        float(module("maac").update(ready("maac", **c), transitions(32), KEY)[1]["actor/loss"])
+        for c in ({"horizon": 0}, {"horizon": 1}, {"horizon": 2}, {"samples": 3}, {"branch": "end"})
+    }
+    critic = {
+        float(module("maac").update(ready("maac", target_horizon=k), transitions(32), KEY)[1]["critic/loss"])
+        for k in (0, 1, 2)
+    }
+    assert len(actor) == 5 and len(critic) == 3
+
+
+def test_two_critics_leave_steve_next_to_nothing_but_td():
+    """As in the released code: both estimates of candidate 0 are one minimum, so that it looks certain."""
+    going_on = replace(transitions(32), discount=jnp.ones(32))  # after an end all candidates agree
+    weights = {
+        c: float(module("maac").update(ready("maac", critics=c), going_on, KEY)[1]["critic/weight_0"]) for c in (2, 4)
+    }
+    assert weights[2] > 0.95 and weights[4] < 0.8

@@ -45,3 +45,13 @@ def test_bounds_clip_the_deviation_once_there_is_data():
         normalizer.denormalize(stats, normalizer.normalize(stats, x, (0.1, 10.0)), (0.1, 10.0)), x, rtol=1e-6
     )
     np.testing.assert_array_equal(normalizer.normalize(normalizer.init(3), x, (0.1, 10.0)), x)
+
+
+def test_the_mean_follows_after_a_million_rows():
+    """Rows one at a time, as an environment gives them: 1.0 at first, 1.35 later; float32 alone would stay behind."""
+    drawn = np.random.default_rng(0).normal(size=2_000_000).astype(np.float32)
+    rows = np.where(np.arange(2_000_000) < 200_000, 1.0 + 0.1 * drawn, 1.35 + 0.03 * drawn).astype(np.float32)
+    fold = jax.jit(lambda n, xs: jax.lax.scan(lambda n, x: (normalizer.update(n, x[None, None]), None), n, xs)[0])
+    after = fold(normalizer.init(1), rows)
+    np.testing.assert_allclose(after.mean, rows.astype(np.float64).mean(), rtol=1e-5)
+    np.testing.assert_allclose(after.std, rows.astype(np.float64).std(), rtol=1e-4)

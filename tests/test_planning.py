@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small import ACTION, AGENTS, OBS, ORACLE, config, module, ready, transitions
 
-from pbrl import imagine, planning
+from pbrl import imagine, planning, values
 from pbrl.envs.lqr import Lqr
 from pbrl.envs.toy import TOYS
 from pbrl.mpc import Config
@@ -224,10 +224,11 @@ def test_what_an_agent_offers_to_plan_with(name, key):
     mean, std = agent.distribution(state, batch.obs)
     np.testing.assert_allclose(jnp.tanh(mean), agent.act(state, batch.obs, key, explore=False), atol=1e-5)
     draws = jax.vmap(lambda k: agent.act(state, batch.obs, k, explore=True))(jax.random.split(key, 4_000))
-    np.testing.assert_allclose(jnp.arctanh(draws).std(0), 0.0 if std is None else std, rtol=0.06, atol=1e-5)
+    quarters = jnp.quantile(jnp.arctanh(draws), jnp.array([0.25, 0.75]), axis=0)  # far draws may round to ±1
+    np.testing.assert_allclose((quarters[1] - quarters[0]) / 1.349, 0.0 if std is None else std, rtol=0.09, atol=1e-5)
     value = agent.value(state, batch.obs, batch.action)
     q = agent._networks(state).q(state.ac.critic, batch.obs, batch.action)
-    np.testing.assert_array_equal(value, q.min(0))
+    np.testing.assert_allclose(value, values.neighbour_minima(q).mean(0), rtol=1e-6)  # of two critics, the smaller
     dynamics, rows = agent.simulator(state), transitions(5)
     z = dynamics.start(rows)
     np.testing.assert_allclose(dynamics.observe(z), rows.obs, atol=1e-5)

@@ -23,7 +23,7 @@ def test_every_path_exists_and_every_value_is_accepted(name, agent, env):
 
 def test_every_preset_serves_every_agent_and_names_only_real_environments():
     for name in presets.names():
-        assert presets.PRESETS[name].keys() == (AGENTS.keys() if name != "paper-text" else {"svg", "sac"})
+        assert presets.PRESETS[name].keys() == (AGENTS.keys() if name != "paper-text" else {"svg", "sac", "maac"})
         assert name in presets.SUMMARIES
         for envs in presets.PRESETS[name].values():
             assert "default" in envs
@@ -61,3 +61,16 @@ def test_svg_takes_the_released_settings_and_the_printed_ones_on_demand():
     assert walker["config.horizon"] == 5 and walker["config.temperature_lr"] == 5e-4
     assert (walker["schedule.batch_size"], walker["schedule.model_batch_size"]) == (512, 1024)
     assert "config.horizon" not in presets.preset("paper-text", "sac", "pbrl/PoplinWalker2d-v0")
+    assert presets.preset("paper-text", "svg", "pbrl/MaacWalker2d-v0") == walker  # the same task, one step longer
+
+
+def test_maac_takes_the_released_settings_and_the_papers_text_on_demand():
+    """`maac_run_sweep.py`: T + 1 model steps, activations by task; the text unrolls its rollouts."""
+    ant, walker = (presets.preset("paper", "maac", f"pbrl/Maac{name}-v0") for name in ("Ant", "Walker2d"))
+    assert [(t["config.horizon"], t["config.actor_activation"], t["config.activation"]) for t in (ant, walker)] == [
+        (4, "tanh", "relu"),
+        (2, "tanh", "tanh"),
+    ]
+    assert (ant["schedule.updates_per_step"], ant["schedule.batch_size"], ant["config.critics"]) == (8, 256, 2)
+    assert not ant["schedule.imagine_chained"]
+    assert presets.preset("paper-text", "maac", "pbrl/MaacAnt-v0")["schedule.imagine_chained"]

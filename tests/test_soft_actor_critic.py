@@ -6,24 +6,19 @@ import numpy as np
 import pytest
 from small import SPEC, config, module, ready, transitions
 
-from pbrl.soft_actor_critic import SoftActorCritic
-
-
-def nets(state):
-    stats = state.stats if hasattr(state.stats, "count") else state.stats.obs
-    return SoftActorCritic(state.spec, state.config, stats)
+from pbrl.soft_actor_critic import target_entropy
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(0, 2.0), (500, -4 + 6 * 0.5**4), (1000, -4.0), (3000, -4.0)])
 def test_target_entropy_follows_its_schedule(steps, expected):
     """From 2 to -4 over 1,000 steps with exponent 4, and constant afterwards (SVG eq. 14)."""
     schedule = {"initial_entropy": 2.0, "final_entropy": -4.0, "entropy_decay": 4.0, "entropy_steps": 1000.0}
-    assert nets(ready("sac", **schedule)).target_entropy(jnp.float32(steps)) == pytest.approx(expected)
+    assert target_entropy(config("sac", **schedule), jnp.float32(steps)) == pytest.approx(expected)
 
 
 def test_an_exponent_of_zero_keeps_the_initial_entropy():
-    state = ready("sac", initial_entropy=1.0, final_entropy=-3.0, entropy_decay=0.0, entropy_steps=10.0)
-    assert [float(nets(state).target_entropy(jnp.float32(t))) for t in (0, 10, 20)] == [1.0, 1.0, 1.0]
+    flat = config("sac", initial_entropy=1.0, final_entropy=-3.0, entropy_decay=0.0, entropy_steps=10.0)
+    assert [float(target_entropy(flat, jnp.float32(t))) for t in (0, 10, 20)] == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["sac", "svg"])
@@ -73,5 +68,5 @@ def test_deviations_stay_in_their_bounds_and_keep_a_gradient():
 def test_raw_observations_on_request():
     plain, scaled = ready("sac", normalize_obs=False), ready("sac")
     obs = transitions(4).obs
-    np.testing.assert_array_equal(nets(plain).inputs(obs), obs)
-    assert not np.allclose(nets(scaled).inputs(obs), obs)
+    np.testing.assert_array_equal(module("sac")._networks(plain).inputs(obs), obs)
+    assert not np.allclose(module("sac")._networks(scaled).inputs(obs), obs)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pbrl import cli, options, ranking, search, sweep
+from pbrl import cli, commands, options, ranking, search, sweep
 from pbrl.envs.gym import GymEnv
 
 SAC = ("sac", "--env", "Pendulum-v1")
@@ -72,12 +72,15 @@ def test_ranges_without_room_are_refused():
 BAD = [
     (("sweep",), "which agent? For example: pbrl sweep mage"),
     (("sweep", *SAC), "what shall vary? For example: --space config.actor_lr=log:1e-5,1e-3"),
-    (("sweep", *SAC, "--space", "config.critics=1,2"), "pbrl train sac --env Pendulum-v1 --config.critics=1"),
+    (
+        ("sweep", *SAC, "--space", "config.critics=1,2"),
+        "pbrl train sac --env Pendulum-v1 --seeds=3 --first-seed=0 --config.critics=1",
+    ),
     (("sweep", "svg", "--env", "X", "--space", "config.horizon=1,2"), "sweep it by separate runs"),
     (("sweep", *SAC, "--space", "config.activation=relu,swish"), "--config.activation=relu"),
     (
         ("sweep", *SAC, "--space", "schedule.batch-size=8,16"),
-        "pbrl train sac --env Pendulum-v1 --schedule.batch-size=8",
+        "pbrl train sac --env Pendulum-v1 --seeds=3 --first-seed=0 --schedule.batch-size=8",
     ),
     (("sweep", *SAC, "--space", "config.actr_lr=1,2"), "there is no such field; did you mean 'actor_lr'"),
     (("sweep", *SAC, "--space", "actor_lr=1,2"), "expected a path such as config.actor_lr"),
@@ -126,9 +129,14 @@ def test_a_file_of_spaces_and_the_number_of_trials(tmp_path):
 
 
 def test_the_schedule_of_target_entropies_should_end_with_the_run():
-    run = sweep.parse([*SAC, "--space=svg-entropy", "--steps=5000", "--schedule.warmup-steps=9"])
-    assert "--config.entropy-steps=5000" in sweep.announcement(run)[1]
-    assert len(sweep.announcement(replace(run, config=replace(run.config, entropy_steps=5e3)))) == 1
+    swept = sweep.parse([*SAC, "--space=svg-entropy", "--steps=5000", "--schedule.warmup-steps=9"])
+    moving, still = (
+        options.parse([*SAC, "--steps=5000", *more]) for more in (["--config.final-entropy=-3"], ["--seeds=1"])
+    )
+    notes = [commands._unfinished_schedule(run) for run in (swept, moving)]
+    assert all("--config.entropy-steps=5000" in note for note in notes)
+    ending = [replace(run, config=replace(run.config, entropy_steps=5e3)) for run in (swept, moving)]
+    assert [commands._unfinished_schedule(run) for run in (*ending, still)] == ["", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,28 @@ def test_termination_loss_balances_what_is_rare():
     plain, balanced = (losses.termination_loss(logit, label, b) for b in (False, True))
     assert plain == pytest.approx(np.log(2)) and balanced == pytest.approx(6 / 4 * np.log(2))
     assert losses.termination_loss(logit, jnp.zeros(4), True) == pytest.approx(np.log(2))
+
+
+def test_steve_weighs_candidates_by_their_certainty():
+    """Estimates (1, 3) of variance 1 and (6, 10) of variance 4: weights 4/5 and 1/5, target 0.8 · 2 + 0.2 · 8."""
+    candidates = jnp.array([[[1.0], [3.0]], [[6.0], [10.0]]])  # [K + 1, N, B]
+    y, weights = values.steve_target(candidates)
+    np.testing.assert_allclose(weights[:, 0], [0.8, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(y, [3.2], rtol=1e-6)
+
+
+def test_steve_is_td_where_later_candidates_are_all_but_worthless():
+    candidates = jnp.array([[[1.0], [3.0]], [[-1e12], [1e12]], [[-1e15], [3e15]]])
+    np.testing.assert_allclose(values.steve_target(candidates)[0], [2.0], rtol=1e-5)
+
+
+def test_steve_gives_a_candidate_whose_estimates_agree_all_the_weight():
+    y, weights = values.steve_target(jnp.array([[[5.0], [5.0]], [[6.0], [10.0]]]))
+    np.testing.assert_allclose((y[0], weights[0, 0]), (5.0, 1.0), rtol=1e-6)
+
+
+def test_neighbours_minima_of_one_two_and_four_critics():
+    four = values.neighbour_minima(jnp.array([4.0, 2.0, 3.0, 5.0]))
+    assert four.tolist() == [2.0, 2.0, 3.0, 4.0]
+    assert values.neighbour_minima(jnp.array([4.0, 2.0])).tolist() == [2.0, 2.0]
+    assert values.neighbour_minima(jnp.array([4.0])).tolist() == [4.0]

@@ -164,21 +164,21 @@ def measure(episodes: list[Transition], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("runs/svg-fig3"), help="folder of the SAC run")
-    seeds, run = collect(parser.parse_args().run)
-    rows = [row for seed, episodes in enumerate(seeds) for row in measure(episodes, seed)]
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / "svg-fig3.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["seed", "part", "transitions", "model", "data", *(f"error_{i + 1}" for i in range(MEASURED))])
-        for row in rows:
-            ids = [row[name] for name in ("seed", "part", "transitions", "model", "data")]
-            writer.writerow([*ids, *(f"{x:.6f}" for x in row["errors"])])
-    settings = {"env": ENV, "trained": TRAINED, "measured": MEASURED, "updates": UPDATES, "batch": BATCH, "rate": RATE}
-    settings |= {"width": WIDTH, "members": MEMBERS, "run": run.to_json()}
+def read() -> list[dict[str, Any]]:
+    """Return what `results/svg-fig3.csv` holds."""
+    with open(RESULTS / "svg-fig3.csv", newline="") as file:
+        return [
+            {
+                **{name: int(row[name]) for name in ("seed", "part", "transitions")},
+                **{name: row[name] for name in ("model", "data")},
+                "errors": [float(row[f"error_{i + 1}"]) for i in range(MEASURED)],
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def draw(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Draw the picture, print and return each model's error with all data."""
     curves: dict[str, dict[str, Any]] = {}
     final: dict[str, dict[str, float]] = {}
     for kind in ("train", "holdout", "test"):
@@ -189,10 +189,33 @@ def main() -> None:
             curves.setdefault(f"{kind} episodes", {})[name] = at, values
             final.setdefault(kind, {})[name] = float(values[:, -1].mean())
             print(f"{kind:8s} {name:18s} error with all data {values[:, -1].mean():.5f}  n = {SEEDS}")
-    report = {"command": "python benchmarks/paper/svg_fig3.py", "settings": settings, "final": final}
-    (RESULTS / "svg-fig3.json").write_text(json.dumps(report, indent=1) + "\n")
     title = f"SVG, Fig. 3 at CPU size: error of open-loop predictions over {MEASURED} steps"
-    plots.panels(curves, RESULTS / "svg-fig3.png", title, ylabel="mean squared error (normalised)")
+    plots.panels(curves, RESULTS / "svg-fig3.png", title, ylabel="mean squared error (normalised)", log=True)
+    return final
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("runs/svg-fig3"), help="folder of the SAC run")
+    parser.add_argument("--redraw", action="store_true", help="draw the measured errors again, and measure nothing")
+    args = parser.parse_args()
+    if args.redraw:
+        draw(read())
+        return
+    seeds, run = collect(args.run)
+    rows = [row for seed, episodes in enumerate(seeds) for row in measure(episodes, seed)]
+    RESULTS.mkdir(exist_ok=True)
+    with open(RESULTS / "svg-fig3.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seed", "part", "transitions", "model", "data", *(f"error_{i + 1}" for i in range(MEASURED))])
+        for row in rows:
+            ids = [row[name] for name in ("seed", "part", "transitions", "model", "data")]
+            writer.writerow([*ids, *(f"{x:.6f}" for x in row["errors"])])
+    settings = {"env": ENV, "trained": TRAINED, "measured": MEASURED, "updates": UPDATES, "batch": BATCH, "rate": RATE}
+    settings |= {"width": WIDTH, "members": MEMBERS, "run": run.to_json()}
+    report = {"command": "python benchmarks/paper/svg_fig3.py", "settings": settings, "final": draw(rows)}
+    (RESULTS / "svg-fig3.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,15 @@
 """Time the PyTorch code of the MAGE authors, from a checkout of their repository, on request.
 
-`update_speed.py` starts this script under a Python that has torch and talks to it in lines: a command on standard
-input (`threads 2`, `time update 10`, `time model 16`, `flops update`, `flops model`, `stop`), one JSON object on
-standard output. Between commands the process blocks on its input. Nothing of the checkout is changed: agent, model,
-normaliser, buffer, RAdam, imagination, reward and termination functions are its own. Only the loops around them are
-restated here, from `train_agent` and `model_train_epoch` of its `main.py`, because `main.py` cannot be imported
-without sacred and neptune; and gym, from which the environment files inherit, is replaced by empty classes.
+`update_speed.py` starts this script under a Python that has torch; `protocol.py` says how they talk. Nothing of the
+checkout is changed: agent, model, normaliser, buffer, RAdam, imagination, reward and termination functions are its own.
+Only the loops around them are restated here, from `train_agent` and `model_train_epoch` of its `main.py`, because
+`main.py` cannot be imported without sacred and neptune; and gym, from which the environment files inherit, is replaced
+by empty classes.
 """
 
 # pyright: reportMissingImports=false
-import argparse
-import json
-import resource
-import sys
-import time
-import types
-import warnings
-
-import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from protocol import arguments, serve, stub
 
 
 def stub_gym() -> None:
@@ -28,15 +18,11 @@ def stub_gym() -> None:
     class Env:
         metadata: dict = {}  # noqa: RUF012
 
-    def module(name: str, **attributes) -> None:
-        sys.modules[name] = types.ModuleType(name)
-        vars(sys.modules[name]).update(attributes)
-
-    module("gym", Env=Env)
-    module("gym.envs")
-    module("gym.envs.registration", register=lambda **_: None)
-    module("gym.envs.mujoco", HalfCheetahEnv=Env)
-    module("gym.envs.classic_control", PendulumEnv=Env)
+    stub("gym", Env=Env)
+    stub("gym.envs")
+    stub("gym.envs.registration", register=lambda **_: None)
+    stub("gym.envs.mujoco", HalfCheetahEnv=Env)
+    stub("gym.envs.classic_control", PendulumEnv=Env)
 
 
 class Peer:
@@ -105,48 +91,11 @@ class Peer:
                     break
 
 
-def answer(peer: Peer, words: list[str]) -> dict:
-    """Carry out one command and return what to print."""
-    if words[0] == "threads":
-        torch.set_num_threads(int(words[1]))
-        return {"threads": torch.get_num_threads()}
-    loop = {"update": peer.update, "model": peer.fit}[words[1]]
-    if words[0] == "flops":  # two updates are one with and one without the actor
-        with FlopCounterMode(display=False) as counter:
-            loop(2)
-        return {"gflop": counter.get_total_flops() / 2e9}
-    steps = int(words[2])
-    begin = time.perf_counter()
-    loop(steps)
-    elapsed = time.perf_counter() - begin
-    return {
-        "ms": elapsed * 1e3 / steps,
-        "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("checkout", help="folder of the authors' repository")
-    parser.add_argument("--task", choices=["halfcheetah", "pendulum"], required=True)
-    parser.add_argument("--sizes", type=json.loads, required=True)
-    parser.add_argument("--transitions", type=int, required=True)
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    sys.path.insert(0, options.checkout)
+    options = arguments()
     stub_gym()
-    np.random.seed(0)
-    torch.manual_seed(0)
     peer = Peer(options.task, options.sizes, options.transitions)
-    print(json.dumps({"torch": torch.__version__, "mkl": torch.backends.mkl.is_available()}), flush=True)
-    idle_from = time.process_time()
-    for line in sys.stdin:
-        if line.strip() == "stop":
-            return
-        idle_cpu_s = time.process_time() - idle_from  # above zero where threads spin while the other side is timed
-        reply = answer(peer, line.split())
-        idle_from = time.process_time()
-        print(json.dumps(reply | {"idle_cpu_s": idle_cpu_s}), flush=True)
+    serve({"update": peer.update, "model": peer.fit})
 
 
 if __name__ == "__main__":

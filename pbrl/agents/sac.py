@@ -74,6 +74,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     if oracle is not None:
         raise ValueError("sac learns from real transitions and has no use for an oracle; drop it, or use 'svg'")
     soft_actor_critic.validate(config)
+    soft_actor_critic.validate_schedule(config)
     config = configs.cast(soft_actor_critic.resolve(config, spec))
     stats = normalizer.init(spec.obs_size)
     return State(ac=SoftActorCritic(spec, config, stats).init(key), stats=stats, config=config, spec=spec)
@@ -118,7 +119,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, state.stats.count)
+    target = soft_actor_critic.target_entropy(cfg, state.stats.count)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target)
     return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
 
 

@@ -119,6 +119,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     soft_actor_critic.validate(config)
+    soft_actor_critic.validate_schedule(config)
     sequence_world.validate(config)
     configs.check(config, horizon=(0, 1_000), actor_warmup=(0, float("inf")))
     configs.check_choice(config, actor=("svg", "sac"), critic=("td", "mve"))
@@ -193,7 +194,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
             lambda ac: nets.descend_actor(ac, value_gradient_loss),
             ac,
         )
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, state.stats.obs.count)
+    target = soft_actor_critic.target_entropy(cfg, state.stats.obs.count)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target)
 
     world, head_metrics = state.world, {}
     if world is not None and cfg.sequence_length:

@@ -27,7 +27,13 @@ POPLIN = {
     "pbrl/PoplinWalker2d-v0": ("pbrl.envs.poplin_tasks:walker2d", 1000),
     "pbrl/PetsHalfCheetah-v0": ("pbrl.envs.poplin_tasks:pets_half_cheetah", 1000),
 }
-TASKS = {**MAGE, **MBPO, **POPLIN}
+MAAC = {
+    "pbrl/MaacHalfCheetah-v0": ("pbrl.envs.poplin_tasks:half_cheetah", 1001),
+    "pbrl/MaacAnt-v0": ("pbrl.envs.poplin_tasks:ant", 1001),
+    "pbrl/MaacHopper-v0": ("pbrl.envs.poplin_tasks:hopper", 1001),
+    "pbrl/MaacWalker2d-v0": ("pbrl.envs.poplin_tasks:walker2d", 1001),
+}
+TASKS = {**MAGE, **MBPO, **POPLIN, **MAAC}
 TOYS = {"Pendulum": 200, "CartPole": 500, "DoubleIntegrator": 26, "PointMass": 50, "ProbeOne": 1, "ProbeTwo": 2}
 """Name of a toy in `toy.TOYS`, most steps of an episode; the id is `pbrl/Toy<name>-v0`."""
 

@@ -118,7 +118,7 @@ class GymEnv:
 
 def _make(env_id: str, make_kwargs: dict[str, Any]) -> gymnasium.Env:
     if env_id not in gymnasium.registry and ":" not in env_id:
-        close = difflib.get_close_matches(env_id, [*pbrl.envs.TASKS, *gymnasium.registry], n=2, cutoff=0.5)
+        close = difflib.get_close_matches(env_id, {*pbrl.envs.TASKS, *gymnasium.registry}, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
         raise EnvError(f"there is no environment {env_id!r}; {hint}")
     try:

@@ -78,6 +78,16 @@ class Lqr:
         return improve(jax.lax.fori_loop(0, iterations, iterate, self.Q))
 
 
+def double_integrator(discount: float = 0.9) -> Lqr:
+    """Return `pbrl/ToyDoubleIntegrator-v0` without its bounds, at the discount of MAAC's Fig. 3.
+
+    The same step and reward while position and speed are above -1 (26 steps from (1, 1) get no lower than -0.3) and the
+    action is within ±1 (the best gain's stays within 0.65). The second moment of (1, 1) is `jnp.ones((2, 2))`.
+    """
+    a, b = jnp.array([[1.0, 0.05], [0.0, 1.0]]), jnp.array([[0.0], [0.05]])
+    return Lqr(a, b, jnp.eye(2), jnp.eye(1), jnp.zeros((2, 2)), discount)
+
+
 def _lyapunov(matrix: Array, constant: Array, discount: float) -> Array:
     """Solve `X = constant + discount · matrixᵀ X matrix`."""
     size = len(matrix)

@@ -1,7 +1,9 @@
-"""The tasks of POPLIN and PETS on today's Gymnasium physics (SAC-SVG's Table 2).
+"""The tasks of POPLIN and PETS (SAC-SVG's Table 2), and MAAC's, on today's Gymnasium physics.
 
 POPLIN (Wang and Ba 2020) uses those of mbbl (Wang et al. 2019, code `mbbl/env/gym_env/`): the reward is a function of
 the observation *before* the step and the action, and nothing terminates. PETS (Chua et al. 2018) observes Δx/dt.
+MAAC (Clavera et al. 2020, code `meta_mb/envs/mb_envs/`) has four of mbbl's, ant to walker2d without the swimmer, with
+episodes of 1001 steps for 1000: nothing else that its environments do differs, so they are made here too.
 So every reward is known: see `rewards.py`. `docs/environments.md` lists how each task differs from the original.
 """
 

@@ -2,7 +2,7 @@
 
 `reward(obs [*, S], action [*, A], next_obs [*, S]) -> [*]` takes the action in [-1, 1] that `GymEnv` takes;
 `terminated(next_obs) -> bool [*]`. Leading axes are free. Sources: MAGE code `envs/gymmb/`,
-MBPO code `mbpo/env/` and `mbpo/static/`, mbbl code `mbbl/env/gym_env/`, Gymnasium.
+MBPO code `mbpo/env/` and `mbpo/static/`, mbbl code `mbbl/env/gym_env/`, MAAC code `mb_envs/`, Gymnasium.
 """
 
 import jax.numpy as jnp
@@ -155,6 +155,11 @@ KNOWN: dict[str, tuple[RewardFn | None, TerminationFn | None]] = {
     "pbrl/PoplinSwimmer-v0": (poplin_swimmer, never),
     "pbrl/PoplinWalker2d-v0": (poplin_walker2d, never),
     "pbrl/PetsHalfCheetah-v0": (half_cheetah, never),
+    # What MAAC's environments pay. Its agent is given functions of s' in places: see docs/environments.md.
+    "pbrl/MaacHalfCheetah-v0": (poplin_half_cheetah, never),
+    "pbrl/MaacAnt-v0": (poplin_ant, never),
+    "pbrl/MaacHopper-v0": (poplin_hopper, never),
+    "pbrl/MaacWalker2d-v0": (poplin_walker2d, never),
     "Pendulum-v1": (pendulum, never),
     "InvertedPendulum-v5": (None, inverted_pendulum_fell),
     # Here too velocities are Δx/dt: only that they never terminate is known.

@@ -1,4 +1,4 @@
-"""Ensemble of probabilistic networks for the change of the observation."""
+"""Ensembles of probabilistic networks for the change of the observation."""
 
 from dataclasses import dataclass
 
@@ -92,11 +92,57 @@ class Ensemble:
         mean, std = self.predict(params, stats, deal(obs), deal(action))
         return collect(mean) + collect(std) * jax.random.normal(noise_key, obs.shape)
 
-    def loss(self, params: Params, stats: Statistics, batch: Transition) -> Array:
-        """Return the mean of `(μ - y)²/σ² + log σ²` over members, rows and coordinates of `batch [E, B]`.
+    def sample_every(self, params: Params, stats: Statistics, obs: Array, action: Array, key: Key) -> Array:
+        """Draw next observations `[E, B, S]` for `obs [B, S]`, one of every member for each row."""
+        mean, std = self.predict(params, stats, *(jnp.broadcast_to(x, (self.size, *x.shape)) for x in (obs, action)))
+        return mean + std * jax.random.normal(key, mean.shape)
 
-        Differentiated in `params` only; `y` is the normalised change of the observation.
+    def losses(self, params: Params, stats: Statistics, batch: Transition) -> Array:
+        """Return the mean of `(μ - y)²/σ² + log σ²` over rows and coordinates of `batch [E, B]`, `[E]`.
+
+        `y` is the normalised change of the observation. It is twice the negative log-likelihood, up to a constant.
         """
         mean, log_var = self._delta(params, stats, batch.obs, batch.action)
         target = normalizer.normalize(stats.delta, batch.next_obs - batch.obs)
-        return (jnp.square(mean - target) * jnp.exp(-log_var) + log_var).mean()
+        return (jnp.square(mean - target) * jnp.exp(-log_var) + log_var).mean((1, 2))
+
+    def loss(self, params: Params, stats: Statistics, batch: Transition) -> Array:
+        """Return the mean of the members' losses on `batch [E, B]`. Differentiated in `params` only."""
+        return self.losses(params, stats, batch).mean()
+
+
+@dataclass(frozen=True)
+class BoundedEnsemble(Ensemble):
+    """An ensemble whose bounds of the log-variance are learned: PETS' networks, as MAAC and MBPO use them.
+
+    The raw log-variance is bent below `max` and above `min`, one pair for each coordinate that all members share. The
+    loss presses the two together, so that they follow what the data show. Parameters: `members`, `max_log_var [S]`,
+    `min_log_var [S]` (MAAC code, `probabilistic_mlp_dynamics_ensemble.py`).
+    """
+
+    bound_weight: float = 0.01
+
+    @property
+    def _network(self) -> networks.MLP:
+        return networks.MLP(self.hidden, 2 * self.obs_size, self.activation)
+
+    def init(self, key: Key) -> Params:
+        """Draw the members' parameters, stacked along axis 0; the bounds start at 0.5 and -10."""
+        return {
+            "members": super().init(key),
+            "max_log_var": jnp.full(self.obs_size, 0.5, jnp.float32),
+            "min_log_var": jnp.full(self.obs_size, -10.0, jnp.float32),
+        }
+
+    def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
+        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
+        inputs = jnp.concatenate(inputs, axis=-1)
+        out = networks.apply_members(self._network, params["members"], inputs, shared=False)
+        mean, raw = jnp.split(out, 2, axis=-1)
+        raw = params["max_log_var"] - jax.nn.softplus(params["max_log_var"] - raw)
+        return mean, params["min_log_var"] + jax.nn.softplus(raw - params["min_log_var"])
+
+    def loss(self, params: Params, stats: Statistics, batch: Transition) -> Array:
+        """Return the mean of the members' losses on `batch [E, B]`, plus 0.01 times the distance of the bounds."""
+        distance = params["max_log_var"].mean() - params["min_log_var"].mean()
+        return super().loss(params, stats, batch) + self.bound_weight * distance

@@ -178,7 +178,7 @@ def validate(config: Any) -> None:
     configs.check(
         config,
         model_lr=(0, 1),
-        model_max_norm=(0, float("inf")),
+        model_max_norm=(1e-30, float("inf")),
         head_lr=(0, 1),
         encoder_hidden=(1, 65_536),
         recurrent_width=(1, 65_536),

@@ -1,6 +1,6 @@
 """A learned environment: ensemble dynamics with reward and termination, each known or learned, as one `Dynamics`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import flax.struct
@@ -98,24 +98,31 @@ class World:
 
         params, opt_state, _, metrics, grad_norm = optim.descend(loss, self._tx, state.params, state.opt_state)
         adopted = jax.tree.map(jnp.copy, stats)  # an alias of the agent's own statistics would break donation
-        return WorldState(params, opt_state, adopted), {**metrics, "model/grad_norm": grad_norm}
+        return replace(state, params=params, opt_state=opt_state, stats=adopted), {
+            **metrics,
+            "model/grad_norm": grad_norm,
+        }
 
     def dynamics(self, state: WorldState) -> Dynamics:
         """Return the learned environment as a simulator over observations; its discount carries no gradient."""
 
         def step(obs: Array, action: Array, key: Key) -> tuple[Array, Array, Array]:
             next_obs = self.ensemble.sample(state.params["dynamics"], state.stats, obs, action, key)
-            return next_obs, self._reward(state, obs, action, next_obs), self._discount(state, obs, action, next_obs)
+            return (
+                next_obs,
+                self.reward_of(state, obs, action, next_obs),
+                self.discount_of(state, obs, action, next_obs),
+            )
 
         return Dynamics(start=lambda batch: batch.obs, step=step, observe=lambda obs: obs)
 
-    def _reward(self, state: WorldState, obs: Array, action: Array, next_obs: Array) -> Array:
+    def reward_of(self, state: WorldState, obs: Array, action: Array, next_obs: Array) -> Array:
         if self.reward:
             return self.reward.predict(state.params["reward"], state.stats, obs, action, next_obs)
         assert self.spec.reward_fn is not None
         return self.spec.reward_fn(obs, action, next_obs)
 
-    def _discount(self, state: WorldState, obs: Array, action: Array, next_obs: Array) -> Array:
+    def discount_of(self, state: WorldState, obs: Array, action: Array, next_obs: Array) -> Array:
         if self.termination:
             return 1.0 - self.termination.predict(state.params["termination"], state.stats, obs, action, next_obs)
         assert self.spec.termination_fn is not None

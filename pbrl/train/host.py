@@ -15,7 +15,7 @@ from pbrl import checkpoint, replay
 from pbrl import config as configs
 from pbrl.envs.gym import GymEnv
 from pbrl.log import RunLog, read_rows
-from pbrl.train import learn
+from pbrl.train import fitting, learn, model_data
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.guard import Diverged, Guard
 from pbrl.train.learn import Learner
@@ -52,14 +52,18 @@ class Programs:
 
         def start(capacity: int) -> Learner:
             def one(key: jax.Array, leaves: dict[str, jax.Array]) -> Learner:
-                return learn.start(agent, key, spec, configs.replace_leaves(run.config, leaves), capacity)
+                config = configs.replace_leaves(run.config, leaves)
+                return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity)
 
             # The one place where trials differ: a state carries its own config from here on.
             swept = {path: jnp.asarray(values, jnp.result_type(float)) for path, values in run.swept().items()}
             return jax.vmap(one)(keys(0, 0), swept)
 
         def fit(learner: Learner, step: int, batches: int) -> tuple[Learner, dict]:
-            return over(lambda one, key: learn.fit(agent, one, key, batches, schedule))(learner, keys(step, 1))
+            return over(lambda one, key: fitting.fit(agent, one, key, batches, schedule))(learner, keys(step, 1))
+
+        def imagine(learner: Learner, step: int, length: int) -> Learner:
+            return over(lambda one, key: model_data.imagine(agent, one, key, length, schedule))(learner, keys(step, 5))
 
         def update(learner: Learner, step: int) -> tuple[Learner, dict]:
             return over(lambda one, key: learn.learn(agent, one, key, schedule))(learner, keys(step, 2))
@@ -78,6 +82,7 @@ class Programs:
         self.start = jax.jit(start, static_argnums=0)
         self.collect = jax.jit(jax.vmap(partial(learn.collect, agent)), donate_argnums=0)
         self.fit = jax.jit(fit, donate_argnums=0)
+        self.imagine = jax.jit(imagine, donate_argnums=0)
         self.update = jax.jit(update, donate_argnums=0)
         self.act, self.random, self.mode = jax.jit(act), jax.jit(random), jax.jit(mode)
 
@@ -199,9 +204,11 @@ class Training:
             actions = programs.act(self.learner, self.streams.obs, step)
         batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
         self.learner = programs.collect(self.learner, batch, last)
-        if batches := learn.fit_batches(self.run.config, schedule, step):
+        if batches := fitting.fit_batches(self.run.config, schedule, step):
             self.learner, metrics = programs.fit(self.learner, step, batches)
             self.metrics |= metrics
+        if length := schedule.imagined_steps(step):
+            self.learner = programs.imagine(self.learner, step, length)
         if schedule.updates_per_step and step >= schedule.warmup_steps:
             self.learner, metrics = programs.update(self.learner, step)
             self.metrics |= metrics
@@ -209,7 +216,8 @@ class Training:
 
     def _check_streaks(self) -> None:
         try:
-            self.guard.check(np.asarray(self.learner.streak), self.step)
+            streaks = np.maximum(np.asarray(self.learner.streak), np.asarray(self.learner.fit_streak))
+            self.guard.check(streaks, self.step)
         except Diverged:
             self.save()
             raise

@@ -1,4 +1,6 @@
-"""The phases of training for one seed, as pure functions: collect, fit the model, update. The only scan over updates.
+"""The phases of training for one seed, as pure functions: collect, update. The only scan over updates.
+
+`fitting` holds the phase that fits a model, `model_data` the one that imagines transitions.
 
 A loop maps them over its seeds with `over_seeds` and jits each once, donating the learner.
 """
@@ -23,12 +25,16 @@ class Learner:
 
     agent: Any
     replay: Replay
+    imagined: Replay | None  # transitions that the model made up, where the schedule wants them
     skipped: Array  # i32[], non-finite updates so far, each of them undone
-    streak: Array  # i32[], how many of the last updates in a row were
+    streak: Array  # i32[], how many of the last updates of the agent in a row were
+    fit_streak: Array  # i32[], how many of the last steps of the model in a row were
 
 
-def start(agent: Agent, key: Key, spec: EnvSpec, config: Any, capacity: int, oracle: Any = None) -> Learner:
-    """Make a fresh agent with an empty buffer."""
+def start(
+    agent: Agent, key: Key, spec: EnvSpec, config: Any, capacity: int, imagined: int = 0, oracle: Any = None
+) -> Learner:
+    """Make a fresh agent with empty buffers; `imagined` is the capacity of the one for imagined transitions."""
     example = Transition(
         obs=jnp.zeros(spec.obs_size),
         action=jnp.zeros(spec.action_size),
@@ -39,8 +45,10 @@ def start(agent: Agent, key: Key, spec: EnvSpec, config: Any, capacity: int, ora
     return Learner(
         agent=agent.init(key, spec, config, oracle=oracle),
         replay=replay.init(example, capacity),
+        imagined=replay.init(example, imagined) if imagined else None,
         skipped=jnp.zeros((), jnp.int32),
         streak=jnp.zeros((), jnp.int32),
+        fit_streak=jnp.zeros((), jnp.int32),
     )
 
 
@@ -57,66 +65,45 @@ def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> L
     )
 
 
-def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
-    """Return how many gradient steps the model makes at an environment step (1, 2, ...); 0 where none is due.
-
-    A model that learns from transitions makes whole epochs until there are `schedule.model_min_batches`, from the first
-    steps on (MAGE). One that learns from sequences takes as many windows at random, once the warm-up is over (SVG).
-    """
-    if not schedule.model_every or step % schedule.model_every:
-        return 0
-    length = getattr(config, "sequence_length", None)
-    if length is None:
-        rows = min(step, schedule.capacity)
-        return replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
-    return schedule.model_min_batches if length and step >= schedule.warmup_steps else 0
-
-
-def fit(agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
-    """Make `batches` gradient steps on the model, in epochs over the whole buffer or on windows drawn from it.
-
-    `batches` may be traced, so that one program serves a growing buffer: see `fit_batches`. A buffer without any window
-    of the model's length leaves the model as it is.
-    """
-    config, order_key, step_key = learner.agent.config, *jax.random.split(key)
-    length = getattr(config, "sequence_length", None)
-    if length:
-        batches = jnp.where(replay.count_sequences(learner.replay, length) > 0, batches, 0)
-
-    def sample(i: Array) -> Transition:
-        if length is None:
-            return replay.sample_epoch(learner.replay, order_key, i, config.ensemble_size, schedule.model_batch_size)
-        draw = jax.random.fold_in(order_key, i)
-        return replay.sample_sequences(learner.replay, draw, schedule.model_batch_size, max(length, 1))
-
-    def step(i: Array, state: tuple) -> tuple:
-        return _attempt(agent.update_model, *state, sample(i), jax.random.fold_in(step_key, i))
-
-    row = replay.take(learner.replay, jnp.zeros((1,) if length is None else (1, 1), jnp.int32))
-    return _finish(learner, jax.lax.fori_loop(0, batches, step, _begin(agent.update_model, learner, row)))
-
-
 def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple[Learner, Metrics]:
     """Make one environment step's worth of updates, each on a fresh batch."""
 
     def step(state: tuple, key: Key) -> tuple[tuple, None]:
         sample_key, update_key = jax.random.split(key)
-        batch = replay.sample(learner.replay, sample_key, schedule.batch_size)
-        return _attempt(agent.update, *state, batch, update_key), None
+        batch = _mixture(learner, sample_key, schedule)
+        return attempt(agent.update, *state, batch, update_key), None
 
     keys = jax.random.split(key, schedule.updates_per_step)
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
-    return _finish(learner, jax.lax.scan(step, _begin(agent.update, learner, row), keys)[0])
+    learner, streak, metrics = finish(
+        learner, jax.lax.scan(step, begin(agent.update, learner, learner.streak, row), keys)[0]
+    )
+    return replace(learner, streak=streak), metrics
 
 
-def _begin(update: Callable, learner: Learner, row: Transition) -> tuple:
-    """Start the carry: agent, skipped, streak, and sums of metrics over the updates that were kept."""
+def _mixture(learner: Learner, key: Key, schedule: Schedule) -> Transition:
+    """Draw a batch: real transitions, and imagined ones for the rest where there are any."""
+    if learner.imagined is None:
+        return replay.sample(learner.replay, key, schedule.batch_size)
+    real_key, imagined_key = jax.random.split(key)
+    real = int(schedule.batch_size * schedule.real_fraction)
+    parts = [replay.sample(learner.imagined, imagined_key, schedule.batch_size - real)]
+    if real:
+        parts.append(replay.sample(learner.replay, real_key, real))
+    return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+
+
+def begin(update: Callable, learner: Learner, streak: Array, row: Transition) -> tuple:
+    """Start the carry: agent, skipped, streak, and sums of metrics over the updates that were kept.
+
+    The streak is the phase's own: model steps that fare well must not hide that the agent's updates never do.
+    """
     metrics = jax.eval_shape(update, learner.agent, row, jax.random.key(0))[1]
     sums = {name: jnp.zeros(value.shape) for name, value in metrics.items()}
-    return learner.agent, learner.skipped, learner.streak, jnp.zeros(()), sums
+    return learner.agent, learner.skipped, streak, jnp.zeros(()), sums
 
 
-def _attempt(update: Callable, agent: Any, skipped: Array, streak: Array, kept: Array, sums: Metrics, *args) -> tuple:
+def attempt(update: Callable, agent: Any, skipped: Array, streak: Array, kept: Array, sums: Metrics, *args) -> tuple:
     """Update, or change nothing at all where a loss, a gradient norm or any other metric is not finite.
 
     Metrics hold every loss and gradient norm, so that non-finite parameters cannot arise without showing there.
@@ -132,10 +119,11 @@ def _keep_if(condition: Array, new: Array, old: Array) -> Array:
     return old if new is old else jnp.where(condition, new, old)  # leaves that nothing touched cost nothing
 
 
-def _finish(learner: Learner, state: tuple) -> tuple[Learner, Metrics]:
+def finish(learner: Learner, state: tuple) -> tuple[Learner, Array, Metrics]:
+    """Return the learner, the phase's streak and the mean metrics of a finished carry."""
     agent, skipped, streak, kept, sums = state
     metrics = {name: total / jnp.maximum(kept, 1.0) for name, total in sums.items()}
-    return replace(learner, agent=agent, skipped=skipped, streak=streak), metrics
+    return replace(learner, agent=agent, skipped=skipped), streak, metrics
 
 
 def over_seeds(function: Callable, mode: str) -> Callable:

@@ -148,6 +148,10 @@ def check(module: Any, config: Any, schedule: Schedule) -> None:
 
     schedule.validate()
     jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config), jax.random.key(0))
+    if schedule.imagine_every and not hasattr(module, "imagine"):
+        raise ValueError(
+            f"schedule.imagine_every: expected 0 for an agent without a model data set, got {schedule.imagine_every}"
+        )
     has_model = hasattr(config, "model_lr")
     if has_model and not schedule.model_every:
         raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")

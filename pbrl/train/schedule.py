@@ -21,6 +21,18 @@ class Schedule:
     """Transitions per gradient step of the model and ensemble member."""
     model_min_batches: int = 120
     """A fit runs whole epochs until it has made at least this many gradient steps; exactly this many on sequences."""
+    imagine_every: int = 0
+    """Steps between two additions to the buffer of imagined transitions; 0 has none. They begin with the updates."""
+    imagine_batch: int = 100_000
+    """Replayed states from which the model imagines each time."""
+    imagine_length: tuple[int, ...] = (20_000, 100_000, 1, 1)
+    """Steps imagined from each: (from step, to step, from length, to length), linear in between, rounded down."""
+    imagine_chained: bool = True
+    """Go on from the imagined state; otherwise, as often, one step from fresh replayed ones (MAAC's code)."""
+    imagine_buffer: int = 2_000_000
+    """Capacity of that buffer."""
+    real_fraction: float = 0.05
+    """Share of a batch that is real, where there are imagined transitions; rounded down."""
     buffer_size: int = 0
     """Capacity of the replay buffer; 0 keeps every step of the run, and a run never holds more."""
     eval_every: int = 1_000
@@ -41,20 +53,35 @@ class Schedule:
         """Rows of the replay buffer."""
         return min(self.buffer_size or self.total_steps, self.total_steps)
 
+    @property
+    def imagined_capacity(self) -> int:
+        """Rows of the buffer of imagined transitions; 0 without one."""
+        return self.imagine_buffer if self.imagine_every else 0
+
+    def imagined_steps(self, step: int) -> int:
+        """Return how many steps to imagine from each state at an environment step (1, 2, ...); 0 where none is due."""
+        late = step - self.warmup_steps
+        if not self.imagine_every or late < 0 or (late and step % self.imagine_every):
+            return 0
+        begin, end, low, high = self.imagine_length
+        return int(low + (high - low) * min(max((step - begin) / max(end - begin, 1), 0.0), 1.0))
+
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
-        may_be_zero = {
-            "warmup_steps",
-            "model_every",
-            "buffer_size",
-            "updates_per_step",
-            "eval_every",
-            "checkpoint_minutes",
-        }
-        for field in fields(self):
+        may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every"}
+        may_be_zero |= {"checkpoint_minutes", "imagine_every"}
+        for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ValueError(f"schedule.{field.name}: expected an integer of at least {low}, got {value!r}")
+        if not 0 <= self.real_fraction <= 1:
+            raise ValueError(f"schedule.real_fraction: expected a share in [0, 1], got {self.real_fraction!r}")
+        lengths = self.imagine_length
+        if len(lengths) != 4 or lengths[0] > lengths[1] or min(lengths) < 0 or min(lengths[2:]) < 1:
+            raise ValueError(
+                "schedule.imagine_length: expected (from step, to step, from length, to length), such as "
+                f"(20000, 100000, 1, 15), got {lengths!r}"
+            )
         if self.warmup_steps > self.total_steps:
             raise ValueError(
                 f"schedule.warmup_steps: expected at most total_steps ({self.total_steps}), got {self.warmup_steps}; "

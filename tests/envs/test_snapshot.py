@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from pbrl.envs import POPLIN, TASKS
+from pbrl.envs import MAAC, POPLIN, TASKS
 from pbrl.envs.gym import GymEnv
 
 STANDARD = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5", "Reacher-v5", "Pendulum-v1")
@@ -37,17 +37,18 @@ def test_restoring_changes_no_bit(env_id):
     np.testing.assert_array_equal(play(other, actions[137:], 500), straight)
 
 
-@pytest.mark.parametrize("env_id", POPLIN)
+@pytest.mark.parametrize("env_id", [*POPLIN, *MAAC])
 def test_restoring_changes_no_bit_at_the_time_limit(env_id):
     """These never terminate: the play above sees no end of theirs. Here the 11th step after restoring is the last."""
     live, other = GymEnv(env_id), GymEnv(env_id)
-    actions = np.random.default_rng(2).uniform(-1, 1, (1020, live.spec.action_size))
+    saved = live.spec.episode_length - 11
+    actions = np.random.default_rng(2).uniform(-1, 1, (saved + 31, live.spec.action_size))
     live.reset(seed=3)
-    play(live, actions[:989], 10)
+    play(live, actions[:saved], 10)
     other.restore(live.snapshot())
-    straight = play(live, actions[989:], 0)
+    straight = play(live, actions[saved:], 0)
     assert straight[:, -1].nonzero()[0].tolist() == [10]
-    np.testing.assert_array_equal(play(other, actions[989:], 0), straight)
+    np.testing.assert_array_equal(play(other, actions[saved:], 0), straight)
 
 
 def test_a_snapshot_holds_the_swimmers_last_nose_velocity():

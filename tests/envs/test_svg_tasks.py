@@ -190,7 +190,14 @@ def test_the_cheetah_of_pets_observes_velocity_and_pitch_as_a_vector():
 def test_first_states_have_the_originals_noise():
     """PETS: normal, 0.001; mbbl: uniform ±0.1 with normal velocities, ±0.1, or ±0.005, about the initial state."""
     spread = {}
-    for env_id in ("PetsHalfCheetah", "PoplinHalfCheetah", "PoplinAnt", "PoplinHopper", "PoplinSwimmer"):
+    for env_id in (
+        "PetsHalfCheetah",
+        "PoplinHalfCheetah",
+        "PoplinAnt",
+        "PoplinHopper",
+        "PoplinSwimmer",
+        "PoplinWalker2d",
+    ):
         env = GymEnv(f"pbrl/{env_id}-v0")
         start = env._env.unwrapped.init_qpos
         drawn = []
@@ -208,6 +215,7 @@ def test_first_states_have_the_originals_noise():
         "PoplinAnt": (0.2 * uniform, 0.2, 0.1, None),
         "PoplinHopper": (0.01 * uniform, 0.01, 0.01 * uniform, 0.01),
         "PoplinSwimmer": (0.2 * uniform, 0.2, 0.2 * uniform, 0.2),
+        "PoplinWalker2d": (0.01 * uniform, 0.01, 0.01 * uniform, 0.01),
     }
     for env_id, numbers in expected.items():
         for got, number in zip(spread[env_id], numbers, strict=True):

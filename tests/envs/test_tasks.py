@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs import MAGE, MBPO, POPLIN, TASKS
+from pbrl.envs import MAAC, MAGE, MBPO, POPLIN, TASKS
 from pbrl.envs.cartpole import ContinuousCartPole
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.rewards import KNOWN
@@ -63,6 +63,7 @@ SIZES = {
     **dict(zip(MAGE, ((18, 6), (12, 3), (18, 6), (10, 2), (23, 7), (3, 1), (4, 1)), strict=True)),
     **dict(zip(MBPO, ((17, 6), (11, 3), (17, 6), (27, 8), (45, 17)), strict=True)),
     **dict(zip(POPLIN, ((27, 8), (17, 6), (11, 3), (9, 2), (17, 6), (19, 6)), strict=True)),
+    **dict(zip(MAAC, ((17, 6), (27, 8), (11, 3), (17, 6)), strict=True)),
 }
 
 
@@ -81,7 +82,7 @@ def test_the_velocity_entry_is_the_displacement_over_time():
     np.testing.assert_allclose(step.next_obs[0], (env._env.unwrapped.data.qpos[0] - before) / 0.05, rtol=1e-6)
 
 
-@pytest.mark.parametrize("paper", ["Mage", "Mbpo", "Poplin"])
+@pytest.mark.parametrize("paper", ["Mage", "Mbpo", "Poplin", "Maac"])
 def test_walker_has_the_original_feet(paper):
     model = GymEnv(f"pbrl/{paper}Walker2d-v0")._env.unwrapped.model
     assert model.geom("foot_geom").friction[0] == 0.9 and model.geom("foot_left_geom").friction[0] == 1.9

@@ -8,7 +8,7 @@ from small import config, module
 from pbrl import envs
 from pbrl.envs.cartpole import ContinuousCartPole
 from pbrl.envs.gym import GymEnv
-from pbrl.envs.lqr import Lqr
+from pbrl.envs.lqr import Lqr, double_integrator
 from pbrl.envs.toy import TOYS
 from pbrl.imagine import rollout
 from pbrl.types import Transition
@@ -83,6 +83,40 @@ def test_double_integrator_by_hand():
     np.testing.assert_allclose(state, [1 - 0.05 * 0.98, -1.0], rtol=1e-6)  # the speed is held at -1
     np.testing.assert_allclose(reward, -0.5 * (1 + 0.98**2 + 1), rtol=1e-6)
     assert discount == 1
+
+
+def test_double_integrator_episodes_are_the_originals():
+    """26 steps from (1, 1) in NumPy; the reward is ten times what the original's `step` pays."""
+    env, rng = GymEnv("pbrl/ToyDoubleIntegrator-v0"), np.random.default_rng(0)
+    for brakes in (False, True):
+        obs, state = env.reset(seed=int(brakes)), np.ones(2)
+        np.testing.assert_array_equal(obs, state)
+        for t in range(26):
+            action = -np.ones(1) if brakes else rng.uniform(-1, 1, 1)
+            step = env.step(action)
+            np.testing.assert_allclose(step.reward, 10 * -0.05 * (state @ state + action @ action), rtol=1e-5)
+            state = np.clip(state + 0.05 * np.array([state[1], action[0]]), -1.0, 1e6)
+            np.testing.assert_allclose(step.next_obs, state, atol=1e-5)
+            assert (step.terminated, step.truncated) == (False, t == 25)
+    np.testing.assert_allclose(state[1], 1 - 26 * 0.05)  # full brakes do not get to the bound at -1
+
+
+def test_the_closed_form_is_that_of_the_double_integrator(x64):
+    """Step, reward and, at the best and at other gains, the gradient through 400 of the toy's own steps."""
+    toy, lqr, gain = TOYS["DoubleIntegrator"], double_integrator(), double_integrator().optimal_gain()
+    state, action = jax.random.uniform(KEY, (50, 2), minval=-0.9, maxval=2.0), jnp.linspace(-1.0, 1.0, 50)[:, None]
+    for ours, closed in zip(toy.step(state, action), lqr.step(state, action, KEY), strict=True):
+        np.testing.assert_allclose(ours, closed, rtol=1e-12, atol=1e-12)
+
+    def value(gain):
+        path = rollout(toy.oracle, lambda s, key: (s @ gain.T, None), toy.reset(KEY)[None], KEY, 400)
+        return (0.9 ** jnp.arange(400) @ path.reward)[0], path
+
+    for k in (gain, gain + 0.1, 0.5 * gain):
+        (total, path), slope = jax.value_and_grad(value, has_aux=True)(k)
+        np.testing.assert_allclose(lqr.value(k, jnp.ones((2, 2))), total, rtol=1e-9)
+        np.testing.assert_allclose(lqr.gradient(k, jnp.ones((2, 2))), slope, rtol=1e-9, atol=1e-9)
+        assert jnp.abs(path.action).max() < 1 and path.obs.min() > -1  # no bound was met
 
 
 @pytest.mark.parametrize("name", TOYS)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import SPEC, config, module, transitions
 
-from pbrl.train import learn
+from pbrl.train import fitting, learn
 from pbrl.train.schedule import Schedule
 
 SCHEDULE = Schedule(total_steps=256, warmup_steps=0, batch_size=32, updates_per_step=3, model_batch_size=16)
@@ -69,6 +69,19 @@ def test_the_streak_ends_with_a_good_update():
     assert int(healed.agent.ac.updates) == 3
 
 
+def test_good_steps_of_the_model_do_not_hide_that_the_agents_updates_fail():
+    """SVG fits its model before every update: the streak of one phase is not the other's to end."""
+    learner, model = poison(start()), start()
+    for i in range(3):
+        learner, _ = fitting.fit(MAGE, learner, jax.random.key(i), 2, SCHEDULE)
+        learner, _ = update(learner, jax.random.key(i))
+    assert (int(learner.streak), int(learner.fit_streak)) == (9, 0)
+    broken = jax.tree.map(lambda x: x * jnp.nan, model.agent.world.params)
+    model = replace(model, agent=replace(model.agent, world=replace(model.agent.world, params=broken)))
+    after, _ = fitting.fit(MAGE, model, jax.random.key(0), 2, SCHEDULE)
+    assert (int(after.streak), int(after.fit_streak), int(after.skipped)) == (0, 2, 2)
+
+
 @pytest.mark.parametrize("mode", ["vmap", "map"])
 def test_one_bad_seed_leaves_the_others_alone_to_the_bit(mode):
     keys = jax.random.split(jax.random.key(1), 3)
@@ -97,7 +110,7 @@ def test_fit_counts_its_batches_and_compiles_once():
     @jax.jit
     def fit(learner, key, batches):
         traces.append(1)
-        return learn.fit(MAGE, learner, key, batches, SCHEDULE)
+        return fitting.fit(MAGE, learner, key, batches, SCHEDULE)
 
     learner = start()
     for batches in (4, 9):

@@ -46,6 +46,8 @@ def programs():
 
 def make_run(folder, name, env, **changes):
     schedule = replace(SCHEDULE, model_every=0) if name in ("td3", "sac") else SCHEDULE
+    if name == "maac":  # both buffers wrap around and are resumed
+        schedule = replace(schedule, imagine_every=10, imagine_batch=30, imagine_buffer=100)
     return Run(name, env, (3, 4), config(name), replace(schedule, **changes), folder)
 
 

@@ -1,0 +1,257 @@
+"""MAAC: Model-Augmented Actor-Critic (Clavera, Fu and Abbeel 2020, arXiv 2005.08068).
+
+The actor ascends, by the pathwise derivative through policy, model, reward and critic, the return of H imagined steps
+and the value where they end, averaged over N trajectories from every start state (§4.1, §4.3):
+
+    J(θ) = E[ Σ_{t<H} γ^t D_t r(ŝ_t, a_t, ŝ_{t+1}) + γ^H D_H Q(ŝ_H, a_H) - α log π(a_0|s_0) ]
+    a_t ~ π_θ(ŝ_t),   ŝ_{t+1} ~ f̂_m(ŝ_t, a_t) with a member m drawn for every row and step
+
+Critics follow the targets of STEVE, which mix value expansions of 0 … K steps by their certainty:
+
+    T_k = r + γ d [ Σ_{i<k} γ^i D_i (r̂_i - α log π_i) + γ^k D_k (Q̄(ŝ_k, a_k) - α log π_k) ],   y = Σ_k w_k mean T_k
+
+Batches mix replayed and imagined transitions (`train.model_data`). `docs/algorithms/maac.md` lists what the released
+code does otherwise.
+"""
+
+from dataclasses import replace
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import config as configs
+from pbrl import losses, soft_actor_critic, values
+from pbrl.config import static
+from pbrl.expansion import steve_targets
+from pbrl.imagine import rollout
+from pbrl.models import heldout_world
+from pbrl.models.ensemble import Statistics
+from pbrl.models.heldout_world import HeldOutState, HeldOutWorld
+from pbrl.soft_actor_critic import SoftActorCritic, SoftState, Style
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters: the paper's method with the released code's numbers; `--preset paper` is the code's method."""
+
+    horizon: int = static(4)
+    """H, model steps in the actor's objective (the code's `T` is H - 1)."""
+    samples: int = static(5)
+    """N, trajectories from every start state."""
+    branch: str = static("start")
+    """Where the N part: "start", whole trajectories (the paper), or "end", N last actions on one (the last code)."""
+    target_horizon: int = static(2)
+    """K, model steps of the longest candidate of the critics' target; 0 is TD."""
+    target_members: int = static(4)
+    """Members that estimate a candidate, drawn anew for each k."""
+    critics: int = static(4)
+    """C; from 3 up their estimates differ, which the certainty of STEVE's candidate 0 needs (the code has 2)."""
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor's optimiser."""
+    critic_lr: float = 3e-4
+    """Learning rate of the critics'."""
+    temperature_lr: float = 3e-4
+    """Learning rate of log α's; 0 holds α."""
+    initial_temperature: float = 1.0
+    """α at the start."""
+    target_entropy: float | None = None
+    """ℋ̄ of the whole action in nats; by default -1 for each action coordinate."""
+    model_lr: float = 1e-3
+    """Learning rate of the model's optimiser."""
+    model_weight_decay: float = 0.0
+    """Weight of half the squared parameters in the model's loss."""
+    persistence: float = 0.9
+    """Of the running average of a member's loss on its held-out rows, whose rise stops the member."""
+    stopping: str = static("average")
+    """"average": as above (MAAC); "patience": all, once none has improved by 1 % in 5 epochs (MBPO)."""
+    max_epochs: int = static(200)
+    """Epochs of a fit that nothing stops."""
+    elites: int = static(8)
+    """Members that imagine, the best by their held-out rows."""
+    ensemble_size: int = static(8)
+    """M, members of the ensemble."""
+    model_hidden: tuple[int, ...] = static((200, 200, 200, 200))
+    """Widths of each member."""
+    model_activation: str = static("swish")
+    """Of the members."""
+    head_hidden: tuple[int, ...] = static((200, 200))
+    """Networks of a learned reward or termination."""
+    learn_reward: bool = static(False)
+    """Learn the reward even where the environment's is known."""
+    actor_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of the actor\'s hidden layers."""
+    critic_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of a critic\'s."""
+    activation: str = static("relu")
+    """Of the critics."""
+    actor_activation: str = static("relu")
+    """Of the actor."""
+    normalize_obs: bool = static(False)
+    """Divide what actor and critics see by its running deviation; the model always does."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: SoftState
+    world: HeldOutState | None
+    stats: Statistics
+    config: Config
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+
+
+def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
+    """Make a fresh state for an environment; an `oracle` takes the learned model's place.
+
+    Raises `ValueError` where a hyper-parameter cannot work.
+    """
+    soft_actor_critic.validate(config)
+    heldout_world.validate(config)
+    configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
+    configs.check(config, target_members=(1, config.elites), target_entropy=(-1e9, 1e9))
+    configs.check_choice(config, branch=("start", "end"))
+    target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
+    config = configs.cast(replace(config, target_entropy=target))
+    ac_key, world_key = jax.random.split(key)
+    stats = Statistics.init(spec.obs_size, spec.action_size)
+    return State(
+        ac=_actor_critic(spec, config, stats).init(ac_key),
+        world=None if oracle else HeldOutWorld(spec, config).init(world_key),
+        stats=stats,
+        config=config,
+        spec=spec,
+        oracle=oracle,
+    )
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
+    nets = _networks(state)
+    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics."""
+    return replace(state, stats=state.stats.update(batch))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
+
+    The model adopts the current statistics and keeps them until its next fit.
+    """
+    del key  # the loss is deterministic
+    if state.world is None:
+        return state, {}
+    world, metrics = HeldOutWorld(state.spec, state.config).fit_step(state.world, state.stats, batch)
+    return replace(state, world=world), metrics
+
+
+def model_losses(state: State, batch: Transition) -> Array:
+    """Return every member's loss on its own rows `batch [E, B]`, as `[E]`: what stops its training."""
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).losses(state.world, state.stats, batch)
+
+
+def choose_elites(state: State, member_losses: Array) -> State:
+    """Let the members with the smallest losses `[E]` imagine from now on."""
+    assert state.world is not None
+    return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
+
+
+def imagine(state: State, batch: Transition, key: Key) -> Transition:
+    """Return what the model says of the policy's own actions in `batch.obs [B, S]`: one step, not differentiated."""
+    act_key, step_key = jax.random.split(key)
+    dynamics = simulator(state)
+    latent = dynamics.start(batch)
+    action = act(state, batch.obs, act_key, explore=True)
+    latent, reward, discount = dynamics.step(latent, action, step_key)
+    going_on = (discount > 0.5).astype(reward.dtype)
+    return replace(batch, action=action, reward=reward, discount=going_on, next_obs=dynamics.observe(latent))
+
+
+def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """One update on transitions `[B]`, real and imagined: critics, actor, temperature, targets.
+
+    Differentiated: the squared TD error in Q_i's parameters; -J in π's, through actions, the first density, model,
+    reward and critics along whole trajectories; the temperature's loss in log α. Stopped: targets, α outside its own
+    loss, discounts.
+    """
+    target_key, actor_key = jax.random.split(key)
+    cfg, nets = state.config, _networks(state)
+    y, target_metrics = steve_targets(state, nets, simulator(state), batch, target_key)
+
+    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
+        q = nets.q(critic, batch.obs, batch.action)
+        return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+
+    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+
+    def actor_loss(actor: Params) -> tuple[Array, Array]:
+        start = batch if cfg.branch == "end" else _repeat(batch, cfg.samples)
+        roll_key, last_key = jax.random.split(actor_key)
+        dynamics = simulator(state)
+        path = rollout(
+            dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(start), roll_key, cfg.horizon
+        )
+        last_obs = _repeat(path.final_obs, cfg.samples) if cfg.branch == "end" else path.final_obs
+        action, last_log_prob = nets.sample(actor, last_obs, last_key)
+        q = nets.q(ac.critic, last_obs, action)
+        if cfg.branch == "end":  # the code averages over actions first and takes the smaller critic then
+            q = q.reshape(q.shape[0], cfg.samples, -1).mean(1)
+        value = values.value_expansion(path.reward, path.discount, _cautious(q), cfg.discount)
+        log_prob = path.info[0] if cfg.horizon else last_log_prob  # of the first action: the code has no other entropy
+        return losses.soft_policy_loss(value.mean() - ac.alpha * log_prob), log_prob
+
+    ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)  # pyright: ignore
+    metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics}
+    return replace(state, ac=nets.move_targets(ac)), metrics
+
+
+def _cautious(q: Array) -> Array:
+    """Return one careful estimate `[*]` of critics `[C, *]`: the mean of neighbours' minima, SAC's minimum for two."""
+    return values.neighbour_minima(q).mean(0)
+
+
+def _repeat(tree, times: int):
+    """Repeat everything `times` times along the leading axis."""
+    return jax.tree.map(lambda x: jnp.tile(x, (times, *[1] * (x.ndim - 1))), tree)
+
+
+def simulator(state: State) -> Dynamics:
+    """Return what the agent imagines with: the learned world, or the oracle."""
+    if state.oracle:
+        return state.oracle
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).dynamics(state.world)
+
+
+def distribution(state: State, obs: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
+    mean, log_std = _networks(state).distribution(state.ac.actor, obs)
+    return mean, jnp.exp(log_std)
+
+
+def value(state: State, obs: Array, action: Array) -> Array:
+    """Return the mean of neighbouring critics' minima `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    return _cautious(_networks(state).q(state.ac.critic, obs, action))
+
+
+def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
+    style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
+    return SoftActorCritic(spec, config, stats.obs, style)
+
+
+def _networks(state: State) -> SoftActorCritic:
+    return _actor_critic(state.spec, state.config, state.stats)

@@ -1,0 +1,158 @@
+"""Fitting a model, for one seed: so many gradient steps, or epochs until every member's held-out rows say stop."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pbrl import holdout, replay
+from pbrl.models.heldout_world import keep_members
+from pbrl.train import learn
+from pbrl.train.learn import Learner
+from pbrl.train.schedule import Schedule
+from pbrl.types import Array, Key, Metrics, SelfStoppingAgent, Transition
+
+MAX_HELD_OUT = 5_000  # rows that judge a member after every epoch (MBPO code, `bnn.py`; MAAC's takes all)
+PATIENCE, IMPROVEMENT = 5, 0.01  # epochs, and share of the best loss (MBPO code, `bnn.py`)
+
+
+def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
+    """Return how many gradient steps the model makes at an environment step (1, 2, ...); 0 where none is due.
+
+    A model that learns from transitions makes whole epochs until there are `schedule.model_min_batches`, from the first
+    steps on (MAGE). One that learns from sequences takes as many windows at random, once the warm-up is over (SVG). One
+    that stops by itself is fitted from the end of the warm-up on, and the number means nothing (MAAC).
+    """
+    if not schedule.model_every:
+        return 0
+    if hasattr(config, "stopping"):
+        due = step == schedule.warmup_steps or (step > schedule.warmup_steps and step % schedule.model_every == 0)
+        return int(due and step >= holdout.BLOCK)
+    if step % schedule.model_every:
+        return 0
+    length = getattr(config, "sequence_length", None)
+    if length is None:
+        rows = min(step, schedule.capacity)
+        return replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
+    return schedule.model_min_batches if length and step >= schedule.warmup_steps else 0
+
+
+def fit(agent: Any, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
+    """Make `batches` gradient steps on the model, in epochs over the whole buffer or on windows drawn from it.
+
+    `batches` may be traced, so that one program serves a growing buffer: see `fit_batches`. A buffer without any window
+    of the model's length leaves the model as it is. A model that stops by itself makes as many epochs as it likes.
+    """
+    if hasattr(learner.agent.config, "stopping"):
+        return _fit_until_stopped(agent, learner, key, schedule)
+    config, order_key, step_key = learner.agent.config, *jax.random.split(key)
+    length = getattr(config, "sequence_length", None)
+    if length:
+        batches = jnp.where(replay.count_sequences(learner.replay, length) > 0, batches, 0)
+
+    def sample(i: Array) -> Transition:
+        if length is None:
+            return replay.sample_epoch(learner.replay, order_key, i, config.ensemble_size, schedule.model_batch_size)
+        draw = jax.random.fold_in(order_key, i)
+        return replay.sample_sequences(learner.replay, draw, schedule.model_batch_size, max(length, 1))
+
+    def step(i: Array, state: tuple) -> tuple:
+        return learn.attempt(agent.update_model, *state, sample(i), jax.random.fold_in(step_key, i))
+
+    row = replay.take(learner.replay, jnp.zeros((1,) if length is None else (1, 1), jnp.int32))
+    carry = learn.begin(agent.update_model, learner, learner.fit_streak, row)
+    learner, streak, metrics = learn.finish(learner, jax.lax.fori_loop(0, batches, step, carry))
+    return replace(learner, fit_streak=streak), metrics
+
+
+class _Course(NamedTuple):
+    """How a fit goes: its best state so far, and what each member's held-out rows say."""
+
+    best: Any  # the agent, its members as they were at their best
+    best_loss: Array  # f32[E]
+    average: Array  # f32[E]
+    active: Array  # bool[E], members that still train
+    stale: Array  # i32[], epochs since any member improved by 1 %
+    epoch: Array  # i32[]
+
+
+def _fit_until_stopped(
+    agent: SelfStoppingAgent, learner: Learner, key: Key, schedule: Schedule
+) -> tuple[Learner, Metrics]:
+    """Train in epochs until held-out rows stop every member; go back to each member's best, and choose the elites.
+
+    "average": a member stops when the running average of its loss rises (MAAC code, `mlp_dynamics_ensemble.py`).
+    "patience": all stop when none has improved by 1 % for more than 5 epochs (MBPO code, `bnn.py`). A member that has
+    stopped no longer changes; one that never got better keeps what it came with.
+    """
+    if learner.agent.world is None:
+        return learner, {}
+    rows, config = learner.replay, learner.agent.config
+    members, size = config.ensemble_size, schedule.model_batch_size
+    order_key, step_key, judge_key = jax.random.split(key, 3)
+    per_epoch = holdout.training_batches(rows, size)
+    judged = jnp.clip(-(-jnp.minimum(holdout.blocks(rows)[1], MAX_HELD_OUT) // size), 1)
+
+    def judge(state: Any) -> Array:
+        def add(i: Array, total: Array) -> Array:
+            return total + agent.model_losses(state, holdout.sample_held_out(rows, judge_key, i, members, size))
+
+        return jax.lax.fori_loop(0, judged, add, jnp.zeros(members)) / judged
+
+    def epoch(carry: tuple[tuple, _Course]) -> tuple[tuple, _Course]:
+        training, course = carry
+
+        def update(state: Any, batch: Transition, key: Key) -> tuple[Any, Metrics]:
+            new, metrics = agent.update_model(state, batch, key)
+            return keep_members(course.active, new, state), metrics
+
+        def step(i: Array, training: tuple) -> tuple:
+            i = course.epoch * per_epoch + i
+            batch = holdout.sample_training(rows, order_key, i, members, size)
+            return learn.attempt(update, *training, batch, jax.random.fold_in(step_key, i))
+
+        training = jax.lax.fori_loop(0, per_epoch, step, training)
+        return training, _judged(course, training[0], judge(training[0]), config)
+
+    row = replay.take(rows, jnp.zeros((1,), jnp.int32))
+    loss = judge(learner.agent)
+    start = _Course(
+        best=learner.agent,
+        best_loss=loss,
+        average=jnp.full(members, jnp.nan),
+        active=jnp.ones(members, bool),
+        stale=jnp.zeros((), jnp.int32),
+        epoch=jnp.zeros((), jnp.int32),
+    )
+    training, course = jax.lax.while_loop(
+        lambda carry: carry[1].active.any() & (carry[1].epoch < config.max_epochs),
+        epoch,
+        (learn.begin(agent.update_model, learner, learner.fit_streak, row), start),
+    )
+    learner, streak, metrics = learn.finish(learner, training)
+    chosen = keep_members(jnp.zeros(members, bool), learner.agent, course.best)
+    learner = replace(learner, agent=agent.choose_elites(chosen, course.best_loss), fit_streak=streak)
+    return learner, metrics | {"model/held_out_loss": course.best_loss.mean(), "model/epochs": course.epoch * 1.0}
+
+
+def _judged(course: _Course, state: Any, loss: Array, config: Any) -> _Course:
+    """Take the members' losses `[E]` after an epoch into account."""
+    first = course.epoch == 0
+    better = loss < course.best_loss
+    # Both start above the first loss, so that no member stops on its noise (the code's factors 1.5 and 2).
+    scaled = lambda factor: jnp.where(loss > 0, factor * loss, loss / factor)  # noqa: E731
+    before = jnp.where(first, scaled(2.0), course.average)
+    average = jnp.where(first, scaled(1.5), course.average)
+    average = config.persistence * average + (1.0 - config.persistence) * loss
+    improved = (course.best_loss - loss > IMPROVEMENT * jnp.abs(course.best_loss)).any()
+    stale = jnp.where(improved, 0, course.stale + 1)
+    going_on = average <= before if config.stopping == "average" else jnp.full(loss.shape, stale <= PATIENCE)
+    return _Course(
+        best=keep_members(better, state, course.best),
+        best_loss=jnp.where(better, loss, course.best_loss),
+        average=average,
+        active=course.active & going_on,
+        stale=stale,
+        epoch=course.epoch + 1,
+    )

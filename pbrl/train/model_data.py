@@ -1,0 +1,38 @@
+"""Imagined transitions next to the real ones: the model data set of MBPO and MAAC, for one seed."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pbrl import replay
+from pbrl.replay import Replay
+from pbrl.train.learn import Learner
+from pbrl.train.schedule import Schedule
+from pbrl.types import Array, Key, Transition
+
+
+def imagine(agent: Any, learner: Learner, key: Key, steps: Array | int, schedule: Schedule) -> Learner:
+    """Add `steps` (may be traced) transitions from each of `schedule.imagine_batch` replayed states to `imagined`.
+
+    Chained, each goes on where the one before ended, unless it ended there for good: the policy's own trajectories
+    under the model. Otherwise all are first steps, from states drawn anew. Rows that are not finite are refused.
+    """
+    start_key, step_key = jax.random.split(key)
+
+    def draw(i: Array | int) -> Transition:
+        return replay.sample(learner.replay, jax.random.fold_in(start_key, i), schedule.imagine_batch)
+
+    def step(i: Array, carry: tuple[Replay, Transition, Array]) -> tuple[Replay, Transition, Array]:
+        buffer, batch, alive = carry
+        imagined = agent.imagine(learner.agent, batch, jax.random.fold_in(step_key, i))
+        buffer = replay.add(buffer, imagined, last=jnp.ones(alive.shape, bool), keep=alive)
+        if not schedule.imagine_chained:
+            return buffer, draw(i + 1), alive
+        going_on = alive & (imagined.discount > 0) & jnp.isfinite(imagined.next_obs).all(-1)
+        return buffer, replace(imagined, obs=imagined.next_obs), going_on
+
+    assert learner.imagined is not None
+    alive = jnp.ones(schedule.imagine_batch, bool)
+    return replace(learner, imagined=jax.lax.fori_loop(0, steps, step, (learner.imagined, draw(0), alive))[0])

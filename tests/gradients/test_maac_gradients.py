@@ -1,0 +1,83 @@
+"""MAAC's gradients, taken from `update` itself, against central differences in float64 and a closed form."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import ORACLE, config, module, ready, transitions
+from test_mage_gradients import difference, dot, double, random_directions
+from test_svg_gradients import moved, off_kinks
+
+from pbrl.envs.lqr import double_integrator
+from pbrl.types import EnvSpec, Transition
+
+BATCH, KEY, MAAC = 12, jax.random.key(11), module("maac")
+FLAVOURS = {
+    "trajectories": {},
+    "last actions": {"branch": "end", "critics": 2},
+    "oracle": {"oracle": ORACLE, "horizon": 4},
+    "learned reward": {"learn_reward": True},
+    "elites": {"elites": 2},
+}
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_actor_gradient(x64, flavour):
+    """With still critics (rate 0) the actor's loss depends on its own parameters alone."""
+    state = off_kinks(double(ready("maac", critic_lr=0.0, model_activation="tanh", **FLAVOURS[flavour])))
+    batch = double(transitions(BATCH, seed=2))
+    gradient = moved(state, batch, "actor", "maac")
+
+    @jax.jit
+    def loss(params):
+        return MAAC.update(replace(state, ac=replace(state.ac, actor=params)), batch, KEY)[1]["actor/loss"]
+
+    for direction in random_directions(state.ac.actor, 3):
+        np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.actor, direction), rtol=1e-5)
+
+
+def test_critic_gradient(x64):
+    state = off_kinks(double(ready("maac", critic_lr=0.0)))
+    batch = double(transitions(BATCH, seed=2))
+    gradient = moved(state, batch, "critic", "maac")
+
+    @jax.jit
+    def loss(params):
+        return MAAC.update(replace(state, ac=replace(state.ac, critic=params)), batch, KEY)[1]["critic/loss"]
+
+    for direction in random_directions(state.ac.critic, 3):
+        np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.critic, direction), rtol=1e-5)
+
+
+def test_the_update_moves_only_what_it_trains(x64):
+    """The actor's gradient leaks into neither the model nor its own target's critics."""
+    state = ready("maac")
+    after, _ = jax.jit(MAAC.update)(state, transitions(BATCH), KEY)
+    for x, y in zip(*map(jax.tree.leaves, (state.world, after.world)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    still, _ = jax.jit(MAAC.update)(
+        replace(state, config=replace(state.config, tau=jnp.zeros(()))), transitions(BATCH), KEY
+    )
+    for x, y in zip(*map(jax.tree.leaves, (state.ac.target_critic, still.ac.target_critic)), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_with_the_true_dynamics_the_gradient_is_the_linear_quadratic_one(x64):
+    """A linear policy, hardly noisy, through 150 true steps: the closed form's gradient in the gain, near to it."""
+    lqr = double_integrator()
+    gain = jnp.array([[-0.1, -0.3]])
+    spec = EnvSpec(2, 1, 26)
+    settings = config("maac", actor_hidden=(), horizon=150, samples=1, discount=lqr.discount)
+    state = double(MAAC.init(KEY, spec, settings, oracle=lqr.oracle))
+    linear = {"kernel": jnp.concatenate([gain.T, jnp.zeros((2, 1))], 1), "bias": jnp.array([0.0, -20.0])}
+    actor = {"MLP_0": {"Dense_0": linear}}
+    state = replace(state, ac=replace(state.ac, actor=actor, log_alpha=jnp.array(-60.0)))
+    obs = 1e-3 * jnp.array([[1.0, 1.0], [0.5, -1.0]])  # small: there a tanh is a line
+    zero = jnp.zeros(2)
+    batch = Transition(obs, jnp.zeros((2, 1)), zero, zero + 1.0, obs)
+    after, _ = jax.jit(MAAC.update)(state, batch, KEY)
+    moment = after.ac.actor_opt[1].mu["MLP_0"]["Dense_0"]["kernel"][:, 0]
+    expected = lqr.gradient(gain, (obs.T @ obs) / 2)[0]
+    np.testing.assert_allclose(-10.0 * moment, expected, rtol=1e-4)
