@@ -104,7 +104,7 @@ def test_stopped_members_no_longer_change_and_the_best_come_back(monkeypatch):
     made = learner(200)
     long, _ = fitting.fit(MAAC, made, KEY, 1, replace(SCHEDULE, model_batch_size=32))
     monkeypatch.setattr(fitting, "_judged", real)
-    one = replace(made, agent=replace(made.agent, config=replace(made.agent.config, max_epochs=jnp.float32(1))))
+    one = replace(made, agent=replace(made.agent, config=replace(made.agent.config, max_epochs=1)))
     short, _ = fitting.fit(MAAC, one, KEY, 1, replace(SCHEDULE, model_batch_size=32))
     assert seen
     for a, b in zip(members(long.agent), members(short.agent), strict=True):
