@@ -38,7 +38,7 @@ def train(run: Run) -> None:
     if run.trials:
         from pbrl import sweep
 
-        print("\n".join(sweep.announcement(run)))
+        print(sweep.announcement(run))
     with display.report(run) as report:
         host.train(run, report)
     if run.trials:

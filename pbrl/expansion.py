@@ -5,13 +5,13 @@
 (Buckman et al. 2018, arXiv 1807.01675, on a soft critic; MAAC code, `algos/maac.py`.)
 """
 
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from pbrl import values
+from pbrl.imagine import start_from_next
 from pbrl.models.heldout_world import HeldOutWorld
 from pbrl.soft_actor_critic import SoftActorCritic
 from pbrl.types import Array, Dynamics, Key, Metrics, Transition
@@ -31,7 +31,8 @@ def steve_targets(
     def value(next_obs: Array, action: Array, log_prob: Array) -> Array:
         return values.neighbour_minima(nets.q(state.ac.target_critic, next_obs, action)) - state.ac.alpha * log_prob
 
-    latent = _start_from_next(state, dynamics, batch, roll_key)
+    begin_key = jax.random.fold_in(roll_key, cfg.target_horizon)
+    latent = start_from_next(dynamics, batch, begin_key, by_step=state.oracle is not None)
     obs = batch.next_obs
     action, log_prob = nets.sample(state.ac.actor, obs, act_key)
     so_far, factor = batch.reward, cfg.discount * batch.discount
@@ -63,12 +64,3 @@ def _step_each(
         return dynamics.observe(latent)[None], reward[None], discount[None]
     chosen = jax.random.permutation(choice_key, state.world.elites)[: state.config.target_members]
     return HeldOutWorld(state.spec, state.config).step_each(state.world, chosen, obs, action, step_key)
-
-
-def _start_from_next(state: Any, dynamics: Dynamics, batch: Transition, key: Key) -> Any:
-    """Return the latent states of `batch.next_obs`; a simulator's are found by stepping there."""
-    if state.oracle:
-        return dynamics.step(dynamics.start(batch), batch.action, jax.random.fold_in(key, state.config.target_horizon))[
-            0
-        ]
-    return dynamics.start(replace(batch, obs=batch.next_obs))

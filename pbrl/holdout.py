@@ -14,6 +14,7 @@ from pbrl.replay import Replay
 from pbrl.types import Array, Key, Transition
 
 BLOCK = 5
+WHOLE_BLOCK = 2 * BLOCK - 1  # rows of a ring that always holds a whole block, wherever it starts
 
 
 def blocks(buffer: Replay) -> tuple[Array, Array]:
@@ -23,16 +24,11 @@ def blocks(buffer: Replay) -> tuple[Array, Array]:
 
 
 def sample_training(buffer: Replay, key: Key, step: Array, members: int, batch_size: int) -> Transition:
-    """Return batch `step` (0, 1, ...) of an endless stream of epochs over training rows, `[members, B]`.
+    """Return batch `step` (0, 1, ...) of `replay.epoch_order` over each member's own training rows, `[members, B]`.
 
-    Each member sees its own rows in its own order. An epoch has `rows // B` batches; the rows left over are skipped in
-    that epoch's order. Fewer rows than B fill the only batch up by repetition. The buffer must hold a whole block.
+    The buffer must hold a whole block.
     """
-    rows = (BLOCK - 1) * blocks(buffer)[1]
-    per_epoch = jnp.maximum(rows // batch_size, 1)
-    position = (step % per_epoch * batch_size + jnp.arange(batch_size)) % rows
-    keys = jax.random.split(jax.random.fold_in(key, step // per_epoch), members)
-    order = jax.vmap(lambda k: replay.shuffled(k, position, rows))(keys)
+    order = replay.epoch_order(key, step, (BLOCK - 1) * blocks(buffer)[1], members, batch_size)
     block, offset = order // (BLOCK - 1), order % (BLOCK - 1)
     return _take(buffer, block, lambda held_out: offset + (offset >= held_out))
 

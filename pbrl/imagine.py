@@ -1,11 +1,12 @@
 """Trajectories through a model, by a policy or along given actions: the one `lax.scan` over dynamics."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 
-from pbrl.types import Array, Dynamics, Key
+from pbrl.types import Array, Dynamics, Key, Transition
 
 Policy = Callable[[Array, Key], tuple[Array, Any]]
 """`(obs [B, S], key) -> (action [B, A], info)`; `info` is any pytree, such as the action's log-density."""
@@ -20,6 +21,16 @@ class Trajectory(NamedTuple):
     reward: Array  # [H, B]
     discount: Array  # [H, B]
     final_obs: Array  # [B, S]
+
+
+def start_from_next(dynamics: Dynamics, batch: Transition, key: Key, *, by_step: bool) -> Any:
+    """Return the latent states of `batch.next_obs` (leading axis B), where a critic's target begins to imagine.
+
+    A learned model is told the observation; a simulator's own state is found by a step there (`by_step`).
+    """
+    if by_step:
+        return dynamics.step(dynamics.start(batch), batch.action, key)[0]
+    return dynamics.start(replace(batch, obs=batch.next_obs))
 
 
 def rollout(dynamics: Dynamics, policy: Policy, z: Any, key: Key, horizon: int) -> Trajectory:

@@ -134,16 +134,21 @@ def shuffled(key: Key, position: Array, size: Array) -> Array:
     return rows.astype(jnp.int32)
 
 
-def sample_epoch(replay: Replay, key: Key, step: Array, members: int, batch_size: int) -> Transition:
-    """Return batch `step` (0, 1, ...) of an endless stream of epochs, `[members, B]`, each member in its own order.
+def epoch_order(key: Key, step: Array, rows: Array, members: int, batch_size: int) -> Array:
+    """Return which of `rows` rows (a number, traced or not) make batch `step` of an endless stream of epochs, `[E, B]`.
 
-    An epoch has `size // B` batches; the rows left over are skipped in that epoch's order (MAGE code, `buffer.py`).
-    A buffer smaller than B fills its only batch up by repeating rows.
+    Each member has an order of its own in every epoch. An epoch has `rows // B` batches; the rows left over are skipped
+    in that epoch's order (MAGE code, `buffer.py`). Fewer rows than B fill the only batch up by repetition.
     """
-    per_epoch = jnp.maximum(replay.size // batch_size, 1)
-    position = (step % per_epoch * batch_size + jnp.arange(batch_size)) % replay.size
+    per_epoch = jnp.maximum(rows // batch_size, 1)
+    position = (step % per_epoch * batch_size + jnp.arange(batch_size)) % rows
     keys = jax.random.split(jax.random.fold_in(key, step // per_epoch), members)
-    return take(replay, jax.vmap(lambda k: shuffled(k, position, replay.size))(keys))
+    return jax.vmap(lambda k: shuffled(k, position, rows))(keys)
+
+
+def sample_epoch(replay: Replay, key: Key, step: Array, members: int, batch_size: int) -> Transition:
+    """Return batch `step` (0, 1, ...) of `epoch_order` over all rows, `[members, B]`."""
+    return take(replay, epoch_order(key, step, replay.size, members, batch_size))
 
 
 def epoch_batches(size: int, batch_size: int, at_least: int) -> int:

@@ -111,10 +111,9 @@ def _space(path: str, spec: Any, base: Run) -> Space:
     )
 
 
-def announcement(run: Run) -> list[str]:
+def announcement(run: Run) -> str:
     """Return what is worth knowing before a sweep trains."""
-    lines = [f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}"]
-    return lines
+    return f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}"
 
 
 def summarise(run: Run) -> None:

@@ -82,6 +82,11 @@ def neighbour_minima(values: Array) -> Array:
     return jnp.minimum(values, jnp.roll(values, -1, axis=0))
 
 
+def mean_neighbour_minimum(values: Array) -> Array:
+    """Return one careful value `[*]` of critics `[C, *]`, the mean of `neighbour_minima`: SAC's minimum for two."""
+    return neighbour_minima(values).mean(0)
+
+
 def steve_target(candidates: Array) -> tuple[Array, Array]:
     """Return the target `[*]` that weights candidates `[K, N, *]` by their certainty, and the weights `[K, *]`.
 

@@ -16,6 +16,24 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
+# Nearly all of the suite's time goes into compiling small programs; those of its subprocesses too.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_programs_left_behind():
+    """Let go of a file's compiled programs: thousands in one process use up the memory maps that Linux grants it."""
+    yield
+    jax.clear_caches()
+
+
+def pytest_collection_modifyitems(items):
+    """Keep a file's tests in one process, which then compiles once; in a file over many names, a name's tests."""
+    for item in items:
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name}-{name}" if name else item.path.name))
+
 
 @pytest.fixture
 def x64():

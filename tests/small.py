@@ -1,6 +1,7 @@
 """A small differentiable task and small networks, so that an agent compiles and runs in seconds."""
 
 import importlib
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -68,9 +69,16 @@ def transitions(*shape, seed=0):
     return Transition(obs, action, reward, discount, next_obs)
 
 
-def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
-    """A state that has seen data, so that its normalisers and optimisers are not at their start."""
-    agent, settings = module(name), config(name, **changes)
+@cache
+def jitted(name, function):
+    """One program of an agent's function, compiled once for all tests of a process."""
+    return jax.jit(getattr(module(name), function))
+
+
+@cache
+def _ready(name, spec, seed, oracle, x64, changes):
+    del x64  # a part of the key
+    agent, settings = module(name), config(name, **dict(changes))
 
     @jax.jit
     def make(key):
@@ -79,3 +87,9 @@ def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
         return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]
 
     return make(jax.random.key(seed))
+
+
+def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
+    """A state that has seen data, so that its normalisers and optimisers are not at their start."""
+    state = _ready(name, spec, seed, oracle, jax.config.jax_enable_x64, tuple(sorted(changes.items())))
+    return jax.tree.map(lambda x: x.copy(), state)  # whoever donates it takes it from nobody else

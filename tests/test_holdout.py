@@ -9,6 +9,8 @@ from small import transitions
 from pbrl import holdout, replay
 
 MEMBERS, KEY = 3, jax.random.key(4)
+ADD = jax.jit(lambda b, x: replay.add(b, x, jnp.zeros(x.reward.shape, bool)))
+TRAINING, HELD_OUT = (jax.jit(f, static_argnums=(3, 4)) for f in (holdout.sample_training, holdout.sample_held_out))
 
 
 def buffer(rows, capacity=100):
@@ -16,20 +18,27 @@ def buffer(rows, capacity=100):
     batch = transitions(rows)
     batch = batch.replace(reward=jnp.arange(rows, dtype=jnp.float32))
     empty = replay.init(jax.tree.map(lambda x: x[0], batch), capacity)
-    add = jax.jit(lambda b, x: replay.add(b, x, jnp.zeros(x.reward.shape, bool)))
     for at in range(0, rows, 37):
-        empty = add(empty, jax.tree.map(lambda x, at=at: x[at : at + 37], batch))
+        empty = ADD(empty, jax.tree.map(lambda x, at=at: x[at : at + 37], batch))
     return empty
 
 
-def parts(b, size=7):
-    """Every member's rows of both parts, read off one epoch of each."""
+def parts(b):
+    """Every member's rows of both parts, read off one epoch of each: one batch that holds it whole."""
     count = int(holdout.blocks(b)[1])
-    training = [holdout.sample_training(b, KEY, jnp.int32(i), MEMBERS, 1).reward for i in range(4 * count)]
-    held_out = [holdout.sample_held_out(b, KEY, jnp.int32(i), MEMBERS, 1).reward for i in range(count)]
-    return [
-        [sorted(int(x) for x in np.concatenate(part, 1)[m]) for part in (training, held_out)] for m in range(MEMBERS)
-    ]
+    first = jnp.int32(0)
+    training = TRAINING(b, KEY, first, MEMBERS, (holdout.BLOCK - 1) * count).reward
+    held_out = HELD_OUT(b, KEY, first, MEMBERS, count).reward
+    return [[sorted(part[m].astype(int).tolist()) for part in (training, held_out)] for m in range(MEMBERS)]
+
+
+def test_batches_of_one_epoch_add_up_to_it():
+    b = buffer(60)
+    whole, small = (
+        np.concatenate([TRAINING(b, KEY, jnp.int32(i), MEMBERS, size).reward for i in range(48 // size)], 1)
+        for size in (48, 8)
+    )
+    np.testing.assert_array_equal(whole, small)
 
 
 @pytest.mark.parametrize(("rows", "capacity"), [(60, 100), (58, 100), (173, 100), (200, 100)])
@@ -53,7 +62,7 @@ def test_a_row_keeps_its_part_while_the_buffer_grows_and_wraps():
 
 def test_a_batch_larger_than_the_part_repeats_rows():
     b = buffer(11)  # two whole blocks
-    training = holdout.sample_training(b, KEY, jnp.int32(0), MEMBERS, 20).reward
+    training = TRAINING(b, KEY, jnp.int32(0), MEMBERS, 20).reward
     assert all(len(set(np.asarray(row).tolist())) == 8 for row in training)
     assert int(holdout.training_batches(b, 20)) == 1
     assert int(holdout.training_batches(b, 3)) == 2
@@ -61,7 +70,7 @@ def test_a_batch_larger_than_the_part_repeats_rows():
 
 def test_members_and_epochs_have_orders_of_their_own():
     b = buffer(100)
-    epoch = [holdout.sample_training(b, KEY, jnp.int32(i), MEMBERS, 80).reward for i in (0, 1)]
+    epoch = [TRAINING(b, KEY, jnp.int32(i), MEMBERS, 80).reward for i in (0, 1)]
     assert not np.array_equal(epoch[0], epoch[1]) and not np.array_equal(epoch[0][0], epoch[0][1])
     for m in range(MEMBERS):
         assert sorted(epoch[0][m].tolist()) == sorted(epoch[1][m].tolist())

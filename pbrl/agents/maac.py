@@ -21,14 +21,20 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl import losses, soft_actor_critic, values
+from pbrl import heldout_agent, losses, values
 from pbrl.config import static
 from pbrl.expansion import steve_targets
+from pbrl.heldout_agent import State as State
+from pbrl.heldout_agent import act as act
+from pbrl.heldout_agent import choose_elites as choose_elites
+from pbrl.heldout_agent import distribution as distribution
+from pbrl.heldout_agent import imagine as imagine
+from pbrl.heldout_agent import model_losses as model_losses
+from pbrl.heldout_agent import networks
+from pbrl.heldout_agent import observe as observe
+from pbrl.heldout_agent import simulator as simulator
+from pbrl.heldout_agent import update_model as update_model
 from pbrl.imagine import rollout
-from pbrl.models import heldout_world
-from pbrl.models.ensemble import Statistics
-from pbrl.models.heldout_world import HeldOutState, HeldOutWorld
-from pbrl.soft_actor_critic import SoftActorCritic, SoftState, Style
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
@@ -98,86 +104,15 @@ class Config:
     """Matmul precision of actor and critics."""
 
 
-@flax.struct.dataclass
-class State:
-    """Everything that training changes, plus what `update` must know; immutable."""
-
-    ac: SoftState
-    world: HeldOutState | None
-    stats: Statistics
-    config: Config
-    spec: EnvSpec = flax.struct.field(pytree_node=False)
-    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
-
-
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the learned model's place.
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    soft_actor_critic.validate(config)
-    heldout_world.validate(config)
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
-    configs.check(config, target_members=(1, config.elites), target_entropy=(-1e9, 1e9))
+    configs.check(config, target_members=(1, config.elites))
     configs.check_choice(config, branch=("start", "end"))
-    target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
-    config = configs.cast(replace(config, target_entropy=target))
-    ac_key, world_key = jax.random.split(key)
-    stats = Statistics.init(spec.obs_size, spec.action_size)
-    return State(
-        ac=_actor_critic(spec, config, stats).init(ac_key),
-        world=None if oracle else HeldOutWorld(spec, config).init(world_key),
-        stats=stats,
-        config=config,
-        spec=spec,
-        oracle=oracle,
-    )
-
-
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
-    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = _networks(state)
-    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
-
-
-def observe(state: State, batch: Transition) -> State:
-    """Fold newly collected transitions `[B]` into the running statistics."""
-    return replace(state, stats=state.stats.update(batch))
-
-
-def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
-    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
-
-    The model adopts the current statistics and keeps them until its next fit.
-    """
-    del key  # the loss is deterministic
-    if state.world is None:
-        return state, {}
-    world, metrics = HeldOutWorld(state.spec, state.config).fit_step(state.world, state.stats, batch)
-    return replace(state, world=world), metrics
-
-
-def model_losses(state: State, batch: Transition) -> Array:
-    """Return every member's loss on its own rows `batch [E, B]`, as `[E]`: what stops its training."""
-    assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).losses(state.world, state.stats, batch)
-
-
-def choose_elites(state: State, member_losses: Array) -> State:
-    """Let the members with the smallest losses `[E]` imagine from now on."""
-    assert state.world is not None
-    return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
-
-
-def imagine(state: State, batch: Transition, key: Key) -> Transition:
-    """Return what the model says of the policy's own actions in `batch.obs [B, S]`: one step, not differentiated."""
-    act_key, step_key = jax.random.split(key)
-    dynamics = simulator(state)
-    latent = dynamics.start(batch)
-    action = act(state, batch.obs, act_key, explore=True)
-    latent, reward, discount = dynamics.step(latent, action, step_key)
-    going_on = (discount > 0.5).astype(reward.dtype)
-    return replace(batch, action=action, reward=reward, discount=going_on, next_obs=dynamics.observe(latent))
+    return heldout_agent.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -188,8 +123,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     loss, discounts.
     """
     target_key, actor_key = jax.random.split(key)
-    cfg, nets = state.config, _networks(state)
-    y, target_metrics = steve_targets(state, nets, simulator(state), batch, target_key)
+    cfg, nets, dynamics = state.config, networks(state), simulator(state)
+    y, target_metrics = steve_targets(state, nets, dynamics, batch, target_key)
 
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, batch.action)
@@ -200,7 +135,6 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         start = batch if cfg.branch == "end" else _repeat(batch, cfg.samples)
         roll_key, last_key = jax.random.split(actor_key)
-        dynamics = simulator(state)
         path = rollout(
             dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(start), roll_key, cfg.horizon
         )
@@ -209,19 +143,14 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         q = nets.q(ac.critic, last_obs, action)
         if cfg.branch == "end":  # the code averages over actions first and takes the smaller critic then
             q = q.reshape(q.shape[0], cfg.samples, -1).mean(1)
-        value = values.value_expansion(path.reward, path.discount, _cautious(q), cfg.discount)
+        value = values.value_expansion(path.reward, path.discount, values.mean_neighbour_minimum(q), cfg.discount)
         log_prob = path.info[0] if cfg.horizon else last_log_prob  # of the first action: the code has no other entropy
         return losses.soft_policy_loss(value.mean() - ac.alpha * log_prob), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)  # pyright: ignore
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
     metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics}
     return replace(state, ac=nets.move_targets(ac)), metrics
-
-
-def _cautious(q: Array) -> Array:
-    """Return one careful estimate `[*]` of critics `[C, *]`: the mean of neighbours' minima, SAC's minimum for two."""
-    return values.neighbour_minima(q).mean(0)
 
 
 def _repeat(tree, times: int):
@@ -229,29 +158,6 @@ def _repeat(tree, times: int):
     return jax.tree.map(lambda x: jnp.tile(x, (times, *[1] * (x.ndim - 1))), tree)
 
 
-def simulator(state: State) -> Dynamics:
-    """Return what the agent imagines with: the learned world, or the oracle."""
-    if state.oracle:
-        return state.oracle
-    assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).dynamics(state.world)
-
-
-def distribution(state: State, obs: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
-    mean, log_std = _networks(state).distribution(state.ac.actor, obs)
-    return mean, jnp.exp(log_std)
-
-
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return the mean of neighbouring critics' minima `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
-    return _cautious(_networks(state).q(state.ac.critic, obs, action))
-
-
-def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
-    style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
-    return SoftActorCritic(spec, config, stats.obs, style)
-
-
-def _networks(state: State) -> SoftActorCritic:
-    return _actor_critic(state.spec, state.config, state.stats)
+    return values.mean_neighbour_minimum(networks(state).q(state.ac.critic, obs, action))

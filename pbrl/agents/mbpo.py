@@ -14,13 +14,18 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl import config as configs
-from pbrl import losses, soft_actor_critic, values
+from pbrl import heldout_agent, losses, values
 from pbrl.config import static
-from pbrl.models import heldout_world
-from pbrl.models.ensemble import Statistics
-from pbrl.models.heldout_world import HeldOutState, HeldOutWorld
-from pbrl.soft_actor_critic import SoftActorCritic, SoftState, Style
+from pbrl.heldout_agent import State as State
+from pbrl.heldout_agent import act as act
+from pbrl.heldout_agent import choose_elites as choose_elites
+from pbrl.heldout_agent import distribution as distribution
+from pbrl.heldout_agent import imagine as imagine
+from pbrl.heldout_agent import model_losses as model_losses
+from pbrl.heldout_agent import networks
+from pbrl.heldout_agent import observe as observe
+from pbrl.heldout_agent import simulator as simulator
+from pbrl.heldout_agent import update_model as update_model
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
@@ -80,83 +85,12 @@ class Config:
     """Matmul precision of actor and critics."""
 
 
-@flax.struct.dataclass
-class State:
-    """Everything that training changes, plus what `update` must know; immutable."""
-
-    ac: SoftState
-    world: HeldOutState | None
-    stats: Statistics
-    config: Config
-    spec: EnvSpec = flax.struct.field(pytree_node=False)
-    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
-
-
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the learned model's place.
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    soft_actor_critic.validate(config)
-    heldout_world.validate(config)
-    target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
-    config = configs.cast(replace(config, target_entropy=target))
-    ac_key, world_key = jax.random.split(key)
-    stats = Statistics.init(spec.obs_size, spec.action_size)
-    return State(
-        ac=_actor_critic(spec, config, stats).init(ac_key),
-        world=None if oracle else HeldOutWorld(spec, config).init(world_key),
-        stats=stats,
-        config=config,
-        spec=spec,
-        oracle=oracle,
-    )
-
-
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
-    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = _networks(state)
-    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
-
-
-def observe(state: State, batch: Transition) -> State:
-    """Fold newly collected transitions `[B]` into the running statistics."""
-    return replace(state, stats=state.stats.update(batch))
-
-
-def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
-    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
-
-    The model adopts the current statistics and keeps them until its next fit.
-    """
-    del key  # the loss is deterministic
-    if state.world is None:
-        return state, {}
-    world, metrics = HeldOutWorld(state.spec, state.config).fit_step(state.world, state.stats, batch)
-    return replace(state, world=world), metrics
-
-
-def model_losses(state: State, batch: Transition) -> Array:
-    """Return every member's loss on its own rows `batch [E, B]`, as `[E]`: what stops its training."""
-    assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).losses(state.world, state.stats, batch)
-
-
-def choose_elites(state: State, member_losses: Array) -> State:
-    """Let the members with the smallest losses `[E]` imagine from now on."""
-    assert state.world is not None
-    return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
-
-
-def imagine(state: State, batch: Transition, key: Key) -> Transition:
-    """Return what the model says of the policy's own actions in `batch.obs [B, S]`: one step, not differentiated."""
-    act_key, step_key = jax.random.split(key)
-    dynamics = simulator(state)
-    latent = dynamics.start(batch)
-    action = act(state, batch.obs, act_key, explore=True)
-    latent, reward, discount = dynamics.step(latent, action, step_key)
-    going_on = (discount > 0.5).astype(reward.dtype)
-    return replace(batch, action=action, reward=reward, discount=going_on, next_obs=dynamics.observe(latent))
+    return heldout_agent.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -167,7 +101,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     `imagine` alone.
     """
     next_key, actor_key = jax.random.split(key)
-    cfg, nets = state.config, _networks(state)
+    cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
     y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
 
@@ -182,33 +116,10 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)  # pyright: ignore
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
     return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
-
-
-def simulator(state: State) -> Dynamics:
-    """Return what the agent imagines with: the learned world, or the oracle."""
-    if state.oracle:
-        return state.oracle
-    assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).dynamics(state.world)
-
-
-def distribution(state: State, obs: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
-    mean, log_std = _networks(state).distribution(state.ac.actor, obs)
-    return mean, jnp.exp(log_std)
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
-    return _networks(state).min_q(state.ac.critic, obs, action)
-
-
-def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
-    style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
-    return SoftActorCritic(spec, config, stats.obs, style)
-
-
-def _networks(state: State) -> SoftActorCritic:
-    return _actor_critic(state.spec, state.config, state.stats)
+    return networks(state).min_q(state.ac.critic, obs, action)

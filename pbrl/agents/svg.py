@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from pbrl import config as configs
 from pbrl import losses, soft_actor_critic, values
 from pbrl.config import static
-from pbrl.imagine import Trajectory, rollout
+from pbrl.imagine import rollout, start_from_next
 from pbrl.models import sequence_world
 from pbrl.models.ensemble import Statistics
 from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
@@ -212,7 +212,10 @@ def _update_critics(state: State, batch: Transition, key: Key) -> tuple[SoftStat
     log_probs, last_obs = jnp.zeros((0, *batch.reward.shape)), batch.next_obs
     if cfg.critic == "mve" and cfg.horizon:
         roll_key, last_key = jax.random.split(key)
-        path = _imagine_from_next(state, batch, roll_key)
+        begin_key, roll_key = jax.random.split(roll_key)
+        dynamics = simulator(state)
+        latent = start_from_next(dynamics, batch, begin_key, by_step=state.oracle is not None)
+        path = rollout(dynamics, lambda obs, k: nets.sample(state.ac.actor, obs, k), latent, roll_key, cfg.horizon)
         obs, action = jnp.concatenate([obs, path.obs]), jnp.concatenate([action, path.action])
         reward, discount = jnp.concatenate([reward, path.reward]), jnp.concatenate([discount, path.discount])
         log_probs, last_obs = path.info, path.final_obs
@@ -227,17 +230,6 @@ def _update_critics(state: State, batch: Transition, key: Key) -> tuple[SoftStat
         return value, {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
 
     return nets.descend_critics(state.ac, loss)
-
-
-def _imagine_from_next(state: State, batch: Transition, key: Key) -> Trajectory:
-    """Roll the policy out from the real next states `[B]` for H steps."""
-    step_key, roll_key = jax.random.split(key)
-    dynamics, nets = simulator(state), _networks(state)
-    if state.oracle:  # a simulator's state of s' is found by stepping there
-        latent = dynamics.step(dynamics.start(batch), batch.action, step_key)[0]
-    else:
-        latent = dynamics.start(replace(batch, obs=batch.next_obs))
-    return rollout(dynamics, lambda obs, k: nets.sample(state.ac.actor, obs, k), latent, roll_key, state.config.horizon)
 
 
 def simulator(state: State) -> Dynamics:

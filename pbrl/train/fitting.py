@@ -27,8 +27,7 @@ def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
     if not schedule.model_every:
         return 0
     if hasattr(config, "stopping"):
-        due = step == schedule.warmup_steps or (step > schedule.warmup_steps and step % schedule.model_every == 0)
-        return int(due and step >= holdout.BLOCK)
+        return int(schedule.due_after_warmup(step, schedule.model_every) and step >= holdout.BLOCK)
     if step % schedule.model_every:
         return 0
     length = getattr(config, "sequence_length", None)

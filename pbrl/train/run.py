@@ -144,6 +144,7 @@ def check(module: Any, config: Any, schedule: Schedule) -> None:
     """
     import jax
 
+    from pbrl import holdout
     from pbrl.types import EnvSpec
 
     schedule.validate()
@@ -151,6 +152,11 @@ def check(module: Any, config: Any, schedule: Schedule) -> None:
     if schedule.imagine_every and not hasattr(module, "imagine"):
         raise ValueError(
             f"schedule.imagine_every: expected 0 for an agent without a model data set, got {schedule.imagine_every}"
+        )
+    if hasattr(config, "stopping") and schedule.buffer_size and schedule.capacity < holdout.WHOLE_BLOCK:
+        raise ValueError(
+            f"schedule.buffer_size: expected at least {holdout.WHOLE_BLOCK} rows, so that some can be held out, "
+            f"got {schedule.buffer_size}"
         )
     has_model = hasattr(config, "model_lr")
     if has_model and not schedule.model_every:

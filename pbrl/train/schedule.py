@@ -58,10 +58,15 @@ class Schedule:
         """Rows of the buffer of imagined transitions; 0 without one."""
         return self.imagine_buffer if self.imagine_every else 0
 
+    def due_after_warmup(self, step: int, every: int) -> bool:
+        """Say whether what comes at the end of the warm-up, and at every multiple of `every` from then on, is due."""
+        if not every or step < self.warmup_steps:
+            return False
+        return step == self.warmup_steps or step % every == 0
+
     def imagined_steps(self, step: int) -> int:
         """Return how many steps to imagine from each state at an environment step (1, 2, ...); 0 where none is due."""
-        late = step - self.warmup_steps
-        if not self.imagine_every or late < 0 or (late and step % self.imagine_every):
+        if not self.due_after_warmup(step, self.imagine_every):
             return 0
         begin, end, low, high = self.imagine_length
         return int(low + (high - low) * min(max((step - begin) / max(end - begin, 1), 0.0), 1.0))

@@ -1,12 +1,10 @@
 """What every agent must keep to, whatever it computes."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import AGENTS, OBS, SPEC, UNKNOWN, config, module, ready, transitions
+from small import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
 
 KEY = jax.random.key(9)
 BATCH, MODEL_BATCH = transitions(32), transitions(4, 16)
@@ -17,108 +15,93 @@ def name(request):
     return request.param
 
 
-def phases(name):
-    agent = module(name)
-    return {
-        "update": (agent.update, BATCH),
-        "update_model": (agent.update_model, MODEL_BATCH),
-        "observe": (lambda state, batch, key: (agent.observe(state, batch), {}), BATCH),
-    }
+PHASES = {"update": (BATCH, KEY), "update_model": (MODEL_BATCH, KEY), "observe": (BATCH,)}
 
 
-@pytest.mark.parametrize("phase", ["update", "update_model", "observe"])
+def call(name, phase, state):
+    """What a phase makes of a state, and its metrics."""
+    result = jitted(name, phase)(state, *PHASES[phase])
+    return (result, {}) if phase == "observe" else result
+
+
+@pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("spec", [SPEC, UNKNOWN], ids=["known", "learned"])
 def test_state_keeps_its_structure_shapes_and_types(name, phase, spec):
-    function, batch = phases(name)[phase]
     state = ready(name, spec)
-    new, metrics = jax.jit(function)(state, batch, KEY)
+    new, metrics = call(name, phase, state)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)  # noqa: E731
     assert shapes(new) == shapes(state)
     assert all(v.shape == () and np.isfinite(v) for v in metrics.values()), metrics
 
 
-@pytest.mark.parametrize("phase", ["update", "update_model", "observe"])
-def test_one_trace_in_three_calls(name, phase):
-    function, batch = phases(name)[phase]
+@pytest.mark.parametrize("phase", PHASES)
+def test_one_trace_in_three_calls_that_donate(name, phase):
+    """Neither a weak type nor a Python float of a fresh state costs a trace; no two of its leaves are one buffer.
+
+    Aliased leaves (targets, for one) would make donation fail or corrupt its input.
+    """
     traces = []
 
-    @jax.jit
-    def counted(state, batch, key):
+    def counted(*args):
         traces.append(1)
-        return function(state, batch, key)
+        return getattr(module(name), phase)(*args)
 
-    state = module(name).init(KEY, SPEC, config(name))  # straight from init: no weak types, no Python floats
-    for i in range(3):
-        state, _ = counted(state, batch, jax.random.key(i))
+    donating = jax.jit(counted, donate_argnums=0)
+    state = module(name).init(KEY, SPEC, config(name))
+    for _ in range(3):
+        new = donating(state, *PHASES[phase])
+        state = new if phase == "observe" else new[0]
     assert len(traces) == 1
 
 
 def test_same_input_same_output_and_input_untouched(name):
-    state = ready(name)
+    state, update = ready(name), jitted(name, "update")
     before = jax.tree.map(np.array, state)
-    first, second = (jax.jit(module(name).update)(state, BATCH, KEY) for _ in range(2))
+    first, second = (update(state, BATCH, KEY) for _ in range(2))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(a, b)
-    other, _ = jax.jit(module(name).update)(state, BATCH, jax.random.key(10))
+    other, _ = update(state, BATCH, jax.random.key(10))
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(first[0]), jax.tree.leaves(other), strict=True))
 
 
 def test_jit_changes_nothing_but_rounding(name):
     state = ready(name)
-    compiled, plain = jax.jit(module(name).update)(state, BATCH, KEY)[1], module(name).update(state, BATCH, KEY)[1]
+    compiled, plain = jitted(name, "update")(state, BATCH, KEY)[1], module(name).update(state, BATCH, KEY)[1]
     for metric, value in plain.items():
         np.testing.assert_allclose(compiled[metric], value, rtol=1e-4, atol=1e-6)
 
 
-def test_vmap_over_seeds_equals_a_loop(name):
-    agent = module(name)
-    keys = jax.random.split(KEY, 3)
-
-    def run(key):
-        return agent.update(agent.init(key, SPEC, config(name)), BATCH, key)[0]
-
-    together, alone_at = jax.jit(jax.vmap(run))(keys), jax.jit(run)
-    for i in range(3):
-        alone = alone_at(keys[i])
+def test_vmap_over_seeds_and_a_hyperparameter_equals_a_loop(name):
+    """A population in one program: learning rates are leaves."""
+    rates, keys = (1e-4, 1e-2, 1e-3), jax.random.split(KEY, 3)
+    states = [ready(name, seed=seed, critic_lr=rate) for seed, rate in enumerate(rates)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    together, _ = jax.jit(jax.vmap(module(name).update, in_axes=(0, None, 0)))(stacked, BATCH, keys)
+    for i, state in enumerate(states):
+        alone, _ = jitted(name, "update")(state, BATCH, keys[i])
         for a, b in zip(jax.tree.leaves(together.ac), jax.tree.leaves(alone.ac), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=2e-4, atol=1e-6)
-
-
-def test_vmap_over_a_hyperparameter_equals_separate_runs(name):
-    """A population in one program: learning rates are leaves."""
-    agent, rates = module(name), jnp.array([1e-4, 1e-2])
-
-    def run(rate):
-        return agent.update(agent.init(KEY, SPEC, replace(config(name), critic_lr=rate)), BATCH, KEY)[0]
-
-    together = jax.jit(jax.vmap(run))(rates)
-    for i, rate in enumerate((1e-4, 1e-2)):
-        alone = jax.jit(lambda rate=rate: run(rate))()
-        for a, b in zip(jax.tree.leaves(together.ac.critic), jax.tree.leaves(alone.ac.critic), strict=True):
-            np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("phase", ["update", "update_model"])
-def test_donation_leaves_no_alias(name, phase):
-    """Aliased leaves (targets, for one) would make donation fail or corrupt its input."""
-    function, batch = phases(name)[phase]
-    donated = jax.jit(function, donate_argnums=0)
-    expected, _ = jax.jit(function)(ready(name), batch, KEY)
-    new, _ = donated(ready(name), batch, KEY)
-    new, _ = donated(new, batch, KEY)
-    assert jax.tree.structure(new) == jax.tree.structure(expected)
+    moved = [
+        np.abs(a - b).max() for a, b in zip(*(jax.tree.leaves(s.ac.critic) for s in (together, stacked)), strict=True)
+    ]
+    assert max(moved) > 1e-3
 
 
 def test_no_key_is_used_twice(name):
     agent = module(name)
+
+    @jax.jit
+    def everything(*keys):
+        state = agent.init(keys[0], SPEC, config(name))
+        state, _ = agent.update_model(state, MODEL_BATCH, keys[1])
+        state, _ = agent.update(state, BATCH, keys[2])
+        return agent.act(state, BATCH.obs, keys[3], explore=True)
+
     with jax.debug_key_reuse(True):
-        state = jax.jit(lambda key: agent.init(key, SPEC, config(name)))(jax.random.key(0))
-        state, _ = jax.jit(agent.update_model)(state, MODEL_BATCH, jax.random.key(1))
-        state, _ = jax.jit(agent.update)(state, BATCH, jax.random.key(2))
-        agent.act(state, BATCH.obs, jax.random.key(3), explore=True)
+        everything(*(jax.random.key(i) for i in range(4)))
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3)])
@@ -166,7 +149,5 @@ def test_mage_refuses_an_activation_without_second_derivative():
 
 @pytest.mark.parametrize("free", ["td3", "sac"])
 def test_model_free_agents_refuse_an_oracle(free):
-    from small import ORACLE
-
     with pytest.raises(ValueError, match="no use for an oracle"):
         module(free).init(KEY, SPEC, oracle=ORACLE)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import SPEC, config, module, transitions
 
-from pbrl.train import fitting, learn
+from pbrl.train import fitting, learn, run
 from pbrl.train.schedule import Schedule
 
 MAAC, KEY = module("maac"), jax.random.key(3)
@@ -154,3 +154,8 @@ def test_an_oracle_needs_no_fit():
     made = learn.start(MAAC, jax.random.key(0), SPEC, config("maac"), 200, oracle=ORACLE)
     made = learn.collect(MAAC, made, transitions(30), jnp.zeros(30, bool))
     assert fitting.fit(MAAC, made, KEY, 1, SCHEDULE) == (made, {})
+
+
+def test_a_ring_too_small_to_hold_rows_out_is_refused():
+    with pytest.raises(ValueError, match=r"schedule\.buffer_size: expected at least 9 rows.*got 6"):
+        run.check(MAAC, config("maac"), replace(SCHEDULE, buffer_size=6))

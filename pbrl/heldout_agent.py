@@ -1,0 +1,120 @@
+"""What MAAC, MBPO and STEVE share: a soft actor-critic beside an ensemble that held-out rows judge.
+
+All of an agent's functions but `init`, `update` and `value`; `pbrl.types` says what each must do.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import config as configs
+from pbrl import soft_actor_critic
+from pbrl.models import heldout_world
+from pbrl.models.ensemble import Statistics
+from pbrl.models.heldout_world import HeldOutState, HeldOutWorld
+from pbrl.soft_actor_critic import SoftActorCritic, SoftState, Style
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: SoftState
+    world: HeldOutState | None
+    stats: Statistics
+    config: Any
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+
+
+def start(key: Key, spec: EnvSpec, config: Any, oracle: Dynamics | None) -> State:
+    """Make a fresh state; raises `ValueError` for a hyper-parameter of networks or model that cannot work."""
+    soft_actor_critic.validate(config)
+    heldout_world.validate(config)
+    configs.check(config, target_entropy=(-1e9, 1e9))
+    target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
+    config = configs.cast(replace(config, target_entropy=target))
+    ac_key, world_key = jax.random.split(key)
+    stats = Statistics.init(spec.obs_size, spec.action_size)
+    return State(
+        ac=_actor_critic(spec, config, stats).init(ac_key),
+        world=None if oracle else HeldOutWorld(spec, config).init(world_key),
+        stats=stats,
+        config=config,
+        spec=spec,
+        oracle=oracle,
+    )
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
+    nets = networks(state)
+    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics."""
+    return replace(state, stats=state.stats.update(batch))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
+
+    The model adopts the current statistics and keeps them until its next fit.
+    """
+    del key  # the loss is deterministic
+    if state.world is None:
+        return state, {}
+    world, metrics = HeldOutWorld(state.spec, state.config).fit_step(state.world, state.stats, batch)
+    return replace(state, world=world), metrics
+
+
+def model_losses(state: State, batch: Transition) -> Array:
+    """Return every member's loss on its own rows `batch [E, B]`, as `[E]`: what stops its training."""
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).losses(state.world, state.stats, batch)
+
+
+def choose_elites(state: State, member_losses: Array) -> State:
+    """Let the members with the smallest losses `[E]` imagine from now on."""
+    assert state.world is not None
+    return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
+
+
+def imagine(state: State, batch: Transition, key: Key) -> Transition:
+    """Return what the model says of the policy's own actions in `batch.obs [B, S]`: one step, not differentiated."""
+    act_key, step_key = jax.random.split(key)
+    dynamics = simulator(state)
+    latent = dynamics.start(batch)
+    action = act(state, batch.obs, act_key, explore=True)
+    latent, reward, discount = dynamics.step(latent, action, step_key)
+    going_on = (discount > 0.5).astype(reward.dtype)
+    return replace(batch, action=action, reward=reward, discount=going_on, next_obs=dynamics.observe(latent))
+
+
+def simulator(state: State) -> Dynamics:
+    """Return what the agent imagines with: the learned world, or the oracle."""
+    if state.oracle:
+        return state.oracle
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).dynamics(state.world)
+
+
+def distribution(state: State, obs: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
+    mean, log_std = networks(state).distribution(state.ac.actor, obs)
+    return mean, jnp.exp(log_std)
+
+
+def networks(state: State) -> SoftActorCritic:
+    """Return the networks of actor and critics, without parameters."""
+    return _actor_critic(state.spec, state.config, state.stats)
+
+
+def _actor_critic(spec: EnvSpec, config: Any, stats: Statistics) -> SoftActorCritic:
+    style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
+    return SoftActorCritic(spec, config, stats.obs, style)
