@@ -12,6 +12,7 @@ AGENTS = {
     "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
     "mbpo": "MBPO: SAC on short imagined trajectories (Janner et al. 2019)",
     "steve": "STEVE on SAC: value expansions mixed by their certainty (Buckman et al. 2018)",
+    "svg1": "SVG(1): a value gradient through one model step at real transitions (Heess et al. 2015)",
     "sac": "SAC: model-free soft actor-critic with a learned temperature (Haarnoja et al. 2018)",
     "td3": "TD3: model-free twin delayed deterministic policy gradient (Fujimoto et al. 2018)",
 }

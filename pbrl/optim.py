@@ -54,6 +54,11 @@ def descend(
     return optax.apply_updates(params, updates), opt_state, value, aux, optax.global_norm(gradient)
 
 
+def steps_taken(opt_state: Any) -> Array:
+    """Return how many steps an `adam` or `radam` has taken, i32[]."""
+    return optax.tree_utils.tree_get(opt_state, "count")
+
+
 def polyak(target: Params, online: Params, tau: Array | float) -> Params:
     """Return `(1 - τ) target + τ online`, leaf by leaf."""
     return jax.tree.map(lambda t, o: (1.0 - tau) * t + tau * o, target, online)

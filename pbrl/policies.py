@@ -34,7 +34,18 @@ def tanh_normal_sample(mean: Array, log_std: Array, key: Key) -> tuple[Array, Ar
 
     Differentiable in `mean` and `log_std`. The density is summed over the action's coordinates.
     """
-    noise = jax.random.normal(key, mean.shape, mean.dtype)
+    return _squashed(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))
+
+
+def tanh_normal_repeat(mean: Array, log_std: Array, action: Array) -> tuple[Array, Array]:
+    """Return what `tanh_normal_sample` would of the noise that makes these actions `[*, A]`, which is held.
+
+    So the values are those of `action`, clipped to ±(1 - 1e-6), and the slopes in mean and deviation a sample's.
+    """
+    return _squashed(mean, log_std, jax.lax.stop_gradient((unsquash(action) - mean) * jnp.exp(-log_std)))
+
+
+def _squashed(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
     u = mean + jnp.exp(log_std) * noise
     log_prob = -0.5 * jnp.square(noise) - log_std - 0.5 * LOG_2PI - _log_tanh_slope(u)
     return jnp.tanh(u), log_prob.sum(-1)

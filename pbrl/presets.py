@@ -66,6 +66,10 @@ _CPU_MAAC: Overrides = _CPU_STEVE | _CPU_IMAGINED | {"config.horizon": 3, "confi
 _CPU_MBPO: Overrides = (
     {k: v for k, v in _CPU_STEVE.items() if k != "config.target_members"} | _CPU_IMAGINED | {"config.elites": 3}
 )
+_CPU_SVG1: Overrides = {k: v for k, v in _CPU_STEVE.items() if k != "config.target_members"} | {
+    "config.ensemble_size": 1,
+    "config.elites": 1,
+}
 _CPU_MODEL: Overrides = {
     "config.model_hidden": (128, 128),
     "config.ensemble_size": 5,
@@ -99,6 +103,7 @@ PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
         "maac": {"default": _CPU_MAAC, **same(PENDULUM, _CPU_MAAC | _CPU_SHORT)},
         "mbpo": {"default": _CPU_MBPO, **same(PENDULUM, _CPU_MBPO | _CPU_SHORT)},
         "steve": {"default": _CPU_STEVE, **same(PENDULUM, _CPU_STEVE | _CPU_SHORT)},
+        "svg1": {"default": _CPU_SVG1, **same(PENDULUM, _CPU_SVG1 | _CPU_SHORT)},
     },
 }
 

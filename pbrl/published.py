@@ -129,8 +129,8 @@ def _maac_tasks(base: Overrides) -> dict[str, Overrides]:
     return tasks
 
 
-# STEVE on SAC as a switch of MAAC's code; its script is not released. Real transitions alone.
-_PAPER_STEVE: Overrides = {k: v for k, v in _PAPER_MAAC.items() if k.startswith("schedule.") and "imagine" not in k}
+# STEVE on SAC is a switch of MAAC's code, its script not released; SVG(1)'s is on-policy. Real transitions alone.
+_PAPER_REAL: Overrides = {k: v for k, v in _PAPER_MAAC.items() if k.startswith("schedule.") and "imagine" not in k}
 
 # Janner et al. 2019, released code (`examples/config/*/0.py`): target entropy, updates a step, steps between rollouts,
 # longest trajectory and the steps (1,000 an epoch) over which it grows from 1.
@@ -180,7 +180,8 @@ PAPER: dict[str, dict[str, Overrides]] = {
     "sac": _svg_tasks(_PAPER_SAC, printed=False, model=False),
     "maac": _maac_tasks(_PAPER_MAAC),
     "mbpo": _mbpo_tasks(),
-    "steve": {"default": _PAPER_STEVE},
+    "steve": {"default": _PAPER_REAL},
+    "svg1": {"default": _PAPER_REAL},
 }
 
 PAPER_TEXT: dict[str, dict[str, Overrides]] = {

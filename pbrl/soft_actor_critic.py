@@ -12,7 +12,7 @@ import optax
 from pbrl import config as configs
 from pbrl import losses, networks, normalizer, optim, policies, values
 from pbrl.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Array, EnvSpec, Key, Metrics, Params
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
 
 
 class Hyperparameters(Protocol):
@@ -123,6 +123,14 @@ class SoftActorCritic:
         """Draw reparameterised actions `[*, A]` for `obs [*, S]`, and their log-densities `[*]`."""
         return policies.tanh_normal_sample(*self.distribution(params, obs), key)
 
+    def repeat(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
+        """Return given actions `[*, A]` as functions of the policy, by the noise that would make them, and log π `[*]`.
+
+        The values are those of `action`; differentiable in `params` and `obs`, the noise is held.
+        """
+        mean, log_std = self.distribution(params, obs)
+        return policies.tanh_normal_repeat(mean, log_std, action)
+
     def mode(self, params: Params, obs: Array) -> Array:
         """Return the action `[*, A]` of the distribution's mean before squashing."""
         return policies.tanh_normal_mode(self.distribution(params, obs)[0])
@@ -148,6 +156,15 @@ class SoftActorCritic:
         critic, opt_state, value, metrics, grad_norm = optim.descend(loss, tx, state.critic, state.critic_opt)
         metrics = {**metrics, "critic/loss": value, "critic/grad_norm": grad_norm}
         return replace(state, critic=critic, critic_opt=opt_state), metrics
+
+    def regress_critics(self, state: SoftState, batch: Transition, y: Array) -> tuple[SoftState, Metrics]:
+        """Take one step of every `Q_i(s, a)` towards targets `y [B]` of transitions `[B]`, by the squared TD error."""
+
+        def loss(critic: Params) -> tuple[Array, Metrics]:
+            q = self.q(critic, batch.obs, batch.action)
+            return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+
+        return self.descend_critics(state, loss)
 
     def descend_actor(
         self, state: SoftState, loss: Callable[[Params], tuple[Array, Array]]

@@ -113,6 +113,14 @@ class ModelBasedAgent(Agent, Protocol):
         ...
 
 
+class RememberingAgent(Agent, Protocol):
+    """What an agent offers that wants more replayed than the transition itself."""
+
+    def remember(self, state: Any, batch: Transition) -> dict[str, Array]:
+        """Return `extras` of newly collected transitions `[*]`, by the state whose actions they hold."""
+        ...
+
+
 class SelfStoppingAgent(Agent, Protocol):
     """What an agent offers whose model decides for itself how long it trains (`pbrl.train.fitting`)."""
 

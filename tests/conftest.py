@@ -10,11 +10,13 @@ import tempfile
 import jax
 import pytest
 
-# Tests build the same programs over and over; processes of one test run share what they compiled.
-CACHE = os.path.join(tempfile.gettempdir(), f"pbrl-tests-{os.getuid()}-jax-{jax.__version__}")
+# Tests build the same programs over and over. A worker shares what it compiled with its subprocesses and later runs, not
+# with other workers: JAX writes entries in place, so that one might read what another has half written.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+CACHE = os.path.join(tempfile.gettempdir(), f"pbrl-tests-{os.getuid()}-jax-{jax.__version__}-{WORKER}")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Nearly all of the suite's time goes into compiling small programs; those of its subprocesses too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"

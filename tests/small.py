@@ -5,10 +5,11 @@ from functools import cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pbrl.types import Dynamics, EnvSpec, Transition
 
-AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "td3", "sac")
+AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "svg1", "td3", "sac")
 OBS, ACTION = 3, 2
 
 
@@ -67,6 +68,11 @@ def transitions(*shape, seed=0):
     action = jnp.tanh(jax.random.normal(k[1], (*shape, ACTION)))
     next_obs, reward, discount = true_step(obs, action, None)
     return Transition(obs, action, reward, discount, next_obs)
+
+
+def unchanged(before, after):
+    """Say whether every leaf is what it was, to the bit."""
+    return all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
 
 
 @cache

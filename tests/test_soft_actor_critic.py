@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SPEC, config, module, ready, transitions
+from small import SPEC, config, jitted, module, ready, transitions
 
 from pbrl.soft_actor_critic import target_entropy
 
@@ -34,7 +34,7 @@ def test_the_clock_counts_environment_steps(name):
     """The schedule reads how many transitions were observed, so that it survives a resume and any update ratio."""
     state = ready(name, initial_entropy=0.0, final_entropy=-1.0, entropy_steps=128.0)
     for expected in (-0.5, -1.0):  # 64 and 128 of 128 transitions
-        _, metrics = module(name).update(state, transitions(8), jax.random.key(0))
+        _, metrics = jitted(name, "update")(state, transitions(8), jax.random.key(0))
         np.testing.assert_allclose(metrics["temperature/target_entropy"], expected)
         state = module(name).observe(state, transitions(64))
 
@@ -43,8 +43,8 @@ def test_the_warm_up_ends_on_time():
     """64 transitions were observed: at a warm-up of 64 the model is used, at 65 not yet."""
     free, through = (ready("svg", actor_warmup=float(w)) for w in (65, 64))
     sac = replace(ready("sac"), ac=free.ac, stats=free.stats.obs)
-    expected = module("sac").update(sac, transitions(32), jax.random.key(1))[1]["actor/loss"]
-    losses = [module("svg").update(s, transitions(32), jax.random.key(1))[1]["actor/loss"] for s in (free, through)]
+    expected = jitted("sac", "update")(sac, transitions(32), jax.random.key(1))[1]["actor/loss"]
+    losses = [jitted("svg", "update")(s, transitions(32), jax.random.key(1))[1]["actor/loss"] for s in (free, through)]
     assert losses[0] == pytest.approx(float(expected), rel=1e-6) and losses[1] != pytest.approx(
         float(expected), rel=1e-3
     )

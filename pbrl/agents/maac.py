@@ -126,11 +126,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     cfg, nets, dynamics = state.config, networks(state), simulator(state)
     y, target_metrics = steve_targets(state, nets, dynamics, batch, target_key)
 
-    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
-        q = nets.q(critic, batch.obs, batch.action)
-        return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
-
-    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+    ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         start = batch if cfg.branch == "end" else _repeat(batch, cfg.samples)

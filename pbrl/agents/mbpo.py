@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 from pbrl import heldout_agent, losses, values
 from pbrl.config import static
@@ -105,11 +104,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
     y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
 
-    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
-        q = nets.q(critic, batch.obs, batch.action)
-        return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
-
-    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+    ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 from pbrl import config as configs
 from pbrl import heldout_agent, losses, values
@@ -108,11 +107,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     cfg, nets = state.config, networks(state)
     y, target_metrics = steve_targets(state, nets, simulator(state), batch, target_key)
 
-    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
-        q = nets.q(critic, batch.obs, batch.action)
-        return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
-
-    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+    ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)

@@ -4,6 +4,7 @@ The world takes single gradient steps and judges its members; `train.fitting` ru
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import flax.struct
@@ -96,6 +97,22 @@ class HeldOutWorld(World):
         next_obs = world.ensemble.sample_every(state.params["dynamics"], state.stats, obs, action, key)
         obs, action = (jnp.broadcast_to(x, (next_obs.shape[0], *x.shape)) for x in (obs, action))
         return next_obs, world.reward_of(state, obs, action, next_obs), world.discount_of(state, obs, action, next_obs)
+
+    def step_again(self, state: HeldOutState, batch: Transition, action: Array) -> tuple[Array, Array]:
+        """Take real transitions `[B]` again with other actions `[B, A]`, each elite with the noise that explains them.
+
+        Returns next observations `[elites, B, S]`, at the real actions the real ones, and rewards `[elites, B]`.
+        Differentiable in `action`; the noise `(s' - μ(s, a)) / σ(s, a)` is held.
+        """
+        world, state = self._part(state, state.elites)
+        every = partial(jax.tree.map, lambda x: jnp.broadcast_to(x, (state.elites.shape[0], *x.shape)))
+        obs, real, action, next_obs = every((batch.obs, batch.action, action, batch.next_obs))
+        predict = partial(world.ensemble.predict, state.params["dynamics"], state.stats, obs)
+        mean, std = predict(real)
+        noise = jax.lax.stop_gradient((next_obs - mean) / std)
+        mean, std = predict(action)
+        next_obs = mean + std * noise
+        return next_obs, world.reward_of(state, obs, action, next_obs)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from pbrl import optim, replay
 from pbrl.replay import Replay
 from pbrl.train.schedule import Schedule
-from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, Transition
+from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition
 
 
 @flax.struct.dataclass
@@ -42,9 +42,10 @@ def start(
         discount=jnp.zeros(()),
         next_obs=jnp.zeros(spec.obs_size),
     )
+    state = agent.init(key, spec, config, oracle=oracle)
     return Learner(
-        agent=agent.init(key, spec, config, oracle=oracle),
-        replay=replay.init(example, capacity),
+        agent=state,
+        replay=replay.init(_remembered(agent, state, example), capacity),
         imagined=replay.init(example, imagined) if imagined else None,
         skipped=jnp.zeros((), jnp.int32),
         streak=jnp.zeros((), jnp.int32),
@@ -52,11 +53,19 @@ def start(
     )
 
 
+def _remembered(agent: Agent | RememberingAgent, state: Any, batch: Transition) -> Transition:
+    """Add to transitions what the agent wants replayed besides, such as the density of the action as it was chosen."""
+    if not hasattr(agent, "remember"):
+        return batch
+    return replace(batch, extras={**batch.extras, **agent.remember(state, batch)})  # pyright: ignore
+
+
 def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> Learner:
     """Store new transitions `[B]` and fold them into the agent's statistics; `last [B]` marks the ends of episodes.
 
     The buffer refuses rows that are not finite; statistics skip a batch that holds one.
     """
+    batch = _remembered(agent, learner.agent, batch)
     seen, finite = agent.observe(learner.agent, batch), optim.all_finite(batch)
     return replace(
         learner,

@@ -1,5 +1,7 @@
 """What every agent must keep to, whatever it computes."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from small import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
 
 KEY = jax.random.key(9)
-BATCH, MODEL_BATCH = transitions(32), transitions(4, 16)
+MODEL_BATCH = transitions(4, 16)
+BATCH = replace(transitions(32), extras={"log_prob": jnp.linspace(-3.0, 0.0, 32)})  # for agents that remember it
 
 
 @pytest.fixture(params=AGENTS)

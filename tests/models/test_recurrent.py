@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small import ready, transitions
+from small import jitted, ready, transitions
 
 from pbrl import normalizer
 from pbrl.agents import svg
@@ -127,7 +127,7 @@ def test_an_ensemble_may_take_the_recurrent_models_place():
     state = ready("svg", dynamics="ensemble")
     assert state.config.sequence_length == 1
     assert jax.tree.leaves(state.world.dynamics)[0].shape[0] == 4
-    after, metrics = svg.update_model(state, transitions(1, 16), jax.random.key(0))
+    after, metrics = jitted("svg", "update_model")(state, transitions(1, 16), jax.random.key(0))
     assert np.isfinite(metrics["model/loss"]) and np.isfinite(
-        svg.update(after, transitions(8), jax.random.key(1))[1]["actor/loss"]
+        jitted("svg", "update")(after, transitions(8), jax.random.key(1))[1]["actor/loss"]
     )

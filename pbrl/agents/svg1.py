@@ -1,0 +1,166 @@
+"""SVG(1): a value gradient through one model step, taken at real transitions (Heess et al. 2015, arXiv 1510.09142).
+
+The noise that made a real transition (s, a, s') is inferred, for the policy η = (u - μ_π(s)) / σ_π(s) with a = tanh u,
+for the model ξ = (s' - μ_f(s, a)) / σ_f(s, a); both are held, and the transition becomes a function of the policy:
+
+    a_θ = tanh(μ_π + σ_π η),  ŝ'_θ = μ_f(s, a_θ) + σ_f(s, a_θ) ξ,  w = clip(π_θ(a|s) / β(a|s), 0, 5)
+    maximise over π   E[w (r(s, a_θ, ŝ'_θ) - α log π_θ(a_θ|s) + γ d V(ŝ'_θ))]
+
+At the policy that it is taken at, ŝ'_θ is s' itself: the model is asked for slopes, never for a prediction. β is the
+policy that chose the action, V(s') = min_j Q_j(s', a') - α log π(a'|s') of SAC's critics, which learn from real
+transitions. MAAC's paper compares with SVG(1); `docs/algorithms/maac.md` says how the original, without entropy and
+with a state-value network, differs.
+"""
+
+from dataclasses import replace
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import config as configs
+from pbrl import heldout_agent, losses, optim, policies, values
+from pbrl.config import static
+from pbrl.heldout_agent import State as State
+from pbrl.heldout_agent import act as act
+from pbrl.heldout_agent import choose_elites as choose_elites
+from pbrl.heldout_agent import distribution as distribution
+from pbrl.heldout_agent import model_losses as model_losses
+from pbrl.heldout_agent import networks
+from pbrl.heldout_agent import observe as observe
+from pbrl.heldout_agent import simulator as simulator
+from pbrl.heldout_agent import update_model as update_model
+from pbrl.models.heldout_world import HeldOutWorld
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters; sizes and rates are those that MAAC's released code gives to all its agents."""
+
+    max_weight: float = 5.0
+    """Upper bound of the importance weight of a replayed action."""
+
+    critics: int = static(2)
+    """How many, of which the smallest counts."""
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor's optimiser."""
+    critic_lr: float = 3e-4
+    """Learning rate of the critics'."""
+    temperature_lr: float = 3e-4
+    """Learning rate of log α's; 0 holds α."""
+    initial_temperature: float = 1.0
+    """α at the start."""
+    target_entropy: float | None = None
+    """ℋ̄ of the whole action in nats; by default -1 for each action coordinate."""
+    model_lr: float = 1e-3
+    """Learning rate of the model's optimiser."""
+    model_weight_decay: float = 0.0
+    """Weight of half the squared parameters in the model's loss."""
+    persistence: float = 0.9
+    """Of the running average of a member's loss on its held-out rows, whose rise stops the member."""
+    stopping: str = static("average")
+    """"average": as above (MAAC); "patience": all, once none has improved by 1 % in 5 epochs (MBPO)."""
+    max_epochs: int = static(200)
+    """Epochs of a fit that nothing stops."""
+    elites: int = static(1)
+    """Members that are differentiated through, the best by their held-out rows; the actor ascends their mean."""
+    ensemble_size: int = static(1)
+    """M, members of the ensemble."""
+    model_hidden: tuple[int, ...] = static((200, 200, 200, 200))
+    """Widths of each member."""
+    model_activation: str = static("swish")
+    """Of the members."""
+    head_hidden: tuple[int, ...] = static((200, 200))
+    """Networks of a learned reward or termination."""
+    learn_reward: bool = static(False)
+    """Learn the reward even where the environment's is known."""
+    actor_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of the actor\'s hidden layers."""
+    critic_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of a critic\'s."""
+    activation: str = static("relu")
+    """Of the critics."""
+    actor_activation: str = static("relu")
+    """Of the actor."""
+    normalize_obs: bool = static(False)
+    """Divide what actor and critics see by its running deviation; the model always does."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
+    """Make a fresh state for an environment; an `oracle` takes the learned model's place.
+
+    Raises `ValueError` where a hyper-parameter cannot work.
+    """
+    configs.check(config, max_weight=(0, float("inf")))
+    return heldout_agent.start(key, spec, config, oracle)
+
+
+def remember(state: State, batch: Transition) -> dict[str, Array]:
+    """Return what replay keeps of newly collected transitions `[*]` besides: `log_prob [*]` of their actions, log β.
+
+    Before the first update actions were uniform over [-1, 1], not the policy's.
+    """
+    mean, log_std = networks(state).distribution(state.ac.actor, batch.obs)
+    of_policy = policies.tanh_normal_log_prob(mean, log_std, batch.action)
+    uniform = -batch.action.shape[-1] * jnp.log(2.0)
+    return {"log_prob": jnp.where(optim.steps_taken(state.ac.actor_opt) == 0, uniform, of_policy)}
+
+
+def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """One update on replayed transitions `[B]` with `log_prob` in their extras: critics, actor, temperature, targets.
+
+    Differentiated: the squared TD error in Q_i's parameters; the actor's objective in π's, through action, density,
+    model, reward and V's arguments; the temperature loss in log α. Stopped: both noises, weights, targets, real
+    terminations, α outside its own loss.
+    """
+    next_key, actor_key, entropy_key = jax.random.split(key, 3)
+    cfg, nets = state.config, networks(state)
+    next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
+    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+
+    ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
+    weight = _weights(state, batch)
+
+    def actor_loss(actor: Params) -> tuple[Array, Array]:
+        action, log_prob = nets.repeat(actor, batch.obs, batch.action)
+        next_obs, reward = _again(state, batch, action, actor_key)  # [M, B, S], [M, B]
+        next_action, next_log_prob = nets.sample(actor, next_obs, actor_key)
+        value = nets.min_q(ac.critic, next_obs, next_action) - ac.alpha * next_log_prob
+        objective = values.td_target(reward, batch.discount, value, cfg.discount).mean(0) - ac.alpha * log_prob
+        return losses.soft_policy_loss(weight * objective), nets.sample(actor, batch.obs, entropy_key)[1]
+
+    ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
+    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, "actor/weight": weight.mean()}
+    return replace(state, ac=nets.move_targets(ac)), metrics
+
+
+def _weights(state: State, batch: Transition) -> Array:
+    """Return `clip(π(a|s) / β(a|s), 0, max)` `[B]` of the current policy."""
+    mean, log_std = networks(state).distribution(state.ac.actor, batch.obs)
+    ratio = policies.tanh_normal_log_prob(mean, log_std, batch.action) - batch.extras["log_prob"]
+    return jnp.minimum(jnp.exp(ratio), state.config.max_weight)
+
+
+def _again(state: State, batch: Transition, action: Array, key: Key) -> tuple[Array, Array]:
+    """Return next observations `[M, B, S]` and rewards `[M, B]` of the real transitions, had they acted so.
+
+    A simulator has no noise to infer.
+    """
+    if state.oracle:
+        latent, reward, _ = state.oracle.step(state.oracle.start(batch), action, key)
+        return state.oracle.observe(latent)[None], reward[None]
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).step_again(state.world, batch, action)
+
+
+def value(state: State, obs: Array, action: Array) -> Array:
+    """Return `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    return networks(state).min_q(state.ac.critic, obs, action)
