@@ -10,8 +10,8 @@ import tempfile
 import jax
 import pytest
 
-# Tests build the same programs over and over. A worker shares what it compiled with its subprocesses and later runs, not
-# with other workers: JAX writes entries in place, so that one might read what another has half written.
+# Tests build the same programs over and over. A worker shares what it compiled with its subprocesses and later runs,
+# not with other workers: JAX writes entries in place, so that one might read what another has half written.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 CACHE = os.path.join(tempfile.gettempdir(), f"pbrl-tests-{os.getuid()}-jax-{jax.__version__}-{WORKER}")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
