@@ -59,6 +59,27 @@ def horizons(*envs: str) -> tuple[Row, ...]:
     return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in (0, 1, 2, 4, 8))
 
 
+def maac_and_baselines(*envs: str) -> tuple[Row, ...]:
+    """MAAC and what its paper compares it with (Fig. 2)."""
+    agents = {"MAAC": "maac", "MBPO": "mbpo", "STEVE": "steve", "SVG(1)": "svg1", "SAC": "sac"}
+    return tuple(Row(label, agent, env) for env in envs for label, agent in agents.items())
+
+
+def maac_without(env: str) -> tuple[Row, ...]:
+    """MAAC, and MAAC without each of its parts (Fig. 4 and 5)."""
+    five_times = {"config.samples": 1, "schedule.batch_size": 640}
+    parts = {
+        "MAAC": {"config.samples": 5},
+        "H = 0": {"config.samples": 5, "config.horizon": 0},
+        "no STEVE": {"config.samples": 5, "config.target_horizon": 0},
+        "one sample": {"config.samples": 1},
+        "one sample, 5× batch": five_times,
+        "real data only": {"config.samples": 5, "schedule.imagine_every": 0},
+        "no entropy": {"config.samples": 5, "config.initial_temperature": 1e-8, "config.temperature_lr": 0.0},
+    }
+    return tuple(Row(label, "maac", env, changes) for label, changes in parts.items())
+
+
 def lam(value: float) -> dict[str, float]:
     """Set λ as the released code does: the TD error keeps its weight of 1, the gradient term has 1/λ."""
     return {"config.lam": value, "config.loss_scale": 1 / value}
@@ -108,6 +129,15 @@ SUITES = {
     "svg-mujoco": Suite(svg_and_sac("pbrl/MbpoHopper-v0"), "cpu", 40_000, 5, 2_000, "SVG(2) and SAC, CPU sizes"),
     "svg-horizon": Suite(
         horizons("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 8_000, 5, 500, "SVG(H) by horizon, CPU sizes (Table 2)"
+    ),
+    "maac-classic": Suite(
+        maac_and_baselines("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 5_000, 5, 500, "MAAC and its baselines, CPU sizes"
+    ),
+    "maac-ablations": Suite(
+        maac_without("Pendulum-v1"), "cpu", 4_000, 5, 500, "MAAC without each of its parts, CPU sizes (Fig. 4 and 5)"
+    ),
+    "maac-halfcheetah": Suite(
+        (Row("MAAC", "maac", "pbrl/MaacHalfCheetah-v0"),), "paper", 50_000, 4, 1_000, "MAAC at the released sizes"
     ),
     "svg-hopper": Suite(
         (Row("SVG(2)", "svg", "pbrl/MbpoHopper-v0"),), "paper", 100_000, 5, 5_000, "SVG(2) at the released sizes"

@@ -5,7 +5,8 @@
 
 Both sides do the same work on the same kind of random data, drawing batches included: the agent's update (MAGE: imagine
 a batch, both critics, every second time the actor; SVG: both critics, the actor through the model, temperature, reward
-and termination) and a gradient step of the model. They take turns within one run and never run at once.
+and termination; MAAC, of which no peer runs any more: targets, critics, actor, temperature) and a gradient step of the
+model. They take turns within one run and never run at once.
 `benchmarks/README.md` says what the columns mean.
 """
 
@@ -29,8 +30,9 @@ class Peer:
     """The authors' code in a process of its own, which sleeps unless it is asked for something."""
 
     def __init__(self, python: str, checkout: Path, task: str):
-        worker, sizes = Path(__file__).parent / "peers" / WORKLOADS[task].worker, json.dumps(WORKLOADS[task].sizes)
-        command = [python, worker, checkout, "--task", task, "--sizes", sizes]
+        worker, sizes = WORKLOADS[task].worker, json.dumps(WORKLOADS[task].sizes)
+        assert worker is not None
+        command = [python, Path(__file__).parent / "peers" / worker, checkout, "--task", task, "--sizes", sizes]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = subprocess.Popen([*map(str, command), "--transitions", str(TRANSITIONS)], **pipes)
         self.versions, self.steps = self._read(), {}
@@ -62,7 +64,7 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
     """Take all timings of one task, turn by turn."""
     workload = WORKLOADS[task]
     sizes, programs = workload.sizes, workload.programs(task, workload.sizes)
-    checkout = next((path for path in options.peer if (path / workload.landmark).exists()), None)
+    checkout = next((path for path in options.peer if workload.landmark and (path / workload.landmark).exists()), None)
     peer = Peer(options.peer_python, checkout, task) if checkout else None
     rates = matmul_rates([(1, 2048, 2048, 2048), (1, 4096, 2048, 2048), *workload.products(sizes)])
     peaks, idle, replies = [], 0.0, []
@@ -144,7 +146,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="turns that each side takes")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    landmarks = {WORKLOADS[task].landmark: task for task in options.sizes}
+    landmarks = {landmark: task for task in options.sizes if (landmark := WORKLOADS[task].landmark)}
     for path in options.peer:
         if not any((path / landmark).exists() for landmark in landmarks):
             wanted = " or ".join(f"{landmark} (for {task})" for landmark, task in landmarks.items())

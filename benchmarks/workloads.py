@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from timing import Program
 
-from pbrl.agents import mage, svg
+from pbrl import holdout
+from pbrl.agents import maac, mage, svg
 from pbrl.envs import rewards
 from pbrl.train import fitting, learn
 from pbrl.train.schedule import Schedule
@@ -33,16 +34,16 @@ class Workload:
     """One set of sizes, timed in phases called `update` and `model`."""
 
     sizes: Sizes
-    worker: str
-    """Script in `peers/` that times the authors' code."""
-    landmark: str
-    """File by which a checkout of the authors' repository is known."""
     programs: Callable[[str, Sizes], dict[str, Program]]
     """Compiles our phases, given also the key in `WORKLOADS`; a name ends in the phase whose operations it does."""
     flops: dict[str, Callable[[Sizes], float]]
     """Operations of one update and of one gradient step on the model."""
     products: Callable[[Sizes], list[tuple[int, int, int, int]]]
     """Products `[N, B, I] @ [N, I, O]` of its largest layers, whose rates may set the peak."""
+    worker: str | None = None
+    """Script in `peers/` that times the authors' code, where it still runs."""
+    landmark: str | None = None
+    """File by which a checkout of the authors' repository is known."""
     step: dict[str, int] = field(default_factory=dict)
     """How often each phase runs in an environment step, where it is the same at every step."""
 
@@ -104,6 +105,34 @@ def _model_weights(sizes: Sizes) -> int:
     return horizon * (encoder + gates + width * sizes["obs"]) + (horizon - 1) * gates
 
 
+def maac_update_flops(sizes: Sizes) -> float:
+    """Count the operations of one update of MAAC as released: STEVE's targets, critics, actor through H model steps."""
+    obs, action, horizon, candidates = sizes["obs"], sizes["action"], sizes["horizon"], sizes["target_horizon"]
+    actor, first_actor = _weights(obs, sizes["actor"], 2 * action)
+    critic, first_critic = _weights(obs + action, sizes["critic"], 1)
+    model, _ = _weights(obs + action, sizes["model"], 2 * obs)
+    each, critics = candidates * sizes["target_members"], sizes["critics"]
+    targets = (each + candidates) * actor + critics * (1 + each) * critic + (each + candidates - 1) * model
+    # H + 1 policies, H model steps of one member a row, the critics at N last actions: there and back, then the actor's
+    # weights. Nothing asks for the gradient of the first state.
+    path = (horizon + 1) * actor + horizon * model + sizes["samples"] * critics * critic
+    unasked = first_actor + (obs * sizes["model"][0] if horizon else 0)
+    policy = 2 * path - unasked + (horizon + 1) * actor
+    return 2.0 * sizes["batch"] * (targets + critics * (3 * critic - first_critic) + policy)
+
+
+def maac_model_flops(sizes: Sizes) -> float:
+    """Count the operations of one gradient step on MAAC's ensemble, with its share of judging the held-out rows."""
+    weights, _ = _weights(sizes["obs"] + sizes["action"], sizes["model"], 2 * sizes["obs"])
+    judged = 2.0 * sizes["ensemble"] * (TRANSITIONS // holdout.BLOCK) * weights
+    return mage_model_flops(sizes) + judged / _maac_epoch(sizes)
+
+
+def _maac_epoch(sizes: Sizes) -> int:
+    """Return how many gradient steps an epoch has."""
+    return (holdout.BLOCK - 1) * (TRANSITIONS // holdout.BLOCK) // sizes["model_batch"]
+
+
 def mage_programs(task: str, sizes: Sizes) -> dict[str, Program]:
     """Compile the two phases of training as the host loop runs them, and a single update."""
     config = mage.Config(
@@ -138,6 +167,29 @@ def svg_programs(task: str, sizes: Sizes) -> dict[str, Program]:
     schedule = Schedule(**batches, updates_per_step=1)
     spec = EnvSpec(sizes["obs"], sizes["action"], 1000, rewards.half_cheetah, rewards.never)
     return _phases(svg, spec, config, schedule, sizes, SVG_MODEL_STEPS)
+
+
+def maac_programs(task: str, sizes: Sizes) -> dict[str, Program]:
+    """Compile the updates of an environment step, and a fit of one epoch with its judgement."""
+    del task
+    config = maac.Config(
+        horizon=sizes["horizon"],
+        samples=sizes["samples"],
+        branch="end",
+        target_horizon=sizes["target_horizon"],
+        target_members=sizes["target_members"],
+        critics=sizes["critics"],
+        actor_hidden=tuple(sizes["actor"]),
+        critic_hidden=tuple(sizes["critic"]),
+        model_hidden=tuple(sizes["model"]),
+        ensemble_size=sizes["ensemble"],
+        elites=sizes["ensemble"],
+        max_epochs=1,
+    )
+    batches = {"batch_size": sizes["batch"], "model_batch_size": sizes["model_batch"]}
+    schedule = Schedule(**batches, updates_per_step=8)
+    spec = EnvSpec(sizes["obs"], sizes["action"], 1000, rewards.half_cheetah, rewards.never)
+    return _phases(maac, spec, config, schedule, sizes, _maac_epoch(sizes))
 
 
 def _data(sizes: Sizes) -> Transition:
@@ -181,7 +233,7 @@ _MAGE: dict[str, Any] = {
         (s["ensemble"], s["model_batch"], s["model"][0], s["model"][0]),
     ],
 }
-WORKLOADS: dict[str, Workload] = {  # MAGE's: paper, App. D, with HalfCheetah's actor as released; SVG's: as released
+WORKLOADS: dict[str, Workload] = {  # MAGE's: paper, App. D, with HalfCheetah's actor as released; others as released
     "halfcheetah": Workload({
         "obs": 18, "action": 6, "batch": 1024, "actor": [384, 384], "critic": [384, 384],
         "model": [512, 512, 512, 512], "ensemble": 8, "model_batch": 256,
@@ -203,5 +255,16 @@ WORKLOADS: dict[str, Workload] = {  # MAGE's: paper, App. D, with HalfCheetah's 
             (1, s["model_batch"], s["recurrent"], 3 * s["recurrent"]),
         ],
         step={"update": 1, "model": SVG_MODEL_STEPS},
+    ),
+    "maac": Workload({
+        "obs": 17, "action": 6, "horizon": 4, "samples": 5, "target_horizon": 2, "target_members": 4, "batch": 256,
+        "actor": [256] * 2, "critic": [256] * 2, "critics": 2, "model": [200] * 4, "ensemble": 8, "model_batch": 256,
+    },
+        programs=maac_programs,
+        flops={"update": maac_update_flops, "model": maac_model_flops},
+        products=lambda s: [
+            (s["critics"], s["samples"] * s["batch"], s["critic"][0], s["critic"][0]),
+            (s["ensemble"], s["model_batch"], s["model"][0], s["model"][0]),
+        ],
     ),
 }  # fmt: skip

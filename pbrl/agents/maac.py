@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl import heldout_agent, losses, values
+from pbrl import heldout_agent, losses, policies, values
 from pbrl.config import static
 from pbrl.expansion import steve_targets
 from pbrl.heldout_agent import State as State
@@ -134,8 +134,9 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         path = rollout(
             dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(start), roll_key, cfg.horizon
         )
-        last_obs = _repeat(path.final_obs, cfg.samples) if cfg.branch == "end" else path.final_obs
-        action, last_log_prob = nets.sample(actor, last_obs, last_key)
+        many = cfg.samples if cfg.branch == "end" else 1
+        (mean, log_std), last_obs = _repeat((nets.distribution(actor, path.final_obs), path.final_obs), many)
+        action, last_log_prob = policies.tanh_normal_sample(mean, log_std, last_key)
         q = nets.q(ac.critic, last_obs, action)
         if cfg.branch == "end":  # the code averages over actions first and takes the smaller critic then
             q = q.reshape(q.shape[0], cfg.samples, -1).mean(1)

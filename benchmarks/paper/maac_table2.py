@@ -1,0 +1,99 @@
+"""MAAC, Table 2: where the time of an iteration goes, and how the cost of an update grows with H, members and samples.
+
+    python benchmarks/paper/maac_table2.py
+
+An iteration is 1,000 environment steps at the released sizes for HalfCheetah: 8,000 updates, one fit of the ensemble,
+four times 100,000 imagined transitions. Updates, gradient steps of the model and imagination are timed as the host loop
+runs them; how many epochs a fit takes is the data's affair, so that its share is shown for a few numbers of them. The
+paper's ratio compares MAAC with MBPO, which is here the same agent at H = 0 without STEVE. Run it on an idle machine.
+
+Writes `results/maac-table2.json`.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from timing import Program, machine
+from workloads import TRANSITIONS, WORKLOADS, maac_programs
+
+from pbrl.agents import maac
+from pbrl.envs import rewards
+from pbrl.types import EnvSpec, Transition
+
+RESULTS = Path(__file__).parents[1] / "results"
+UPDATES, FITS, IMAGINED, EPOCHS = 8_000, 1, 4 * 100_000, (5, 20, 50)  # of an iteration
+MBPO_ROW, MBPO = "MBPO's update", {"horizon": 0, "target_horizon": 0, "samples": 1}
+VARIED = (
+    [{"horizon": h} for h in (0, 1, 2, 4, 8)]
+    + [{"target_members": m} for m in (1, 2, 4, 8)]
+    + [{"samples": n} for n in (1, 5, 20)]
+)
+
+
+def programs(changes: dict[str, int]) -> dict[str, Program]:
+    """Compile the phases of the released sizes with some of them changed."""
+    return maac_programs("maac", {**WORKLOADS["maac"].sizes, **changes})
+
+
+def imagination() -> Program:
+    """Compile one imagined step from as many states as the buffer holds; its state is the agent, unchanged."""
+    sizes = WORKLOADS["maac"].sizes
+    config = maac.Config(actor_hidden=tuple(sizes["actor"]), model_hidden=tuple(sizes["model"]))
+    spec = EnvSpec(sizes["obs"], sizes["action"], 1000, rewards.half_cheetah, rewards.never)
+    obs = jax.random.normal(jax.random.key(0), (TRANSITIONS, sizes["obs"]))
+
+    def step(state: maac.State, key: jax.Array) -> tuple[Any, Any]:
+        nothing = jnp.zeros(TRANSITIONS)
+        batch = Transition(obs, jnp.zeros((TRANSITIONS, sizes["action"])), nothing, nothing, obs)
+        return state, maac.imagine(state, batch, key)
+
+    return Program(step, maac.init(jax.random.key(0), spec, config), TRANSITIONS)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=10, help="turns")
+    repeats = parser.parse_args().repeats
+    released, mbpo, imagined = programs({}), programs(MBPO)["update"], imagination()
+    sweep = {json.dumps(changes): programs(changes)["update"] for changes in VARIED}
+    timed = {"update": released["update"], MBPO_ROW: mbpo, "model step": released["model"], "imagined": imagined}
+    times = {name: [] for name in [*timed, *sweep]}
+    for _ in range(repeats):  # in turns, so that a slow minute of the machine falls on all
+        for name, program in {**timed, **sweep}.items():
+            times[name].append(program.time())
+    ms = {name: statistics.median(values) for name, values in times.items()}
+    steps = 2_400 / WORKLOADS["maac"].sizes["model_batch"]  # an epoch over four fifths of an iteration's 3,000 rows
+    seconds = {"updates": UPDATES * ms["update"] / 1e3, "imagination": IMAGINED * ms["imagined"] / 1e3}
+    fit = {str(epochs): FITS * epochs * steps * ms["model step"] / 1e3 for epochs in EPOCHS}
+    report = {
+        "command": "python benchmarks/paper/maac_table2.py",
+        "machine": machine(),
+        "repeats": repeats,
+        "sizes": WORKLOADS["maac"].sizes,
+        "seconds_of_an_iteration": {**seconds, "fit_by_epochs": fit},
+        "ratio_to_mbpo": ms["update"] / ms[MBPO_ROW],
+        "ms_per_update": {name: ms[name] for name in sweep},
+        "compile_s": {name: program.compile_s for name, program in {**timed, **sweep}.items()},
+        "ms": ms,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "maac-table2.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(f"an iteration: updates {seconds['updates']:.0f} s, imagination {seconds['imagination']:.1f} s", end="")
+    print("".join(f", fit of {epochs} epochs {s:.1f} s" for epochs, s in fit.items()))
+    print(f"update: {ms['update']:.2f} ms, {report['ratio_to_mbpo']:.2f} times MBPO's", f"{ms[MBPO_ROW]:.2f} ms")
+    for changes in VARIED:
+        print(f"{changes}: {ms[json.dumps(changes)]:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
