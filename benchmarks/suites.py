@@ -131,7 +131,8 @@ SUITES = {
         horizons("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 8_000, 5, 500, "SVG(H) by horizon, CPU sizes (Table 2)"
     ),
     "maac-classic": Suite(
-        maac_and_baselines("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 5_000, 5, 500, "MAAC and its baselines, CPU sizes"
+        maac_and_baselines("Pendulum-v1", "InvertedPendulum-v5"),
+        "cpu", 5_000, 5, 500, "MAAC and its baselines, CPU sizes",
     ),
     "maac-ablations": Suite(
         maac_without("Pendulum-v1"), "cpu", 4_000, 5, 500, "MAAC without each of its parts, CPU sizes (Fig. 4 and 5)"
