@@ -1,6 +1,6 @@
 """The suites of learning curves: which agents on which tasks, at which sizes, how long and how often."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ class Row:
     agent: str
     env: str
     changes: dict[str, Any] = field(default_factory=dict)
+    oracle: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ def svg_and_sac(*envs: str) -> tuple[Row, ...]:
 def horizons(*envs: str) -> tuple[Row, ...]:
     """SVG(H) for the horizons of Table 2; SVG(0) is SAC."""
     return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in (0, 1, 2, 4, 8))
+
+
+def learned_and_true(env: str) -> tuple[Row, ...]:
+    """Each paper's agent with its learned model, and with the environment's own dynamics in its place."""
+    agents = {"MAGE": "mage", "SVG(2)": "svg", "MAAC": "maac"}
+    kinds = {"learned": False, "true dynamics": True}
+    return tuple(Row(f"{a}, {k}", agents[a], env, oracle=kinds[k]) for a in agents for k in kinds)
 
 
 def maac_and_baselines(*envs: str) -> tuple[Row, ...]:
@@ -140,6 +148,10 @@ SUITES = {
     "maac-halfcheetah": Suite(
         (Row("MAAC", "maac", "pbrl/MaacHalfCheetah-v0"),), "paper", 50_000, 4, 1_000, "MAAC at the released sizes"
     ),
+    "oracle-pendulum": Suite(
+        learned_and_true("Pendulum-v1"),
+        "cpu", 4_000, 5, 500, "Learned model and true dynamics, CPU sizes",
+    ),
     "svg-hopper": Suite(
         (Row("SVG(2)", "svg", "pbrl/MbpoHopper-v0"),), "paper", 100_000, 5, 5_000, "SVG(2) at the released sizes"
     ),
@@ -154,4 +166,5 @@ def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
     slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
     folder = Path("runs") / name / row.env.split("/")[-1] / slug
     seed_mode = default_seed_mode()
-    return Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, seed_mode)
+    run = Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, seed_mode)
+    return replace(run, oracle=row.oracle)

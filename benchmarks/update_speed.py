@@ -74,12 +74,14 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
         peaks.append(max(rate() for rate in rates))
         for name, program in programs.items():
             time.sleep(SETTLE_S)
+            program.time()  # not counted, as for the peer: memory that lay idle meanwhile comes back slowly
             times[name].append(statistics.mean(program.time() for _ in range(2)))  # MAGE: with, without actor
             if not peer or name not in peer.steps:
                 continue
             for threads in sorted({1, os.cpu_count() or 1}):
                 peer.ask(f"threads {threads}")
                 time.sleep(SETTLE_S)
+                peer.ask(f"time {name} 2")
                 begin = time.process_time()
                 replies.append(peer.ask(f"time {name} {peer.steps[name]}"))
                 idle += time.process_time() - begin

@@ -75,6 +75,8 @@ def announce(run: Run) -> None:
     print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
     print(f"device: {device.platform} ({device.device_kind}), seeds by {run.seed_mode}; ", end="")
     print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
+    if run.oracle:
+        print("oracle: the environment's own dynamics take the place of a learned model")
     if note := _unfinished_schedule(run):
         print(note)
     if done >= run.schedule.total_steps:

@@ -47,6 +47,8 @@ class Train(Generic[C]):
     """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
     sinks: tuple[str, ...] = Run.sinks
     """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
+    oracle: bool = False
+    """Imagine with the environment's own differentiable dynamics, where it has them, instead of a learned model."""
     seed_mode: Literal["auto", "map", "vmap"] = "auto"
     """Seeds one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
     config: C = field(default=typing.cast(Any, None))
@@ -67,7 +69,8 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
 def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     """Turn the words into options of the type of `defaults`, whose `config` and `schedule` are whole; as `parse`."""
     cls: Any = type(defaults)
-    argv = list(argv)
+    following = [*argv[1:], ""]
+    argv = [word for given, after in zip(argv, following, strict=True) for word in _flag(given, after)]
     if argv and not argv[0].startswith("-"):
         argv[0:1] = ["--agent", argv[0]]
     defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
@@ -87,6 +90,11 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
         raise RunError(str(error)) from None
     defaults = replace(defaults, config=config, schedule=schedule)
     return _parse(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}")
+
+
+def _flag(word: str, after: str) -> list[str]:
+    """Let `--oracle` stand without a value."""
+    return [word, "True"] if word == "--oracle" and after not in ("True", "False") else [word]
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
@@ -109,7 +117,8 @@ def make_run(options: Train) -> Run:
         schedule = replace(schedule, total_steps=options.steps)
     mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
-    return Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
+    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
+    return replace(run, oracle=options.oracle)
 
 
 def command_line(run: Run) -> str:
@@ -125,7 +134,8 @@ def command_line(run: Run) -> str:
             words = [*_changed("config", config, run.config), *_changed("schedule", schedule, run.schedule)]
             found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
     seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
-    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *min(found, key=len)])
+    oracle = ["--oracle"] if run.oracle else []
+    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *min(found, key=len)])
 
 
 def _changed(part: str, old: Any, new: Any) -> Iterator[str]:

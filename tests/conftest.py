@@ -30,6 +30,7 @@ def no_programs_left_behind():
     jax.clear_caches()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Keep a file's tests in one process, which then compiles once; in a file over many names, a name's tests."""
     for item in items:

@@ -33,6 +33,12 @@ def test_the_program_of_the_readme_runs():
     assert metrics["critic/loss"] > 0
 
 
+def test_an_oracle_of_ones_own_trains():
+    (code,) = code_of("docs/oracles.md")
+    oracle = load(code, "own_oracle")
+    assert oracle.state.world is None and oracle.metrics["actor/loss"] != 0
+
+
 def test_every_link_between_pages_leads_somewhere():
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):

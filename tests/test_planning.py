@@ -227,8 +227,7 @@ def test_what_an_agent_offers_to_plan_with(name, key):
     quarters = jnp.quantile(jnp.arctanh(draws), jnp.array([0.25, 0.75]), axis=0)  # far draws may round to ±1
     np.testing.assert_allclose((quarters[1] - quarters[0]) / 1.349, 0.0 if std is None else std, rtol=0.09, atol=1e-5)
     value = agent.value(state, batch.obs, batch.action)
-    networks = getattr(agent, "networks", None) or agent._networks
-    q = networks(state).q(state.ac.critic, batch.obs, batch.action)
+    q = agent.networks(state).q(state.ac.critic, batch.obs, batch.action)
     np.testing.assert_allclose(value, values.neighbour_minima(q).mean(0), rtol=1e-6)  # of two critics, the smaller
     dynamics, rows = agent.simulator(state), transitions(5)
     z = dynamics.start(rows)

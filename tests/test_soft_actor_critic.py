@@ -68,5 +68,5 @@ def test_deviations_stay_in_their_bounds_and_keep_a_gradient():
 def test_raw_observations_on_request():
     plain, scaled = ready("sac", normalize_obs=False), ready("sac")
     obs = transitions(4).obs
-    np.testing.assert_array_equal(module("sac")._networks(plain).inputs(obs), obs)
-    assert not np.allclose(module("sac")._networks(scaled).inputs(obs), obs)
+    np.testing.assert_array_equal(module("sac").networks(plain).inputs(obs), obs)
+    assert not np.allclose(module("sac").networks(scaled).inputs(obs), obs)

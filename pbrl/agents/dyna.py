@@ -102,7 +102,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
-    action = _networks(state).policy(state.ac.actor, obs)
+    action = networks(state).policy(state.ac.actor, obs)
     return policies.add_noise(action, key, state.config.exploration_noise) if explore else action
 
 
@@ -129,7 +129,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
     """
     step_key, smooth_key = jax.random.split(key)
-    nets, dynamics = _networks(state), simulator(state)
+    nets, dynamics = networks(state), simulator(state)
 
     action = nets.policy(state.ac.actor, batch.obs)  # a = π(s), without noise
     z, reward, discount = dynamics.step(dynamics.start(batch), action, step_key)
@@ -156,13 +156,14 @@ def simulator(state: State) -> Dynamics:
 
 def distribution(state: State, obs: Array) -> tuple[Array, None]:
     """Return π(s) `[*, A]` before its tanh, for `obs [*, S]`; a deterministic policy has no standard deviation."""
-    return policies.unsquash(_networks(state).policy(state.ac.actor, obs)), None
+    return policies.unsquash(networks(state).policy(state.ac.actor, obs)), None
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return `min_j Q_j(s, a)` `[*]` of the online critics for `obs [*, S]` and `action [*, A]`."""
-    return values.clipped_minimum(_networks(state).q(state.ac.critic, obs, action))
+    return values.clipped_minimum(networks(state).q(state.ac.critic, obs, action))
 
 
-def _networks(state: State) -> ActorCritic:
+def networks(state: State) -> ActorCritic:
+    """Return the networks of actor and critics, without parameters."""
     return ActorCritic(state.spec, state.config, state.stats.obs)

@@ -81,7 +81,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = _networks(state)
+    nets = networks(state)
     return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
 
 
@@ -103,7 +103,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     and its density; the temperature loss in log α. Stopped: the target, α outside its own loss.
     """
     next_key, actor_key = jax.random.split(key)
-    cfg, nets = state.config, _networks(state)
+    cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
     y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
 
@@ -119,5 +119,6 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
 
 
-def _networks(state: State) -> SoftActorCritic:
+def networks(state: State) -> SoftActorCritic:
+    """Return the networks of actor and critics, without parameters."""
     return SoftActorCritic(state.spec, state.config, state.stats)

@@ -138,7 +138,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = _networks(state)
+    nets = networks(state)
     return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
 
 
@@ -164,7 +164,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     targets, α outside its own loss; nothing moves but what each loss is differentiated in.
     """
     critic_key, actor_key = jax.random.split(key)
-    cfg, nets = state.config, _networks(state)
+    cfg, nets = state.config, networks(state)
 
     ac, critic_metrics = _update_critics(state, batch, critic_key)
 
@@ -206,7 +206,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
 def _update_critics(state: State, batch: Transition, key: Key) -> tuple[SoftState, Metrics]:
     """Take one step on the critics towards soft TD targets, or towards value expansion at every state imagined."""
-    cfg, nets = state.config, _networks(state)
+    cfg, nets = state.config, networks(state)
     last_key = key
     obs, action, reward, discount = (x[None] for x in (batch.obs, batch.action, batch.reward, batch.discount))
     log_probs, last_obs = jnp.zeros((0, *batch.reward.shape)), batch.next_obs
@@ -250,16 +250,17 @@ def simulator(state: State) -> Dynamics:
 
 def distribution(state: State, obs: Array) -> tuple[Array, Array]:
     """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
-    mean, log_std = _networks(state).distribution(state.ac.actor, obs)
+    mean, log_std = networks(state).distribution(state.ac.actor, obs)
     return mean, jnp.exp(log_std)
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return `min_j Q_j(s, a)` `[*]` of the online, soft critics for `obs [*, S]` and `action [*, A]`."""
-    return _networks(state).min_q(state.ac.critic, obs, action)
+    return networks(state).min_q(state.ac.critic, obs, action)
 
 
-def _networks(state: State) -> SoftActorCritic:
+def networks(state: State) -> SoftActorCritic:
+    """Return the networks of actor and critics, without parameters."""
     return SoftActorCritic(state.spec, state.config, state.stats.obs)
 
 

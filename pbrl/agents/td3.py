@@ -79,7 +79,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
-    action = _networks(state).policy(state.ac.actor, obs)
+    action = networks(state).policy(state.ac.actor, obs)
     return policies.add_noise(action, key, state.config.exploration_noise) if explore else action
 
 
@@ -99,7 +99,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
     """
-    nets = _networks(state)
+    nets = networks(state)
     next_value = nets.target_value(state.ac, batch.next_obs, key)
     y = values.td_target(batch.reward, batch.discount, next_value, state.config.discount)
 
@@ -113,5 +113,6 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     return replace(state, ac=ac), {**critic_metrics, **actor_metrics}
 
 
-def _networks(state: State) -> ActorCritic:
+def networks(state: State) -> ActorCritic:
+    """Return the networks of actor and critics, without parameters."""
     return ActorCritic(state.spec, state.config, state.stats)

@@ -44,7 +44,7 @@ class Programs:
     def __init__(self, run: Run, spec: EnvSpec):
         agent, schedule = agent_module(run.agent), run.schedule
         over = partial(learn.over_seeds, mode=run.seed_mode)
-        roots = jnp.asarray(run.stream_seeds, jnp.uint32)
+        roots, oracle = jnp.asarray(run.stream_seeds, jnp.uint32), run.dynamics()
 
         def keys(step: int, phase: int) -> jax.Array:
             key = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(0), seed))(roots)
@@ -53,7 +53,7 @@ class Programs:
         def start(capacity: int) -> Learner:
             def one(key: jax.Array, leaves: dict[str, jax.Array]) -> Learner:
                 config = configs.replace_leaves(run.config, leaves)
-                return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity)
+                return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity, oracle)
 
             # The one place where trials differ: a state carries its own config from here on.
             swept = {path: jnp.asarray(values, jnp.result_type(float)) for path, values in run.swept().items()}
@@ -204,7 +204,8 @@ class Training:
             actions = programs.act(self.learner, self.streams.obs, step)
         batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
         self.learner = programs.collect(self.learner, batch, last)
-        if batches := fitting.fit_batches(self.run.config, schedule, step):
+        batches = 0 if self.run.oracle else fitting.fit_batches(self.run.config, schedule, step)
+        if batches:
             self.learner, metrics = programs.fit(self.learner, step, batches)
             self.metrics |= metrics
         if length := schedule.imagined_steps(step):

@@ -41,6 +41,8 @@ class Run:
     """Where metrics go; "wandb" only on request."""
     trials: tuple[Mapping[str, float], ...] = ()
     """A sweep's draws, each the values of the same leaves by path, such as `config.tau`; empty for an ordinary run."""
+    oracle: bool = False
+    """Imagine with the environment's own differentiable dynamics (`pbrl.envs.oracles`) instead of a learned model."""
 
     @property
     def stream_seeds(self) -> tuple[int, ...]:
@@ -71,7 +73,7 @@ class Run:
         if "jsonl" not in self.sinks or not set(self.sinks) <= set(SINKS):
             raise RunError(f"sinks: expected jsonl and some of {', '.join(SINKS[1:])}, got {', '.join(self.sinks)}")
         try:
-            check(agent_module(self.agent), self.config, self.schedule)
+            check(agent_module(self.agent), self.config, self.schedule, self.dynamics())
         except ValueError as error:
             raise RunError(str(error)) from None
         self._validate_trials()
@@ -90,6 +92,14 @@ class Run:
             except ValueError as error:
                 raise RunError(f"trial {i}: {error}") from None
 
+    def dynamics(self) -> Any:
+        """Return the oracle that the run imagines with, or `None`. Raises `EnvError` where the environment has none."""
+        if not self.oracle:
+            return None
+        from pbrl.envs import oracles
+
+        return oracles.oracle(self.env)
+
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the interrupted one: all but the length and the folder."""
         schedule = configs.to_json(self.schedule)
@@ -101,6 +111,7 @@ class Run:
             "seed_mode": self.seed_mode,
             "config": configs.to_json(self.config),
             "schedule": schedule,
+            **({"oracle": True} if self.oracle else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
         }
 
@@ -137,7 +148,7 @@ def default_seed_mode() -> str:
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
-def check(module: Any, config: Any, schedule: Schedule) -> None:
+def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> None:
     """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
 
     The agent's own checks run by initialising it abstractly, for an environment of the smallest size.
@@ -148,7 +159,7 @@ def check(module: Any, config: Any, schedule: Schedule) -> None:
     from pbrl.types import EnvSpec
 
     schedule.validate()
-    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config), jax.random.key(0))
+    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config, oracle=oracle), jax.random.key(0))
     if schedule.imagine_every and not hasattr(module, "imagine"):
         raise ValueError(
             f"schedule.imagine_every: expected 0 for an agent without a model data set, got {schedule.imagine_every}"
@@ -169,7 +180,8 @@ def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     """Name a folder after what the run is, so that the same command finds its folder again."""
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
     trials = f"{len(run.trials)}trials-" if run.trials else ""
-    return root / f"{run.agent}-{run.env.replace('/', '-')}-{trials}{len(run.seeds)}seeds-{digest}"
+    agent = run.agent + "-oracle" * run.oracle
+    return root / f"{agent}-{run.env.replace('/', '-')}-{trials}{len(run.seeds)}seeds-{digest}"
 
 
 def load(folder: Path) -> Run:
@@ -186,6 +198,7 @@ def load(folder: Path) -> Run:
             schedule=configs.from_json(Schedule, data["schedule"], "schedule"),
             folder=Path(folder),
             seed_mode=data["seed_mode"],
+            oracle=data.get("oracle", False),
             trials=tuple(data.get("trials", ())),
         )
     except FileNotFoundError:

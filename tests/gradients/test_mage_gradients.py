@@ -98,9 +98,9 @@ def test_action_gradient_of_the_td_error(x64):
     state, batch = make()
     cfg, ac = state.config, state.ac
     step_key, smooth_key = jax.random.split(KEY)
-    from pbrl.agents.mage import _networks
+    from pbrl.agents.mage import networks
 
-    nets, dynamics = _networks(state), World(state.spec, cfg).dynamics(state.world)
+    nets, dynamics = networks(state), World(state.spec, cfg).dynamics(state.world)
     action = nets.policy(ac.actor, batch.obs)
 
     @jax.jit
@@ -127,9 +127,9 @@ def test_action_gradient_of_the_td_error(x64):
 def test_rows_do_not_interact(x64):
     """The gradient of a row's TD error in its own action does not see the other rows' actions."""
     state, batch = make(oracle=ORACLE)
-    from pbrl.agents.mage import _networks
+    from pbrl.agents.mage import networks
 
-    nets = _networks(state)
+    nets = networks(state)
     _, together = nets.q_and_action_gradient(state.ac.critic, batch.obs, batch.action)
     _, alone = nets.q_and_action_gradient(state.ac.critic, batch.obs[3:4], batch.action[3:4])
     np.testing.assert_allclose(together[:, 3:4], alone, rtol=1e-12)

@@ -1,0 +1,155 @@
+"""MAGE, Fig. 3: how wrong the critic's action gradient is for a fixed random policy, on Pendulum.
+
+    python benchmarks/paper/mage_fig3.py                  # train what is missing, then draw; resumes
+    python benchmarks/paper/mage_fig3.py --summary        # only draw what there is
+
+The agents train as usual, after 200 steps of random actions, but for the actor, which keeps its first weights. Now and
+then (paper, App. D, eq. 14), over 10 episodes of that policy,
+
+    L = mean over t of γ^t ‖∇_a G(s_t, a_t) - ∇_a Q(s_t, a_t)‖_1
+
+where G is the discounted return of the episode from s_t on, differentiated through the environment's own dynamics and
+the policy. Q is the first critic; the paper does not say which. G knows nothing of what follows the 200 steps of an
+episode, Q does: that difference counts by γ^200 = 0.13. `cpu` preset, λ = 0.05 and 4 seeds as in the paper.
+
+Writes benchmarks/results/mage-fig3.{csv,json,png}.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl import options, presets, stats
+from pbrl.envs.toy import TOYS
+from pbrl.train.run import Run, agent_module, default_seed_mode
+from pbrl.train.schedule import Schedule
+from pbrl.types import Array, Key
+
+RESULTS = Path(__file__).parents[1] / "results"
+ENV, SEEDS, STEPS, EVERY, EPISODES, LENGTH, GAMMA = "pbrl/MagePendulum-v0", 4, 1_500, 100, 10, 200, 0.99
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "MAGE": ("mage", {"config.lam": 0.05, "config.loss_scale": 20.0}),
+    "Dyna-TD3": ("dyna", {}),
+    "TD3 ×10": ("td3", {"schedule.updates_per_step": 10}),
+    "TD3": ("td3", {"schedule.updates_per_step": 1}),
+}
+PENDULUM = TOYS["Pendulum"]
+
+
+def make_run(label: str, root: Path) -> Run:
+    """Return the run of one agent whose actor never moves."""
+    agent, changes = ROWS[label]
+    changes = {**presets.preset("cpu", agent, ENV), **changes, "config.actor_lr": 0.0}
+    changes |= {"schedule.total_steps": STEPS, "schedule.log_every": EVERY, "schedule.eval_every": 0}
+    config, schedule = options.apply(agent_module(agent).Config(), Schedule(), changes)
+    folder = root / label.replace(" ×", "-x")
+    return Run(agent, ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
+
+
+def programs(agent: Any) -> Callable[[Any, Key], Array]:
+    """Return the error of every seed's action gradient, `[N]`, for states with a leading axis and one key."""
+
+    def one(state: Any, key: Key) -> Array:
+        nets = agent.networks(state)
+        first = jax.vmap(PENDULUM.reset)(jax.random.split(key, EPISODES))
+
+        def play(change: Array) -> tuple[Array, tuple[Array, Array]]:
+            """Return the discounted return of all episodes whose actions are `change [T, E, 1]` off the policy's."""
+
+            def step(carry: tuple[Array, Array], change: Array) -> tuple[tuple[Array, Array], tuple]:
+                where, factor = carry
+                obs = PENDULUM.observe(where)
+                action = nets.policy(state.ac.actor, obs) + change
+                after, reward, _ = PENDULUM.step(where, action)
+                return (after, GAMMA * factor), (obs, action, factor * reward)
+
+            _, (obs, action, reward) = jax.lax.scan(step, (first, jnp.ones(())), change)
+            return reward.sum(), (obs, action)
+
+        # A change at t moves the action there and all that follows: its derivative is γ^t ∇_a G(s_t, a_t).
+        exact, (obs, action) = jax.grad(play, has_aux=True)(jnp.zeros((LENGTH, EPISODES, 1)))
+        by_critic = jax.grad(lambda a: nets.q(state.ac.critic, obs, a)[0].sum())(action)
+        factors = GAMMA ** jnp.arange(LENGTH)[:, None, None]
+        return jnp.abs(exact - factors * by_critic).sum(-1).mean()
+
+    return jax.jit(jax.vmap(one, in_axes=(0, None)))
+
+
+def train(label: str, run: Run) -> None:
+    """Train one agent, appending its error to error.jsonl as it goes."""
+    from pbrl.train import host
+
+    error = programs(agent_module(run.agent))
+
+    def report(progress: Any) -> None:
+        if progress.step % EVERY == 0:
+            values = np.asarray(error(progress.agent, jax.random.key(progress.step))).tolist()
+            with open(run.folder / "error.jsonl", "a") as file:
+                file.write(json.dumps({"step": progress.step, "error": values}) + "\n")
+            print(f"{label} {progress.step}: error {np.mean(values):.3f}", flush=True)
+
+    host.train(run, report)
+
+
+def measured(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps [T] and errors [N, T]; a step that was repeated after a resume counts once."""
+    lines = map(json.loads, (run.folder / "error.jsonl").read_text().splitlines())
+    rows = {row["step"]: row["error"] for row in lines}
+    return np.array(sorted(rows)), np.array([rows[step] for step in sorted(rows)]).T
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--summary", action="store_true", help="train nothing")
+    parser.add_argument("--runs", type=Path, default=Path("runs/mage-fig3"), help="where the runs are")
+    arguments = parser.parse_args()
+    runs = {label: make_run(label, arguments.runs) for label in ROWS}
+    if not arguments.summary:
+        for label, run in runs.items():
+            train(label, run)
+    RESULTS.mkdir(exist_ok=True)
+    curves, summary = {label: measured(run) for label, run in runs.items()}, {}
+    with open(RESULTS / "mage-fig3.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "seed", "step", "error"])
+        for label, (steps, errors) in curves.items():
+            for seed, of_seed in enumerate(errors):
+                writer.writerows([label, seed, t, f"{e:.5f}"] for t, e in zip(steps, of_seed, strict=True))
+            last = stats.aggregate(errors[:, -1])
+            settings = json.loads((runs[label].folder / "config.json").read_text())
+            summary[label] = {"at_the_end": vars(last), "settings": settings}
+            print(f"{label:10s} {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]  n = {SEEDS}")
+    report = {"command": "python benchmarks/paper/mage_fig3.py", "episodes": EPISODES, "rows": summary}
+    (RESULTS / "mage-fig3.json").write_text(json.dumps(report, indent=1) + "\n")
+    draw(curves)
+
+
+def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draw the errors over training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4))
+    axis = figure.subplots()
+    for label, (steps, errors) in curves.items():
+        low, high = stats.bootstrap_band(errors, stats.mean)
+        axis.plot(steps, errors.mean(0), label=label)
+        axis.fill_between(steps, low, high, alpha=0.16, linewidth=0)
+    axis.set(xlabel="environment steps", ylabel="error of the action gradient (eq. 14)", yscale="log")
+    axis.set_title(f"MAGE, Fig. 3: a fixed random policy on Pendulum (n = {SEEDS})")
+    axis.legend(frameon=False)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "mage-fig3.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()

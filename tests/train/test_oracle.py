@@ -1,0 +1,68 @@
+"""Runs that imagine with the environment's own dynamics."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from small import config
+from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
+
+from pbrl import options
+from pbrl.envs import oracles
+from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.train import host
+from pbrl.train.run import Run, RunError, load
+
+
+def make_run(folder, name="svg", env=PENDULUM):
+    return Run(name, env, (3, 4), config(name), SCHEDULE, folder, oracle=True)
+
+
+@pytest.mark.parametrize("name", ["mage", "maac"])
+def test_a_run_with_an_oracle_fits_nothing_and_resumes(tmp_path, name):
+    straight, cut = (make_run(tmp_path / n, name) for n in ("straight", "cut"))
+    host.train(straight)
+    assert load(straight.folder) == replace(straight, seed_mode=straight.seed_mode)
+    training = host.Training(straight)
+    assert training.learner.agent.world is None and training.learner.agent.oracle is not None
+    training.close()
+    host.train(replace(cut, schedule=replace(cut.schedule, total_steps=STEPS // 2)))
+    host.train(cut)
+    assert_same(final(straight), final(cut))
+
+
+@pytest.mark.parametrize("env_id", [e for e in oracles.TWINS if "Probe" not in e])
+def test_a_twin_follows_its_environment(env_id, key):
+    """Five steps by the oracle from what was seen lead where the environment went, with its rewards."""
+    env, dynamics = GymEnv(env_id), oracles.oracle(env_id)
+    from small import transitions
+
+    obs = env.reset(seed=0)
+    z = dynamics.start(transitions(1).replace(obs=obs[None]))
+    for k in jax.random.split(key, 5):
+        action = np.asarray(jax.random.uniform(k, (env.spec.action_size,), minval=-1.0, maxval=1.0))
+        z, reward, discount = dynamics.step(z, action[None], k)
+        seen = env.step(action)
+        np.testing.assert_allclose(dynamics.observe(z)[0], seen.next_obs, rtol=1e-5, atol=2e-5)
+        np.testing.assert_allclose(reward[0], seen.reward, rtol=1e-4, atol=1e-5)
+        assert bool(discount[0]) == (not seen.terminated)
+    env.close()
+
+
+def test_environments_without_a_twin_and_agents_without_a_model_are_refused(tmp_path):
+    with pytest.raises(EnvError, match=r"Hopper-v5 has no differentiable twin.*Pendulum-v1"):
+        oracles.oracle("Hopper-v5")
+    with pytest.raises(RunError, match="Hopper-v5 has no differentiable twin"):
+        make_run(tmp_path, env="Hopper-v5").validate()
+    sac = replace(make_run(tmp_path, "sac"), schedule=replace(SCHEDULE, model_every=0))
+    with pytest.raises(RunError, match="no use for an oracle"):
+        sac.validate()
+
+
+def test_the_flag_stands_alone_and_has_a_folder_of_its_own():
+    words = ["svg", "--env", PENDULUM, "--preset", "cpu"]
+    plain, oracle, said = (options.parse([*words, *more]) for more in ([], ["--oracle"], ["--oracle", "True"]))
+    assert not plain.oracle and oracle.oracle and oracle == said
+    assert plain.folder != oracle.folder and "oracle" in oracle.folder.name
+    assert "--oracle" in options.command_line(oracle) and "--oracle" not in options.command_line(plain)
