@@ -25,6 +25,7 @@ from pbrl.types import Agent, EnvSpec, Transition
 TRANSITIONS = 4096  # in both replay buffers
 MAGE_MODEL_STEPS = 20  # gradient steps in one timed fit of ours
 SVG_MODEL_STEPS = 4  # those of one environment step
+MAAC_EPOCHS = 4  # of a timed fit
 
 Sizes = dict[str, Any]
 
@@ -112,20 +113,24 @@ def maac_update_flops(sizes: Sizes) -> float:
     critic, first_critic = _weights(obs + action, sizes["critic"], 1)
     model, _ = _weights(obs + action, sizes["model"], 2 * obs)
     each, critics = candidates * sizes["target_members"], sizes["critics"]
-    targets = (each + candidates) * actor + critics * (1 + each) * critic + (each + candidates - 1) * model
+    steps = max(candidates - 1, 0)  # that candidates share
+    targets = (each + steps + 1) * actor + critics * (1 + each) * critic + (each + steps) * model
     # H + 1 policies, H model steps of one member a row, the critics at N last actions: there and back, then the actor's
     # weights. Nothing asks for the gradient of the first state.
     path = (horizon + 1) * actor + horizon * model + sizes["samples"] * critics * critic
-    unasked = first_actor + (obs * sizes["model"][0] if horizon else 0)
+    unasked = first_actor + obs * (sizes["model"][0] if horizon else sizes["samples"] * critics * sizes["critic"][0])
     policy = 2 * path - unasked + (horizon + 1) * actor
     return 2.0 * sizes["batch"] * (targets + critics * (3 * critic - first_critic) + policy)
 
 
 def maac_model_flops(sizes: Sizes) -> float:
-    """Count the operations of one gradient step on MAAC's ensemble, with its share of judging the held-out rows."""
+    """Count the operations of one gradient step on MAAC's ensemble, with its share of judging the held-out rows.
+
+    A fit judges them before its first epoch and after each.
+    """
     weights, _ = _weights(sizes["obs"] + sizes["action"], sizes["model"], 2 * sizes["obs"])
     judged = 2.0 * sizes["ensemble"] * (TRANSITIONS // holdout.BLOCK) * weights
-    return mage_model_flops(sizes) + judged / _maac_epoch(sizes)
+    return mage_model_flops(sizes) + (MAAC_EPOCHS + 1) / MAAC_EPOCHS * judged / _maac_epoch(sizes)
 
 
 def _maac_epoch(sizes: Sizes) -> int:
@@ -144,8 +149,8 @@ def mage_programs(task: str, sizes: Sizes) -> dict[str, Program]:
     schedule = Schedule(batch_size=sizes["batch"], model_batch_size=sizes["model_batch"])
     reward = rewards.half_cheetah if task == "halfcheetah" else rewards.pendulum
     spec = EnvSpec(sizes["obs"], sizes["action"], 1000, reward, rewards.never)
-    batch = jax.tree.map(lambda x: x[: sizes["batch"]], _data(sizes))
-    learner = _learner(mage, spec, config, _data(sizes))
+    batch = jax.tree.map(lambda x: x[: sizes["batch"]], data(sizes))
+    learner = _learner(mage, spec, config, data(sizes))
     single = Program(lambda state, key: mage.update(state, batch, key), learner.agent, 1)
     return {"single update": single, **_phases(mage, spec, config, schedule, sizes, MAGE_MODEL_STEPS)}
 
@@ -170,7 +175,7 @@ def svg_programs(task: str, sizes: Sizes) -> dict[str, Program]:
 
 
 def maac_programs(task: str, sizes: Sizes) -> dict[str, Program]:
-    """Compile the updates of an environment step, and a fit of one epoch with its judgement."""
+    """Compile the updates of an environment step, and a fit of a few epochs with their judgements."""
     del task
     config = maac.Config(
         horizon=sizes["horizon"],
@@ -184,15 +189,17 @@ def maac_programs(task: str, sizes: Sizes) -> dict[str, Program]:
         model_hidden=tuple(sizes["model"]),
         ensemble_size=sizes["ensemble"],
         elites=sizes["ensemble"],
-        max_epochs=1,
+        max_epochs=MAAC_EPOCHS,
+        persistence=1.0,  # no member stops before
     )
     batches = {"batch_size": sizes["batch"], "model_batch_size": sizes["model_batch"]}
     schedule = Schedule(**batches, updates_per_step=8)
     spec = EnvSpec(sizes["obs"], sizes["action"], 1000, rewards.half_cheetah, rewards.never)
-    return _phases(maac, spec, config, schedule, sizes, _maac_epoch(sizes))
+    return _phases(maac, spec, config, schedule, sizes, MAAC_EPOCHS * _maac_epoch(sizes))
 
 
-def _data(sizes: Sizes) -> Transition:
+def data(sizes: Sizes) -> Transition:
+    """Draw `TRANSITIONS` random ones."""
     obs_key, action_key, change_key, reward_key = jax.random.split(jax.random.key(0), 4)
     obs = jax.random.normal(obs_key, (TRANSITIONS, sizes["obs"]))
     action = jax.random.uniform(action_key, (TRANSITIONS, sizes["action"]), minval=-1.0, maxval=1.0)
@@ -212,7 +219,7 @@ def _phases(
     """Compile an environment step's updates and one fit of the model, each with a learner of its own."""
 
     def learner() -> learn.Learner:
-        return _learner(agent, spec, config, _data(sizes))
+        return _learner(agent, spec, config, data(sizes))
 
     updates = schedule.updates_per_step
     return {

@@ -72,7 +72,7 @@ def announce(run: Run) -> None:
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
-    print(f"{run.agent} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
+    print(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
     print(f"device: {device.platform} ({device.device_kind}), seeds by {run.seed_mode}; ", end="")
     print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
     if run.oracle:
@@ -138,12 +138,12 @@ def evaluate(
     runtime.start()
     if mpc:
         try:
-            planning.check(agent_module(it.agent), it.config, mpc_)
+            planning.check(agent_module(it.agent), it.config, mpc_, oracle=it.oracle)
         except ValueError as error:
             raise RunError(str(error)) from None
     state, at = playback.restore(it, step)
     result = playback.evaluate(it, playback.policies(it, state), at, episodes)
-    print(f"{it.agent} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
+    print(f"{it.title} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
     columns, scores = {"return": result["eval/return"], "length": result["eval/length"]}, {"": result["eval/return"]}
     if mpc:
         print(f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}")
@@ -172,7 +172,7 @@ def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
     """Draw the learning curves of runs: the mean over seeds, and its bootstrap band.
 
     Args:
-        runs: Folders of runs; those of one agent on one environment add up their seeds.
+        runs: Folders of runs; those of one agent on one environment add up their seeds (with an oracle it is another).
         out: The picture to write, whose ending says its format.
     """
     if not runs:

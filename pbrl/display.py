@@ -116,7 +116,7 @@ class Panel:
             table.add_row(f"[dim]{name}[/dim]", value)
         seeds = f"{len(self.run.seeds)} seed{'s' * (len(self.run.seeds) > 1)}"
         trials = f"{len(self.run.trials)} trials of " if self.run.trials else ""
-        title = f"{self.run.agent} · {self.run.env} · {trials}{seeds}"
+        title = f"{self.run.title} · {self.run.env} · {trials}{seeds}"
         return Frame(Group(self.bar, table), title=title, title_align="left", expand=False)
 
     def __enter__(self) -> "Panel":

@@ -24,7 +24,7 @@ from pbrl.train.streams import Streams
 FRESH_STREAM = 1 << 32
 """Added to the step that seeds an episode: no training run's own evaluations get that far."""
 PLANNING_PHASE = 5
-"""Of the keys that planning draws from; those of training are 0 to 4 (`pbrl.train.host`)."""
+"""Of the keys that planning draws from, a call folded in; training uses 0 to 5 as they are (`pbrl.train.host`)."""
 
 Act = Callable[[np.ndarray], jax.Array]
 """`obs [N, *, S] -> actions [N, *, A]` in [-1, 1], of all streams."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from pbrl import ranking, search, stats
 from pbrl.log import read_rows
+from pbrl.train.run import titled
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Label -> (steps [T], returns [N seeds, T])."""
@@ -98,6 +99,7 @@ def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 
 def run_curves(folders: Sequence[Path], path: Path) -> Path:
     """Draw run folders: runs of one agent on one task add up their seeds, tasks get a panel each.
+    An agent with an oracle counts as another.
 
     Of a sweep, the `LEADERS` best trials so far get a curve each.
 
@@ -109,13 +111,13 @@ def run_curves(folders: Sequence[Path], path: Path) -> Path:
         steps, returns = evaluation_curve(Path(folder))
         if not len(steps):
             raise ValueError(f"{folder} holds no evaluation yet; wait for the first, or lower schedule.eval_every")
-        agents = collected.setdefault(config["env"], {})
+        agents, title = collected.setdefault(config["env"], {}), titled(config["agent"], config.get("oracle", False))
         if trials := config.get("trials"):
             by_trial = returns.reshape(len(trials), -1, len(steps))
             for i in ranking.order(by_trial[..., -1])[:LEADERS]:
-                label = f"{config['agent']}, trial {i}: {search.describe(trials[i], '{:.3g}'.format)}"
+                label = f"{title}, trial {i}: {search.describe(trials[i], '{:.3g}'.format)}"
                 agents.setdefault(label, []).append((steps, by_trial[i]))
         else:
-            agents.setdefault(config["agent"], []).append((steps, returns))
+            agents.setdefault(title, []).append((steps, returns))
     groups = {task: {agent: merge(runs) for agent, runs in agents.items()} for task, agents in collected.items()}
     return panels(groups, path)

@@ -18,14 +18,18 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
-# Nearly all of the suite's time goes into compiling small programs; those of its subprocesses too.
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-jax.config.update("jax_disable_most_optimizations", True)
+OPTIMISED = {"test_oracle", "test_probes"}  # files whose programs are compiled as users' are
 
 
 @pytest.fixture(autouse=True, scope="module")
-def no_programs_left_behind():
-    """Let go of a file's compiled programs: thousands in one process use up the memory maps that Linux grants it."""
+def programs_of_a_file(request):
+    """Compile them cheaply, since nearly all of the suite's time goes there, and let go of them afterwards.
+
+    Thousands in one process use up the memory maps that Linux grants it. Subprocesses compile alike.
+    """
+    cheap = request.module.__name__ not in OPTIMISED
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(cheap))
+    jax.config.update("jax_disable_most_optimizations", cheap)
     yield
     jax.clear_caches()
 

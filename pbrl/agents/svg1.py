@@ -105,7 +105,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 def remember(state: State, batch: Transition) -> dict[str, Array]:
     """Return what replay keeps of newly collected transitions `[*]` besides: `log_prob [*]` of their actions, log β.
 
-    Before the first update actions were uniform over [-1, 1], not the policy's.
+    Until the first update actions count as uniform over [-1, 1], as the warm-up draws them.
     """
     mean, log_std = networks(state).distribution(state.ac.actor, batch.obs)
     of_policy = policies.tanh_normal_log_prob(mean, log_std, batch.action)
@@ -116,11 +116,11 @@ def remember(state: State, batch: Transition) -> dict[str, Array]:
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     """One update on replayed transitions `[B]` with `log_prob` in their extras: critics, actor, temperature, targets.
 
-    Differentiated: the squared TD error in Q_i's parameters; the actor's objective in π's, through action, density,
-    model, reward and V's arguments; the temperature loss in log α. Stopped: both noises, weights, targets, real
-    terminations, α outside its own loss.
+    Differentiated: the squared TD error in Q_i's parameters; the actor's objective in π's, through a_θ, its density,
+    model, reward and V's argument; the temperature loss in log α. Stopped: both noises, weights, the policy within V,
+    targets, real terminations, α outside its own loss.
     """
-    next_key, actor_key, entropy_key = jax.random.split(key, 3)
+    next_key, step_key, value_key, entropy_key = jax.random.split(key, 4)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
     y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
@@ -130,8 +130,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.repeat(actor, batch.obs, batch.action)
-        next_obs, reward = _again(state, batch, action, actor_key)  # [M, B, S], [M, B]
-        next_action, next_log_prob = nets.sample(actor, next_obs, actor_key)
+        next_obs, reward = _again(state, batch, action, step_key)  # [M, B, S], [M, B]
+        next_action, next_log_prob = nets.sample(state.ac.actor, next_obs, value_key)  # V is a function of s' alone
         value = nets.min_q(ac.critic, next_obs, next_action) - ac.alpha * next_log_prob
         objective = values.td_target(reward, batch.discount, value, cfg.discount).mean(0) - ac.alpha * log_prob
         return losses.soft_policy_loss(weight * objective), nets.sample(actor, batch.obs, entropy_key)[1]
@@ -152,7 +152,7 @@ def _weights(state: State, batch: Transition) -> Array:
 def _again(state: State, batch: Transition, action: Array, key: Key) -> tuple[Array, Array]:
     """Return next observations `[M, B, S]` and rewards `[M, B]` of the real transitions, had they acted so.
 
-    A simulator has no noise to infer.
+    A simulator's noise cannot be inferred: where it has any, it is drawn anew.
     """
     if state.oracle:
         latent, reward, _ = state.oracle.step(state.oracle.start(batch), action, key)

@@ -92,6 +92,11 @@ class Run:
             except ValueError as error:
                 raise RunError(f"trial {i}: {error}") from None
 
+    @property
+    def title(self) -> str:
+        """The agent's name, and whether it has an oracle."""
+        return titled(self.agent, self.oracle)
+
     def dynamics(self) -> Any:
         """Return the oracle that the run imagines with, or `None`. Raises `EnvError` where the environment has none."""
         if not self.oracle:
@@ -141,6 +146,11 @@ def _leaf(path: str) -> str:
     return path.removeprefix("config.")
 
 
+def titled(agent: str, oracle: bool) -> str:
+    """Name an agent as curves and reports do."""
+    return f"{agent}, oracle" if oracle else agent
+
+
 def default_seed_mode() -> str:
     """Return the way of sharing the device among seeds that suits it: see `learn.over_seeds`."""
     import jax
@@ -164,7 +174,7 @@ def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> N
         raise ValueError(
             f"schedule.imagine_every: expected 0 for an agent without a model data set, got {schedule.imagine_every}"
         )
-    if hasattr(config, "stopping") and schedule.buffer_size and schedule.capacity < holdout.WHOLE_BLOCK:
+    if hasattr(config, "stopping") and not oracle and 0 < schedule.buffer_size < holdout.WHOLE_BLOCK:
         raise ValueError(
             f"schedule.buffer_size: expected at least {holdout.WHOLE_BLOCK} rows, so that some can be held out, "
             f"got {schedule.buffer_size}"

@@ -50,7 +50,7 @@ def test_actor_gradient(x64, oracle):
 
     predicted, spread = model(batch.action)
     xi = 0.0 if oracle else (batch.next_obs - predicted) / spread
-    actor_key = jax.random.split(KEY, 3)[1]
+    value_key = jax.random.split(KEY, 4)[2]
 
     @jax.jit
     def loss(params):
@@ -58,7 +58,7 @@ def test_actor_gradient(x64, oracle):
         action = jnp.tanh(mean + jnp.exp(log_std) * eta)
         predicted, spread = model(action)
         next_obs = predicted + spread * xi
-        next_action, next_log_prob = nets.sample(params, next_obs, actor_key)
+        next_action, next_log_prob = nets.sample(state.ac.actor, next_obs, value_key)
         value = nets.q(state.ac.critic, next_obs, next_action).min(0) - state.ac.alpha * next_log_prob
         reward = reward_fn(batch.obs, action, next_obs)
         log_prob = policies.tanh_normal_log_prob(mean, log_std, action)
