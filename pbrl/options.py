@@ -70,7 +70,7 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     """Turn the words into options of the type of `defaults`, whose `config` and `schedule` are whole; as `parse`."""
     cls: Any = type(defaults)
     following = [*argv[1:], ""]
-    argv = [word for given, after in zip(argv, following, strict=True) for word in _flag(given, after)]
+    argv = [word for given, after in zip(argv, following, strict=False) for word in _flag(given, after)]
     if argv and not argv[0].startswith("-"):
         argv[0:1] = ["--agent", argv[0]]
     defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
