@@ -134,7 +134,7 @@ SUITES = {
         svg_and_sac("Pendulum-v1", "InvertedPendulum-v5", "InvertedDoublePendulum-v5"),
         "cpu", 12_000, 5, 1_000, "SVG(2) and SAC, CPU sizes",
     ),
-    "svg-mujoco": Suite(svg_and_sac("pbrl/MbpoHopper-v0"), "cpu", 40_000, 5, 2_000, "SVG(2) and SAC, CPU sizes"),
+    "svg-mujoco": Suite(svg_and_sac("pbrl/MbpoHopper-v0"), "cpu", 20_000, 5, 2_000, "SVG(2) and SAC, CPU sizes"),
     "svg-horizon": Suite(
         horizons("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 8_000, 5, 500, "SVG(H) by horizon, CPU sizes (Table 2)"
     ),
