@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
+from small import ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions, unchanged
 
 from pbrl import losses, values
 
@@ -36,6 +36,13 @@ def test_mage_without_the_gradient_term_is_dyna(spec, ddpg):
     full = ready("mage", spec, **flavour)
     full, _ = steps[0](full, batch, KEY)
     assert not np.allclose(full.ac.critic_opt[1].mu["MLP_0"]["Dense_0"]["kernel"], 0.0)
+
+
+def test_a_seed_means_the_same_first_networks_in_all_three():
+    """So that agents are compared from one start."""
+    states = [jax.jit(lambda n=n: module(n).init(KEY, SPEC, config(n)))() for n in ("mage", "dyna", "td3")]
+    for state in states[1:]:
+        assert unchanged((states[0].ac.actor, states[0].ac.critic), (state.ac.actor, state.ac.critic))
 
 
 def test_the_gradient_term_is_not_idle():

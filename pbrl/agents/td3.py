@@ -9,6 +9,7 @@ The networks, optimiser, loss and normalisation are those that MAGE's code gives
 from dataclasses import replace
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from pbrl import actor_critic, losses, normalizer, policies, values
@@ -69,8 +70,9 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
         raise ValueError("td3 learns from real transitions and has no use for an oracle; drop it, or use 'dyna'")
     actor_critic.validate(config)
     config = configs.cast(config)
+    ac_key, _ = jax.random.split(key)  # a seed's first networks are those of MAGE and Dyna-TD3
     return State(
-        ac=ActorCritic(spec, config).init(key),
+        ac=ActorCritic(spec, config).init(ac_key),
         stats=normalizer.init(spec.obs_size),
         config=config,
         spec=spec,
