@@ -180,7 +180,7 @@ def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> N
             f"got {schedule.buffer_size}"
         )
     has_model = hasattr(config, "model_lr")
-    if has_model and not schedule.model_every:
+    if has_model and not schedule.model_every and not oracle:
         raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
     if schedule.model_every and not has_model:
         raise ValueError(f"schedule.model_every: expected 0 for an agent without a model, got {schedule.model_every}")

@@ -62,6 +62,13 @@ def test_environments_without_a_twin_and_agents_without_a_model_are_refused(tmp_
         sac.validate()
 
 
+def test_without_a_model_to_fit_no_fits_need_be_scheduled(tmp_path):
+    run = replace(make_run(tmp_path), schedule=replace(SCHEDULE, model_every=0))
+    run.validate()
+    with pytest.raises(RunError, match=r"schedule\.model_every: got 0"):
+        replace(run, oracle=False).validate()
+
+
 def test_the_flag_stands_alone_and_has_a_folder_of_its_own():
     words = ["svg", "--env", PENDULUM, "--preset", "cpu"]
     plain, oracle, said = (options.parse([*words, *more]) for more in ([], ["--oracle"], ["--oracle", "True"]))
