@@ -1,6 +1,7 @@
-"""What MAAC, MBPO and STEVE share: a soft actor-critic beside an ensemble that held-out rows judge.
+"""What MAAC, MBPO, STEVE and SVG(1) share: a soft actor-critic beside an ensemble that held-out rows judge.
 
-All of an agent's functions but `init`, `update` and `value`; `pbrl.types` says what each must do.
+Hyper-parameters, state, and all of an agent's functions but `init`, `update` and `value`; `pbrl.types` says what each
+must do.
 """
 
 from dataclasses import replace
@@ -12,11 +13,68 @@ import jax.numpy as jnp
 
 from pbrl import config as configs
 from pbrl import soft_actor_critic
+from pbrl.config import static
 from pbrl.models import heldout_world
 from pbrl.models.ensemble import Statistics
 from pbrl.models.heldout_world import HeldOutState, HeldOutWorld
 from pbrl.soft_actor_critic import SoftActorCritic, SoftState, Style
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters that these agents share, as MAAC's released code gives them to all of its own."""
+
+    critics: int = static(2)
+    """How many, of which the smallest counts."""
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor's optimiser."""
+    critic_lr: float = 3e-4
+    """Learning rate of the critics'."""
+    temperature_lr: float = 3e-4
+    """Learning rate of log α's; 0 holds α."""
+    initial_temperature: float = 1.0
+    """α at the start."""
+    target_entropy: float | None = None
+    """ℋ̄ of the whole action in nats; by default -1 for each action coordinate."""
+    model_lr: float = 1e-3
+    """Learning rate of the model's optimiser."""
+    model_weight_decay: float = 0.0
+    """Weight of half the squared parameters in the model's loss."""
+    persistence: float = 0.9
+    """Of the running average of a member's loss on its held-out rows, whose rise stops the member."""
+    stopping: str = static("average")
+    """"average": as above (MAAC); "patience": all, once none has improved by 1 % in 5 epochs (MBPO)."""
+    max_epochs: int = static(200)
+    """Epochs of a fit that nothing stops."""
+    elites: int = static(8)
+    """Members that imagine, the best by their held-out rows."""
+    ensemble_size: int = static(8)
+    """M, members of the ensemble."""
+    model_hidden: tuple[int, ...] = static((200, 200, 200, 200))
+    """Widths of each member."""
+    model_activation: str = static("swish")
+    """Of the members."""
+    head_hidden: tuple[int, ...] = static((200, 200))
+    """Networks of a learned reward or termination."""
+    learn_reward: bool = static(False)
+    """Learn the reward even where the environment's is known."""
+    actor_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of the actor\'s hidden layers."""
+    critic_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of a critic\'s."""
+    activation: str = static("relu")
+    """Of the critics."""
+    actor_activation: str = static("relu")
+    """Of the actor."""
+    normalize_obs: bool = static(False)
+    """Divide what actor and critics see by its running deviation; the model always does."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
 
 
 @flax.struct.dataclass
@@ -26,12 +84,12 @@ class State:
     ac: SoftState
     world: HeldOutState | None
     stats: Statistics
-    config: Any
+    config: Any  # the agent's own
     spec: EnvSpec = flax.struct.field(pytree_node=False)
     oracle: Dynamics | None = flax.struct.field(pytree_node=False)
 
 
-def start(key: Key, spec: EnvSpec, config: Any, oracle: Dynamics | None) -> State:
+def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> State:
     """Make a fresh state; raises `ValueError` for a hyper-parameter of networks or model that cannot work."""
     soft_actor_critic.validate(config)
     heldout_world.validate(config)
@@ -115,6 +173,6 @@ def networks(state: State) -> SoftActorCritic:
     return _actor_critic(state.spec, state.config, state.stats)
 
 
-def _actor_critic(spec: EnvSpec, config: Any, stats: Statistics) -> SoftActorCritic:
+def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
     style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
     return SoftActorCritic(spec, config, stats.obs, style)

@@ -42,11 +42,10 @@ _CPU_SVG: Overrides = {
     "schedule.model_batch_size": 128,
     "schedule.model_min_batches": 2,
 }
-_CPU_STEVE: Overrides = _CPU_SOFT | {
+_CPU_HELD_OUT: Overrides = _CPU_SOFT | {
     "config.model_hidden": (128, 128),
     "config.ensemble_size": 5,
     "config.elites": 5,
-    "config.target_members": 3,
     "config.head_hidden": (64, 64),
     "config.max_epochs": 40,
     "config.initial_temperature": 0.1,
@@ -62,14 +61,10 @@ _CPU_IMAGINED: Overrides = {
     "schedule.imagine_batch": 5_000,
     "schedule.imagine_buffer": 20_000,
 }
+_CPU_STEVE: Overrides = _CPU_HELD_OUT | {"config.target_members": 3}
 _CPU_MAAC: Overrides = _CPU_STEVE | _CPU_IMAGINED | {"config.horizon": 3, "config.samples": 2}
-_CPU_MBPO: Overrides = (
-    {k: v for k, v in _CPU_STEVE.items() if k != "config.target_members"} | _CPU_IMAGINED | {"config.elites": 3}
-)
-_CPU_SVG1: Overrides = {k: v for k, v in _CPU_STEVE.items() if k != "config.target_members"} | {
-    "config.ensemble_size": 1,
-    "config.elites": 1,
-}
+_CPU_MBPO: Overrides = _CPU_HELD_OUT | _CPU_IMAGINED | {"config.elites": 3}
+_CPU_SVG1: Overrides = _CPU_HELD_OUT | {"config.ensemble_size": 1, "config.elites": 1}
 _CPU_MODEL: Overrides = {
     "config.model_hidden": (128, 128),
     "config.ensemble_size": 5,

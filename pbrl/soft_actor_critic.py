@@ -123,13 +123,16 @@ class SoftActorCritic:
         """Draw reparameterised actions `[*, A]` for `obs [*, S]`, and their log-densities `[*]`."""
         return policies.tanh_normal_sample(*self.distribution(params, obs), key)
 
+    def log_prob(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return the log-density `[*]` of given actions `[*, A]` for `obs [*, S]`."""
+        return policies.tanh_normal_log_prob(*self.distribution(params, obs), action)
+
     def repeat(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return given actions `[*, A]` as functions of the policy, by the noise that would make them, and log π `[*]`.
 
         The values are those of `action`; differentiable in `params` and `obs`, the noise is held.
         """
-        mean, log_std = self.distribution(params, obs)
-        return policies.tanh_normal_repeat(mean, log_std, action)
+        return policies.tanh_normal_repeat(*self.distribution(params, obs), action)
 
     def mode(self, params: Params, obs: Array) -> Array:
         """Return the action `[*, A]` of the distribution's mean before squashing."""

@@ -39,8 +39,11 @@ from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transitio
 
 
 @flax.struct.dataclass
-class Config:
-    """Hyper-parameters: the paper's method with the released code's numbers; `--preset paper` is the code's method."""
+class Config(heldout_agent.Config):
+    """Hyper-parameters: the paper's method with the released code's numbers; `--preset paper` is the code's method.
+
+    Those of `heldout_agent.Config` besides.
+    """
 
     horizon: int = static(4)
     """H, model steps in the actor's objective (the code's `T` is H - 1)."""
@@ -54,54 +57,6 @@ class Config:
     """Members that estimate a candidate, drawn anew for each k."""
     critics: int = static(4)
     """C; from 3 up their estimates differ, which the certainty of STEVE's candidate 0 needs (the code has 2)."""
-    discount: float = 0.99
-    """γ of the return."""
-    tau: float = 0.005
-    """Step of the target critics at every update."""
-    actor_lr: float = 3e-4
-    """Learning rate of the actor's optimiser."""
-    critic_lr: float = 3e-4
-    """Learning rate of the critics'."""
-    temperature_lr: float = 3e-4
-    """Learning rate of log α's; 0 holds α."""
-    initial_temperature: float = 1.0
-    """α at the start."""
-    target_entropy: float | None = None
-    """ℋ̄ of the whole action in nats; by default -1 for each action coordinate."""
-    model_lr: float = 1e-3
-    """Learning rate of the model's optimiser."""
-    model_weight_decay: float = 0.0
-    """Weight of half the squared parameters in the model's loss."""
-    persistence: float = 0.9
-    """Of the running average of a member's loss on its held-out rows, whose rise stops the member."""
-    stopping: str = static("average")
-    """"average": as above (MAAC); "patience": all, once none has improved by 1 % in 5 epochs (MBPO)."""
-    max_epochs: int = static(200)
-    """Epochs of a fit that nothing stops."""
-    elites: int = static(8)
-    """Members that imagine, the best by their held-out rows."""
-    ensemble_size: int = static(8)
-    """M, members of the ensemble."""
-    model_hidden: tuple[int, ...] = static((200, 200, 200, 200))
-    """Widths of each member."""
-    model_activation: str = static("swish")
-    """Of the members."""
-    head_hidden: tuple[int, ...] = static((200, 200))
-    """Networks of a learned reward or termination."""
-    learn_reward: bool = static(False)
-    """Learn the reward even where the environment's is known."""
-    actor_hidden: tuple[int, ...] = static((256, 256))
-    """Widths of the actor\'s hidden layers."""
-    critic_hidden: tuple[int, ...] = static((256, 256))
-    """Widths of a critic\'s."""
-    activation: str = static("relu")
-    """Of the critics."""
-    actor_activation: str = static("relu")
-    """Of the actor."""
-    normalize_obs: bool = static(False)
-    """Divide what actor and critics see by its running deviation; the model always does."""
-    precision: str = static("highest")
-    """Matmul precision of actor and critics."""
 
 
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl import heldout_agent, losses, optim, policies, values
+from pbrl import heldout_agent, losses, optim, values
 from pbrl.config import static
 from pbrl.heldout_agent import State as State
 from pbrl.heldout_agent import act as act
@@ -35,62 +35,18 @@ from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transitio
 
 
 @flax.struct.dataclass
-class Config:
-    """Hyper-parameters; sizes and rates are those that MAAC's released code gives to all its agents."""
+class Config(heldout_agent.Config):
+    """Hyper-parameters; sizes and rates are those that MAAC's released code gives to all its agents.
+
+    Those of `heldout_agent.Config` besides.
+    """
 
     max_weight: float = 5.0
     """Upper bound of the importance weight of a replayed action."""
-
-    critics: int = static(2)
-    """How many, of which the smallest counts."""
-    discount: float = 0.99
-    """γ of the return."""
-    tau: float = 0.005
-    """Step of the target critics at every update."""
-    actor_lr: float = 3e-4
-    """Learning rate of the actor's optimiser."""
-    critic_lr: float = 3e-4
-    """Learning rate of the critics'."""
-    temperature_lr: float = 3e-4
-    """Learning rate of log α's; 0 holds α."""
-    initial_temperature: float = 1.0
-    """α at the start."""
-    target_entropy: float | None = None
-    """ℋ̄ of the whole action in nats; by default -1 for each action coordinate."""
-    model_lr: float = 1e-3
-    """Learning rate of the model's optimiser."""
-    model_weight_decay: float = 0.0
-    """Weight of half the squared parameters in the model's loss."""
-    persistence: float = 0.9
-    """Of the running average of a member's loss on its held-out rows, whose rise stops the member."""
-    stopping: str = static("average")
-    """"average": as above (MAAC); "patience": all, once none has improved by 1 % in 5 epochs (MBPO)."""
-    max_epochs: int = static(200)
-    """Epochs of a fit that nothing stops."""
     elites: int = static(1)
     """Members that are differentiated through, the best by their held-out rows; the actor ascends their mean."""
     ensemble_size: int = static(1)
     """M, members of the ensemble."""
-    model_hidden: tuple[int, ...] = static((200, 200, 200, 200))
-    """Widths of each member."""
-    model_activation: str = static("swish")
-    """Of the members."""
-    head_hidden: tuple[int, ...] = static((200, 200))
-    """Networks of a learned reward or termination."""
-    learn_reward: bool = static(False)
-    """Learn the reward even where the environment's is known."""
-    actor_hidden: tuple[int, ...] = static((256, 256))
-    """Widths of the actor\'s hidden layers."""
-    critic_hidden: tuple[int, ...] = static((256, 256))
-    """Widths of a critic\'s."""
-    activation: str = static("relu")
-    """Of the critics."""
-    actor_activation: str = static("relu")
-    """Of the actor."""
-    normalize_obs: bool = static(False)
-    """Divide what actor and critics see by its running deviation; the model always does."""
-    precision: str = static("highest")
-    """Matmul precision of actor and critics."""
 
 
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
@@ -107,8 +63,7 @@ def remember(state: State, batch: Transition) -> dict[str, Array]:
 
     Until the first update actions count as uniform over [-1, 1], as the warm-up draws them.
     """
-    mean, log_std = networks(state).distribution(state.ac.actor, batch.obs)
-    of_policy = policies.tanh_normal_log_prob(mean, log_std, batch.action)
+    of_policy = networks(state).log_prob(state.ac.actor, batch.obs, batch.action)
     uniform = -batch.action.shape[-1] * jnp.log(2.0)
     return {"log_prob": jnp.where(optim.steps_taken(state.ac.actor_opt) == 0, uniform, of_policy)}
 
@@ -144,9 +99,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
 def _weights(state: State, batch: Transition) -> Array:
     """Return `clip(π(a|s) / β(a|s), 0, max)` `[B]` of the current policy."""
-    mean, log_std = networks(state).distribution(state.ac.actor, batch.obs)
-    ratio = policies.tanh_normal_log_prob(mean, log_std, batch.action) - batch.extras["log_prob"]
-    return jnp.minimum(jnp.exp(ratio), state.config.max_weight)
+    log_prob = networks(state).log_prob(state.ac.actor, batch.obs, batch.action)
+    return jnp.minimum(jnp.exp(log_prob - batch.extras["log_prob"]), state.config.max_weight)
 
 
 def _again(state: State, batch: Transition, action: Array, key: Key) -> tuple[Array, Array]:
