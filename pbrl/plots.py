@@ -71,9 +71,14 @@ def _panel(axis: Any, task: str, curves: Curves, statistic: stats.Statistic, ref
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_title(task, fontsize=11)
     axis.set_xlabel("environment steps")
+    finish(axis)
+
+
+def finish(axis: Any, legend: int = 9) -> None:
+    """Give a panel the look of all: no box, a faint grid, a legend without a frame, of that size."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, linewidth=0.6)
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(frameon=False, fontsize=legend)
 
 
 def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import networks, optim, stats, values
+from pbrl import networks, optim, plots, stats, values
 from pbrl.envs.lqr import Lqr, double_integrator
 from pbrl.imagine import rollout
 from pbrl.models.ensemble import BoundedEnsemble, Statistics
@@ -238,9 +238,7 @@ def draw(table: list[dict[str, Any]], lemma: dict[str, Any]) -> None:
     factors.set(xlabel="H", title="factors of Lemma 4.1")
     factors.set_yscale("symlog", linthresh=0.01)
     for axis in (over, *against, factors):
-        axis.legend(frameon=False, fontsize=8)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        plots.finish(axis, legend=8)
     figure.suptitle(f"MAAC, Fig. 3: gradient of a linear policy on the double integrator (n = {SEEDS})", fontsize=12)
     figure.tight_layout()
     figure.savefig(RESULTS / "maac-fig3.png", dpi=130)

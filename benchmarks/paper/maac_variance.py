@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pbrl import options, presets, replay
+from pbrl import options, plots, presets, replay
 from pbrl.agents import maac
 from pbrl.envs.lqr import Lqr
 from pbrl.train.run import Run, default_seed_mode
@@ -94,9 +94,7 @@ def draw(table: dict[str, dict[str, list[float]]]) -> None:
             axis.plot(SAMPLES, values, marker="o", label=label)
         axis.set(title=system, xlabel="N", xscale="log", yscale="log", ylabel="deviation / norm of the mean")
         axis.set_xticks(SAMPLES, [str(n) for n in SAMPLES])
-        axis.legend(frameon=False, fontsize=8)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        plots.finish(axis, legend=8)
     figure.suptitle(f"MAAC: noise of the actor's gradient, {STATES} start states, H = {HORIZON}", fontsize=12)
     figure.tight_layout()
     figure.savefig(RESULTS / "maac-variance.png", dpi=130)

@@ -24,9 +24,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import measurements
 import numpy as np
 
-from pbrl import options, presets, stats
+from pbrl import options, plots, presets, stats
 from pbrl.envs.toy import TOYS
 from pbrl.train.run import Run, agent_module, default_seed_mode
 from pbrl.train.schedule import Schedule
@@ -53,8 +54,8 @@ def make_run(label: str, root: Path) -> Run:
     return Run(agent, ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
 
 
-def programs(agent: Any) -> Callable[[Any, Key], Array]:
-    """Return the error of every seed's action gradient, `[N]`, for states with a leading axis and one key."""
+def error_of(agent: Any) -> Callable[[Any, Key], Array]:
+    """Return a program: the error of every seed's action gradient, `[N]`, by states with a leading axis and a key."""
 
     def one(state: Any, key: Key) -> Array:
         nets = agent.networks(state)
@@ -86,23 +87,15 @@ def train(label: str, run: Run) -> None:
     """Train one agent, appending its error to error.jsonl as it goes."""
     from pbrl.train import host
 
-    error = programs(agent_module(run.agent))
+    error = error_of(agent_module(run.agent))
 
     def report(progress: Any) -> None:
         if progress.step % EVERY == 0:
-            values = np.asarray(error(progress.agent, jax.random.key(progress.step))).tolist()
-            with open(run.folder / "error.jsonl", "a") as file:
-                file.write(json.dumps({"step": progress.step, "error": values}) + "\n")
-            print(f"{label} {progress.step}: error {np.mean(values):.3f}", flush=True)
+            values = np.asarray(error(progress.agent, jax.random.key(progress.step)))
+            measurements.append(run.folder / "error.jsonl", progress.step, error=values)
+            print(f"{label} {progress.step}: error {values.mean():.3f}", flush=True)
 
     host.train(run, report)
-
-
-def measured(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps [T] and errors [N, T]; a step that was repeated after a resume counts once."""
-    lines = map(json.loads, (run.folder / "error.jsonl").read_text().splitlines())
-    rows = {row["step"]: row["error"] for row in lines}
-    return np.array(sorted(rows)), np.array([rows[step] for step in sorted(rows)]).T
 
 
 def main() -> None:
@@ -116,7 +109,8 @@ def main() -> None:
         for label, run in runs.items():
             train(label, run)
     RESULTS.mkdir(exist_ok=True)
-    curves, summary = {label: measured(run) for label, run in runs.items()}, {}
+    measured, summary = {label: measurements.read(run.folder / "error.jsonl") for label, run in runs.items()}, {}
+    curves = {label: (rows["step"], rows["error"]) for label, rows in measured.items()}
     with open(RESULTS / "mage-fig3.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["label", "seed", "step", "error"])
@@ -129,26 +123,8 @@ def main() -> None:
             print(f"{label:10s} {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]  n = {SEEDS}")
     report = {"command": "python benchmarks/paper/mage_fig3.py", "episodes": EPISODES, "rows": summary}
     (RESULTS / "mage-fig3.json").write_text(json.dumps(report, indent=1) + "\n")
-    draw(curves)
-
-
-def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Draw the errors over training."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4))
-    axis = figure.subplots()
-    for label, (steps, errors) in curves.items():
-        low, high = stats.bootstrap_band(errors, stats.mean)
-        axis.plot(steps, errors.mean(0), label=label)
-        axis.fill_between(steps, low, high, alpha=0.16, linewidth=0)
-    axis.set(xlabel="environment steps", ylabel="error of the action gradient (eq. 14)", yscale="log")
-    axis.set_title(f"MAGE, Fig. 3: a fixed random policy on Pendulum (n = {SEEDS})")
-    axis.legend(frameon=False)
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(RESULTS / "mage-fig3.png", dpi=130)
+    title, ylabel = "MAGE, Fig. 3: a fixed random policy", "error of the action gradient (eq. 14)"
+    plots.panels({ENV: curves}, RESULTS / "mage-fig3.png", title, ylabel=ylabel, log=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import measurements
 import numpy as np
 
 from pbrl import options, plots, presets, stats
@@ -93,23 +94,11 @@ def train(run: Run) -> None:
 
     def report(progress: Any) -> None:
         if progress.step % EVERY == 0:
-            size, signed = bias(progress.agent, run.seeds, progress.step).tolist()
-            with open(run.folder / "bias.jsonl", "a") as file:
-                file.write(json.dumps({"step": progress.step, "size": size, "signed": signed}) + "\n")
+            size, signed = bias(progress.agent, run.seeds, progress.step)
+            measurements.append(run.folder / "bias.jsonl", progress.step, size=size, signed=signed)
             print(f"{run.folder.name} {progress.step}: bias {np.mean(size):.1f}", flush=True)
 
     host.train(run, report)
-
-
-def measured(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return steps [T], mean |bias| and mean bias [N, T]; a step that was repeated after a resume counts once."""
-    rows = {}
-    for line in (run.folder / "bias.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        rows[row["step"]] = row
-    ordered = [rows[step] for step in sorted(rows)]
-    size, signed = (np.array([row[name] for row in ordered]).T for name in ("size", "signed"))
-    return np.array(sorted(rows)), size, signed
 
 
 def main() -> None:
@@ -129,7 +118,8 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["cell", "seed", "step", "return", "bias_size", "bias"])
         for cell, run in runs.items():
-            steps, size, signed = measured(run)
+            measured = measurements.read(run.folder / "bias.jsonl")
+            steps, size, signed = (measured[name] for name in ("step", "size", "signed"))
             at, returns = plots.evaluation_curve(run.folder)
             returns = returns[:, np.isin(at, steps)]
             for i, seed in enumerate(run.seeds):
