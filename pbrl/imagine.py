@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from pbrl.types import Array, Dynamics, Key, Transition
 
@@ -60,5 +61,22 @@ def _unroll(dynamics: Dynamics, act: Callable, z: Any, key: Key, given: Any, hor
         z, reward, discount = dynamics.step(z, action, step_key)
         return z, (obs, action, info, reward, discount)
 
-    z, (obs, action, info, reward, discount) = jax.lax.scan(step, z, (jax.random.split(key, horizon), given))
+    z, (obs, action, info, reward, discount) = scan(step, z, (jax.random.split(key, horizon), given))
     return Trajectory(obs, action, info, reward, discount, dynamics.observe(z))
+
+
+def scan(step: Callable[[Any, Any], tuple[Any, Any]], z: Any, inputs: Any) -> tuple[Any, Any]:
+    """Run `lax.scan` from a latent state that may be of another structure than all that follow it.
+
+    Such a first step runs by itself: a recurrent model that remembers nothing yet multiplies no zeros by its weights.
+    """
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs)
+    after, made = jax.eval_shape(step, z, one)
+    if jax.tree.structure(after) == jax.tree.structure(z):
+        return jax.lax.scan(step, z, inputs)
+    if not jax.tree.leaves(inputs)[0].shape[0]:
+        return z, jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), made)
+    first, rest = (jax.tree.map(lambda x, part=part: x[part], inputs) for part in (0, slice(1, None)))
+    z, begun = step(z, first)
+    z, outputs = jax.lax.scan(step, z, rest)
+    return z, jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), begun, outputs)

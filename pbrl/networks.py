@@ -122,6 +122,8 @@ class GaussianActor(nn.Module):
 class GRUCell(nn.Module):
     """Gated recurrent unit `(h [*, W], x [*, I]) -> h' [*, W]` with PyTorch's two biases and initial weights.
 
+    No `h` stands for zeros, of which it computes nothing.
+
     (Flax' own has one bias for two of the gates, and no say over the precision of its products.)
     """
 
@@ -129,20 +131,26 @@ class GRUCell(nn.Module):
     precision: str | None = "highest"
 
     @nn.compact
-    def __call__(self, hidden: Array, x: Array) -> Array:
+    def __call__(self, hidden: Array | None, x: Array) -> Array:
         draw = uniform(1 / math.sqrt(self.width))
-        given, kept = (
-            nn.Dense(3 * self.width, kernel_init=draw, bias_init=draw, precision=self.precision, name=name)(value)
-            for name, value in (("input", x), ("hidden", hidden))
+        of_input, of_hidden = (
+            nn.Dense(3 * self.width, kernel_init=draw, bias_init=draw, precision=self.precision, name=name)
+            for name in ("input", "hidden")
         )
+        given = of_input(x)
+        kept = of_hidden.variables["params"]["bias"] if hidden is None else of_hidden(hidden)
         (reset_x, update_x, new_x), (reset_h, update_h, new_h) = (jnp.split(v, 3, axis=-1) for v in (given, kept))
         new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_h) * new_h)
         update = jax.nn.sigmoid(update_x + update_h)
-        return (1.0 - update) * new + update * hidden
+        return (1.0 - update) * new + (0.0 if hidden is None else update * hidden)
+
+
+Hidden = tuple[Array, ...] | None
+"""What each GRU cell remembers, `[*, W]`; `None` before the first step."""
 
 
 class RecurrentCell(nn.Module):
-    """One step of recurrent dynamics: `(hidden [layers, *, W], obs [*, S], action [*, A]) -> (hidden, delta [*, S])`.
+    """One step of recurrent dynamics: `(hidden, obs [*, S], action [*, A]) -> (hidden, delta [*, S])`.
 
     Encoder, a stack of GRU cells, linear decoder (Amos et al. 2021, App. A).
     """
@@ -155,14 +163,14 @@ class RecurrentCell(nn.Module):
     precision: str | None = "highest"
 
     @nn.compact
-    def __call__(self, hidden: Array, obs: Array, action: Array) -> tuple[Array, Array]:
+    def __call__(self, hidden: Hidden, obs: Array, action: Array) -> tuple[tuple[Array, ...], Array]:
         x = jnp.concatenate([obs, action], axis=-1)
         x = MLP(self.encoder_hidden, self.width, self.activation, "orthogonal", self.precision)(x)
         carries = []
-        for layer in range(self.layers):
-            x = GRUCell(self.width, self.precision)(hidden[layer], x)
+        for kept in hidden or (None,) * self.layers:
+            x = GRUCell(self.width, self.precision)(kept, x)
             carries.append(x)
-        return jnp.stack(carries), MLP((), self.obs_size, scheme="orthogonal", precision=self.precision)(x)
+        return tuple(carries), MLP((), self.obs_size, scheme="orthogonal", precision=self.precision)(x)
 
 
 class Critic(nn.Module):

@@ -4,6 +4,7 @@ import numpy as np
 from small import ORACLE, transitions, true_step
 
 from pbrl import imagine, values
+from pbrl.types import Dynamics
 
 
 def policy(obs, key):
@@ -38,3 +39,22 @@ def test_gradient_through_policy_and_dynamics_is_the_finite_difference(x64, key)
     gain, step = jnp.float64(0.7), 1e-5
     difference = (value(gain + step) - value(gain - step)) / (2 * step)
     np.testing.assert_allclose(jax.grad(value)(gain), difference, rtol=1e-7)
+
+
+def test_the_first_latent_state_may_lack_what_later_ones_have(key):
+    """A model whose memory begins as nothing rolls out as one whose memory begins as zeros."""
+
+    def simulator(memory):
+        def step(z, action, key):
+            obs, kept = z
+            kept = obs if kept is None else 0.5 * kept + obs
+            return (0.9 * obs + 0.1 * kept, kept), obs.sum(-1), jnp.ones(obs.shape[0])
+
+        return Dynamics(start=lambda batch: (batch.obs, memory), step=step, observe=lambda z: z[0])
+
+    for horizon in (0, 1, 4):
+        nothing, zeros = (
+            imagine.rollout(model, policy, model.start(transitions(5)), key, horizon)
+            for model in (simulator(None), simulator(jnp.zeros((5, 3))))
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), nothing, zeros)

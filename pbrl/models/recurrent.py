@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import networks
+from pbrl.imagine import scan
 from pbrl.types import Array, Key, Params
 
-Latent = tuple[Array, Array]
-"""Observation `[B, S]` and hidden state `[layers, B, W]` of the recurrent cells."""
+Latent = tuple[Array, networks.Hidden]
+"""Observation `[B, S]` and what the recurrent cells remember."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Recurrent:
 
     def init(self, key: Key) -> Params:
         """Draw parameters."""
-        obs, hidden = self.start(jnp.zeros(self.obs_size))
-        return networks.init(self._cell, key, hidden, obs, jnp.zeros(self.action_size))
+        hidden = (jnp.zeros(self.width),) * self.layers
+        return networks.init(self._cell, key, hidden, jnp.zeros(self.obs_size), jnp.zeros(self.action_size))
 
     def start(self, obs: Array) -> Latent:
         """Return the latent state of a trajectory's first observation `[*, S]`: nothing remembered."""
-        return obs, jnp.zeros((self.layers, *obs.shape[:-1], self.width), obs.dtype)
+        return obs, None
 
     def step(self, params: Params, latent: Latent, action: Array) -> Latent:
         """Advance by one action `[*, A]`; differentiable in the observation, the hidden state and the action."""
@@ -56,7 +57,7 @@ class Recurrent:
             latent = self.step(params, (jax.lax.stop_gradient(given) if detach else given, hidden), action)
             return latent, latent[0]
 
-        return jax.lax.scan(step, self.start(obs), actions)[1]
+        return scan(step, self.start(obs), actions)[1]
 
     def loss(self, params: Params, obs: Array, actions: Array, next_obs: Array) -> Array:
         """Return the mean squared error over steps, rows and coordinates of windows `[H, B]`.

@@ -53,6 +53,19 @@ def test_unroll_follows_the_equations(key):
     np.testing.assert_allclose(MODEL.loss(params, obs, actions, targets), ((expected - targets) ** 2).mean(), rtol=1e-5)
 
 
+def test_remembering_nothing_is_remembering_zeros(key):
+    """The first step and its gradient are those of a hidden state of zeros, whose weights it leaves alone."""
+    params, (obs, actions, _) = MODEL.init(key), data()
+    zeros = (jnp.zeros((len(obs), 4)),) * 2
+
+    def first(params, hidden):
+        after, kept = MODEL.step(params, (obs, hidden), actions[0])
+        return jnp.square(after).sum() + sum(jnp.square(h).sum() for h in kept)
+
+    for a, b in zip(*(jax.tree.leaves(jax.value_and_grad(first)(params, h)) for h in (None, zeros)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_detaching_leaves_the_hidden_state_as_the_only_path(key):
     """The first action reaches the second prediction through x and hidden state; detached, through the latter alone."""
     params, (obs, actions, _) = MODEL.init(key), data(2)
