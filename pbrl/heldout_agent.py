@@ -143,15 +143,20 @@ def choose_elites(state: State, member_losses: Array) -> State:
     return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
 
 
-def imagine(state: State, batch: Transition, key: Key) -> Transition:
-    """Return what the model says of the policy's own actions in `batch.obs [B, S]`: one step, not differentiated."""
+def imagine(state: State, batch: Transition, key: Key) -> tuple[Transition, Transition]:
+    """Return what the model says of the policy's own actions where `batch [B]` began, and where the next would begin.
+
+    One step, not differentiated; of the second `obs` and `extras` matter.
+    """
     act_key, step_key = jax.random.split(key)
     dynamics = simulator(state)
     latent = dynamics.start(batch)
     action = act(state, batch.obs, act_key, explore=True)
     latent, reward, discount = dynamics.step(latent, action, step_key)
     going_on = (discount > 0.5).astype(reward.dtype)
-    return replace(batch, action=action, reward=reward, discount=going_on, next_obs=dynamics.observe(latent))
+    obs = dynamics.observe(latent)
+    imagined = replace(batch, action=action, reward=reward, discount=going_on, next_obs=obs)
+    return imagined, replace(batch, obs=obs, extras={**batch.extras, **dynamics.extras(latent)})
 
 
 def simulator(state: State) -> Dynamics:

@@ -187,12 +187,12 @@ class Critic(nn.Module):
         return MLP(self.hidden, 1, self.activation, self.scheme, self.precision)(x)[..., 0]
 
 
-def init(module: nn.Module, key: Key, *inputs: Array) -> Params:
+def init(module: nn.Module, key: Key, *inputs: Any) -> Params:
     """Draw parameters for inputs of these shapes (leading axes do not matter)."""
     return module.init(key, *inputs)["params"]
 
 
-def apply(module: nn.Module, params: Params, *inputs: Array) -> Any:
+def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     """Run the network."""
     return module.apply({"params": params}, *inputs)
 

@@ -40,8 +40,8 @@ def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
     if step is not None and step not in there:
         raise RunError(f"{run.folder} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none'}")
     info, _ = checkpoint.read_info(folder, step=step)
-    streams = Streams.start(run.env, run.stream_seeds)
-    learner = jax.eval_shape(partial(Programs(run, streams.envs[0].spec).start, info["capacity"]))
+    streams = Streams.start(run.env, run.stream_seeds, extras=run.oracle)
+    learner = jax.eval_shape(partial(Programs(run, streams.envs[0].spec, streams.example()).start, info["capacity"]))
     tree, _, step = checkpoint.restore(folder, {"learner": learner, "streams": streams.snapshot()}, step=step)
     streams.close()
     return jax.device_put(tree["learner"].agent), step

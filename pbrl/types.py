@@ -53,6 +53,10 @@ class EnvSpec:
     termination_fn: TerminationFn | None = None
 
 
+def _no_extras(z: Any) -> dict[str, Array]:
+    return {}
+
+
 class Dynamics(NamedTuple):
     """What a rollout differentiates through: a learned model or a simulator.
 
@@ -60,11 +64,13 @@ class Dynamics(NamedTuple):
     off them, all over the same leading axis `[B]`. `step` must be differentiable in `z` and `action`;
     the discount that it returns is in [0, 1] and excludes the agent's own discount factor. It carries no gradient but
     where an algorithm wants one: SVG's learned probability of going on.
+    `extras` gives what `start` needs besides the observation to begin at `z` again: nothing, for most.
     """
 
     start: Callable[[Transition], Any]
     step: Callable[[Any, Array, Key], tuple[Any, Array, Array]]
     observe: Callable[[Any], Array]
+    extras: Callable[[Any], dict[str, Array]] = _no_extras
 
 
 class Agent(Protocol):

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -47,7 +48,7 @@ class GymEnv:
             if not os.environ.get("DISPLAY"):
                 os.environ.setdefault("MUJOCO_GL", "egl")  # the one backend that renders without a screen
             make_kwargs["render_mode"] = "rgb_array"
-        self._env = _make(env_id, make_kwargs)
+        self._env = make(env_id, **make_kwargs)
         obs, action = self._env.observation_space, self._env.action_space
         obs_size, self._low, self._high = _obs_size(env_id, obs), *_bounds(env_id, action)
         limit = getattr(self._env.spec, "max_episode_steps", None)
@@ -57,6 +58,7 @@ class GymEnv:
         known = known_functions(env_id) if standard else (None, None)
         self.spec = EnvSpec(obs_size, self._low.size, limit, *known)
         self.exact = snapshot.is_exact(self._env)
+        self._extras: Callable[[], dict[str, np.ndarray]] | None = None
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         """Begin an episode and return its first observation, f32[S]."""
@@ -94,6 +96,17 @@ class GymEnv:
             )
         return obs
 
+    def extras(self) -> dict[str, np.ndarray]:
+        """Return what the environment's oracle needs to start here besides the observation; nothing, for most.
+
+        Raises `EnvError` for an environment without an oracle.
+        """
+        if self._extras is None:
+            from pbrl.envs import oracles  # which imports this module
+
+            self._extras = oracles.reader(self.env_id, self._env)
+        return self._extras()
+
     def snapshot(self) -> dict[str, np.ndarray]:
         """Return the live state as named arrays; nothing where it is not `exact`."""
         return snapshot.take(self._env) if self.exact else {}
@@ -116,7 +129,8 @@ class GymEnv:
         self._env.close()
 
 
-def _make(env_id: str, make_kwargs: dict[str, Any]) -> gymnasium.Env:
+def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
+    """Make Gymnasium's own environment. Raises `EnvError` for an unknown id and for what cannot be made."""
     if env_id not in gymnasium.registry and ":" not in env_id:
         close = difflib.get_close_matches(env_id, {*pbrl.envs.TASKS, *gymnasium.registry}, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"

@@ -1,5 +1,10 @@
 """Which environments have a differentiable twin: their own dynamics, to take the place of a learned model."""
 
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+
 from pbrl.envs import TOYS
 from pbrl.envs.gym import EnvError
 from pbrl.types import Dynamics
@@ -14,15 +19,32 @@ TWINS = {
 
 
 def oracle(env_id: str) -> Dynamics:
-    """Return an environment's own dynamics as what an agent differentiates through, from observations.
+    """Return an environment's own dynamics as what an agent differentiates through.
 
     Raises `EnvError` for an environment that has none.
     """
-    if env_id not in TWINS:
-        raise EnvError(
-            f"{env_id} has no differentiable twin to serve as an oracle; these have one: {', '.join(TWINS)}. "
-            "In a program of your own, any step function will do: docs/oracles.md"
-        )
-    from pbrl.envs import toy
+    if env_id in TWINS:
+        from pbrl.envs import toy
 
-    return toy.TOYS[TWINS[env_id]].oracle
+        return toy.TOYS[TWINS[env_id]].oracle
+    from pbrl.envs import mjx
+
+    try:
+        return mjx.twin(env_id)
+    except EnvError as error:
+        raise EnvError(
+            f"{error}. Besides these have one: {', '.join(TWINS)}. "
+            "In a program of your own, any step function will do: docs/oracles.md"
+        ) from None
+
+
+def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray]]:
+    """Return a function that reads off a live environment what its oracle starts from besides the observation.
+
+    Raises `EnvError` as `oracle` does.
+    """
+    if env_id in TWINS:
+        return dict
+    from pbrl.envs import mjx
+
+    return mjx.reader(env)

@@ -41,7 +41,7 @@ class Progress:
 class Programs:
     """The compiled phases. Keys derive from (seed, step, phase), so that a resumed run draws what it would have."""
 
-    def __init__(self, run: Run, spec: EnvSpec):
+    def __init__(self, run: Run, spec: EnvSpec, extras: dict[str, Any]):
         agent, schedule = agent_module(run.agent), run.schedule
         over = partial(learn.over_seeds, mode=run.seed_mode)
         roots, oracle = jnp.asarray(run.stream_seeds, jnp.uint32), run.dynamics()
@@ -53,7 +53,7 @@ class Programs:
         def start(capacity: int) -> Learner:
             def one(key: jax.Array, leaves: dict[str, jax.Array]) -> Learner:
                 config = configs.replace_leaves(run.config, leaves)
-                return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity, oracle)
+                return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity, oracle, extras)
 
             # The one place where trials differ: a state carries its own config from here on.
             swept = {path: jnp.asarray(values, jnp.result_type(float)) for path, values in run.swept().items()}
@@ -118,8 +118,8 @@ class Training:
 
     def __init__(self, run: Run):
         self.run, self.checkpoints = run, run.folder / "checkpoints"
-        self.streams, self.guard = Streams.start(run.env, run.stream_seeds), Guard(run)
-        self.programs = Programs(run, self.streams.envs[0].spec)
+        self.streams, self.guard = Streams.start(run.env, run.stream_seeds, extras=run.oracle), Guard(run)
+        self.programs = Programs(run, self.streams.envs[0].spec, self.streams.example())
         self.step, self.seconds = 0, 0.0
         if checkpoint.steps(self.checkpoints):
             self.learner = self._resume()

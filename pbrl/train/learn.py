@@ -32,15 +32,26 @@ class Learner:
 
 
 def start(
-    agent: Agent, key: Key, spec: EnvSpec, config: Any, capacity: int, imagined: int = 0, oracle: Any = None
+    agent: Agent,
+    key: Key,
+    spec: EnvSpec,
+    config: Any,
+    capacity: int,
+    imagined: int = 0,
+    oracle: Any = None,
+    extras: dict[str, Array] | None = None,
 ) -> Learner:
-    """Make a fresh agent with empty buffers; `imagined` is the capacity of the one for imagined transitions."""
+    """Make a fresh agent with empty buffers; `imagined` is the capacity of the one for imagined transitions.
+
+    `extras` are an example of what the environment gives each transition besides, without a batch axis.
+    """
     example = Transition(
         obs=jnp.zeros(spec.obs_size),
         action=jnp.zeros(spec.action_size),
         reward=jnp.zeros(()),
         discount=jnp.zeros(()),
         next_obs=jnp.zeros(spec.obs_size),
+        extras=extras or {},
     )
     state = agent.init(key, spec, config, oracle=oracle)
     return Learner(

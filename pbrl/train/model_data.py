@@ -26,12 +26,12 @@ def imagine(agent: Any, learner: Learner, key: Key, steps: Array | int, schedule
 
     def step(i: Array, carry: tuple[Replay, Transition, Array]) -> tuple[Replay, Transition, Array]:
         buffer, batch, alive = carry
-        imagined = agent.imagine(learner.agent, batch, jax.random.fold_in(step_key, i))
+        imagined, after = agent.imagine(learner.agent, batch, jax.random.fold_in(step_key, i))
         buffer = replay.add(buffer, imagined, last=jnp.ones(alive.shape, bool), keep=alive)
         if not schedule.imagine_chained:
             return buffer, draw(i + 1), alive
         going_on = alive & (imagined.discount > 0) & jnp.isfinite(imagined.next_obs).all(-1)
-        return buffer, replace(imagined, obs=imagined.next_obs), going_on
+        return buffer, after, going_on
 
     assert learner.imagined is not None
     alive = jnp.ones(schedule.imagine_batch, bool)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from pbrl.envs.gym import EnvError, GymEnv
@@ -25,14 +26,17 @@ class Streams:
     finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one
     faults: np.ndarray  # i64[N], broken steps in a row
 
+    extras: bool = False  # whether transitions carry what the environment's oracle starts from
+
     ARRAYS = ("obs", "episodes", "returns", "finished", "faults")
 
     @classmethod
-    def start(cls, env_id: str, seeds: tuple[int, ...]) -> "Streams":
-        """Make and reset one environment for each seed."""
+    def start(cls, env_id: str, seeds: tuple[int, ...], *, extras: bool = False) -> "Streams":
+        """Make and reset one environment for each seed; with `extras` transitions carry their simulator's state."""
         n, envs = len(seeds), [GymEnv(env_id) for _ in seeds]
         obs = np.zeros((n, envs[0].spec.obs_size), np.float32)
         streams = cls(envs, seeds, obs, np.zeros(n, np.int64), np.zeros(n), np.full(n, np.nan), np.zeros(n, np.int64))
+        streams.extras = extras
         for i in range(n):
             streams._begin_episode(i)
         return streams
@@ -51,6 +55,7 @@ class Streams:
         """
         n = len(self.envs)
         obs, next_obs = self.obs.copy(), self.obs.copy()
+        simulators = [env.extras() for env in self.envs] if self.extras else [{}]
         reward, discount, last = np.full(n, np.nan, np.float32), np.ones(n, np.float32), np.ones(n, bool)
         for i, env in enumerate(self.envs):
             try:
@@ -69,8 +74,12 @@ class Streams:
                 self.finished[i] = self.returns[i]
                 self._begin_episode(i)
         rows: dict[str, Any] = {"obs": obs, "action": actions, "reward": reward, "discount": discount}
-        batch = Transition(**{name: x[:, None] for name, x in {**rows, "next_obs": next_obs}.items()})
-        return batch, last[:, None]
+        rows |= {"next_obs": next_obs, "extras": {k: np.stack([s[k] for s in simulators]) for k in simulators[0]}}
+        return Transition(**jax.tree.map(lambda x: x[:, None], rows)), last[:, None]
+
+    def example(self) -> dict[str, np.ndarray]:
+        """Return extras as the transitions of one stream carry them, without leading axes."""
+        return self.envs[0].extras() if self.extras else {}
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything as arrays, the simulators' own states included."""

@@ -32,10 +32,10 @@ def programs():
     """Compile each run's programs once: runs of one identity differ in nothing that they depend on."""
     made, real = {}, host.Programs
 
-    def shared(run, spec):
+    def shared(run, *rest):
         identity = json.dumps(run.identity())
         if identity not in made:
-            made[identity] = real(run, spec)
+            made[identity] = real(run, *rest)
         return made[identity]
 
     host.Programs = shared

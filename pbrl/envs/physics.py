@@ -1,0 +1,199 @@
+"""MuJoCo's step in JAX with a derivative: MJX's own stages, the constraint solver differentiated implicitly.
+
+MJX solves for the acceleration by a `while` loop, which JAX does not differentiate backwards; a loop of one iteration,
+the usual way out, is wrong wherever there are contacts. Here the loop runs to its end on constants, and one Newton step
+from the solution, whose value is dropped, gives the derivative: at the minimum the gradient F(a, θ) of the solver's
+cost vanishes, so that da/dθ = -H⁻¹ ∂F/∂θ by the implicit function theorem (H: the cost's Hessian in a).
+
+It relies on MJX's internals, so it refuses versions that it has not been tested with.
+"""
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl.envs.gym import EnvError
+from pbrl.types import Array
+
+TESTED = ("3.17.0",)
+"""Versions of mujoco and mujoco-mjx, which must be the same for both engines to integrate alike."""
+
+
+class Physics(NamedTuple):
+    """A simulator's state between steps."""
+
+    qpos: Array  # [nq]
+    qvel: Array  # [nv]
+    warmstart: Array  # [nv], acceleration of the last evaluation, where the solver begins
+
+
+def require_tested() -> None:
+    """Raise `EnvError` where MuJoCo and MJX are not a pair that the derivative was tested with."""
+    found = [importlib.metadata.version(name) for name in ("mujoco", "mujoco-mjx")]
+    if found[0] != found[1] or found[0] not in TESTED:
+        raise EnvError(
+            f"MuJoCo twins were tested with mujoco and mujoco-mjx {' or '.join(TESTED)}, both the same; "
+            f"found {found[0]} and {found[1]}: pip install mujoco=={TESTED[-1]} mujoco-mjx=={TESTED[-1]}"
+        )
+
+
+@functools.cache
+def _mjx() -> Any:
+    """Import MJX without its remark that an optional backend is missing."""
+    require_tested()
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        from mujoco import mjx
+        from mujoco.mjx._src import (  # noqa: F401, loaded here so that they are attributes of the package
+            collision_driver,
+            constraint,
+            forward,
+            smooth,
+            solver,
+            support,
+        )
+    return mjx
+
+
+def stepper(model: Any, frames: int, seen: Callable[[Any, Any], Any], iterations: tuple[int, int] | None) -> Callable:
+    """Return `(Physics, control [nu]) -> (Physics, seen(model, data))`: `frames` steps of a `mujoco.MjModel`.
+
+    `seen` picks what is read off MJX's data of the last evaluation, as C MuJoCo leaves it behind: positions of bodies
+    are those from before the last integration. `iterations` are the most of solver and line search (default: the
+    model's own). Differentiable in state and control, save where contacts begin or end; nothing is differentiated
+    in the warm start. Raises `EnvError` for a model that MJX cannot step.
+    """
+    mjx = _mjx()
+    from mujoco.mjx._src import forward as stages
+
+    try:
+        m = mjx.put_model(model)
+    except NotImplementedError as error:
+        raise EnvError(f"MJX cannot step this model: {error}") from None
+    if iterations is not None:
+        m = m.tree_replace({"opt.iterations": iterations[0], "opt.ls_iterations": iterations[1]})
+    blank = mjx.make_data(model)
+    runge_kutta = m.opt.integrator == stages.IntegratorType.RK4
+    evaluate = _evaluation(m, blank)
+    advance = functools.partial(_runge_kutta, m, evaluate) if runge_kutta else functools.partial(_euler, m, evaluate)
+
+    def step(state: Physics, control: Array) -> tuple[Physics, Any]:
+        def frame(state: Physics, _: None) -> tuple[Physics, Any]:
+            return advance(state, control, functools.partial(seen, m))
+
+        with jax.default_matmul_precision("highest"):
+            state, all_seen = jax.lax.scan(frame, state, None, length=frames)
+        return state, jax.tree.map(lambda x: x[-1], all_seen)
+
+    return step
+
+
+def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
+    """Return `(state, control) -> data`: forces and acceleration, MJX's `forward` with another solver."""
+    from mujoco.mjx._src import collision_driver, constraint, forward, smooth
+
+    capsules = _plane_capsule_contacts(m, blank)
+
+    def evaluate(state: Physics, control: Array) -> Any:
+        d = blank.replace(qpos=state.qpos, qvel=state.qvel, qacc_warmstart=state.warmstart, ctrl=control)
+        for stage in (
+            smooth.kinematics, smooth.com_pos, smooth.tendon, smooth.crb, smooth.tendon_armature, smooth.factor_m,
+            collision_driver.collision,
+        ):  # fmt: skip
+            d = stage(m, d)
+        d = constraint.make_constraint(m, _with_frames_of_c(d, *capsules))
+        d = smooth.transmission(m, d)
+        for stage in (forward.fwd_velocity, forward.fwd_actuation, forward.fwd_acceleration):
+            d = stage(m, d)
+        return _solve(m, d) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
+
+    return evaluate
+
+
+def _solve(m: Any, d: Any) -> Any:
+    """Find the acceleration; its derivative is that of one Newton step from where the solver ended."""
+    from mujoco.mjx._src import solver
+
+    found = solver.solve(m, jax.lax.stop_gradient(d)).qacc
+    there = d.replace(qacc=jax.lax.stop_gradient(found))
+    newton = -solver.Context.create(m, there).Mgrad  # about 0, with the derivative wanted
+    qacc = there.qacc + newton - jax.lax.stop_gradient(newton)
+    context = solver.Context.create(m, d.replace(qacc=qacc), grad=False)
+    return d.tree_replace({
+        "qacc": qacc, "qfrc_constraint": context.qfrc_constraint, "_impl.efc_force": context.efc_force,
+    })  # fmt: skip
+
+
+def _plane_capsule_contacts(m: Any, blank: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return which contacts are a plane's with a capsule, and those capsules' geoms: the same at every step."""
+    from mujoco.mjx._src import collision_driver, smooth
+    from mujoco.mjx._src.types import GeomType
+
+    if not blank._impl.ncon:
+        return np.zeros(0, int), np.zeros(0, int)
+
+    def geoms_of(d: Any) -> Array:
+        d = collision_driver.collision(m, smooth.kinematics(m, d))
+        return d._impl.contact.geom  # pyright: ignore[reportAttributeAccessIssue]
+
+    geoms = np.asarray(jax.jit(geoms_of)(blank))
+    kinds = np.asarray(m.geom_type)[geoms]
+    rows = np.flatnonzero((kinds[:, 0] == GeomType.PLANE) & (kinds[:, 1] == GeomType.CAPSULE))
+    return rows, geoms[rows, 1]
+
+
+def _with_frames_of_c(d: Any, rows: np.ndarray, capsules: np.ndarray) -> Any:
+    """Turn the tangents of plane-capsule contacts as C MuJoCo does: along the capsule's axis, however steep.
+
+    MJX takes other tangents for a steep capsule (google-deepmind/mujoco#2774), and the forces of a pyramidal friction
+    cone depend on them.
+    """
+    if not rows.size:
+        return d
+    contact = d._impl.contact
+    normal, axis = contact.frame[rows, 0], d.geom_xmat[capsules][..., 2]
+    tangent = axis - normal * (normal * axis).sum(-1, keepdims=True)
+    tangent /= jnp.sqrt(jnp.square(tangent).sum(-1, keepdims=True) + jnp.finfo(tangent.dtype).tiny)
+    frame = jnp.stack([normal, tangent, jnp.cross(normal, tangent)], 1)
+    return d.tree_replace({"_impl.contact.frame": contact.frame.at[rows].set(frame)})
+
+
+def _euler(m: Any, evaluate: Callable, state: Physics, control: Array, seen: Callable) -> tuple[Physics, Any]:
+    """Take MuJoCo's semi-implicit Euler step, damping implicit."""
+    from mujoco.mjx._src import forward
+
+    d = evaluate(state, control)
+    after = forward.euler(m, d)
+    return Physics(after.qpos, after.qvel, jax.lax.stop_gradient(d.qacc)), seen(d)
+
+
+def _runge_kutta(m: Any, evaluate: Callable, state: Physics, control: Array, seen: Callable) -> tuple[Physics, Any]:
+    """Take a step of the classical fourth order; its four evaluations are one body of a scan, compiled once."""
+    from mujoco.mjx._src import forward, scan
+
+    dt = m.opt.timestep
+
+    def moved(velocity: Array) -> Array:
+        return scan.flat(
+            m, lambda *args: forward._integrate_pos(*args, dt=dt), "jqv", "q", m.jnt_type, state.qpos, velocity
+        )
+
+    def stage(carry: tuple, weights: tuple[Array, Array]) -> tuple[tuple, Any]:
+        velocity, acceleration, mean_velocity, mean_acceleration = carry
+        ahead, share = weights
+        velocity, qpos = state.qvel + dt * ahead * acceleration, moved(ahead * velocity)
+        d = evaluate(Physics(qpos, velocity, state.warmstart), control)
+        carry = velocity, d.qacc, mean_velocity + share * velocity, mean_acceleration + share * d.qacc
+        return carry, seen(d)
+
+    still = jnp.zeros_like(state.qvel)
+    weights = jnp.array([0.0, 0.5, 0.5, 1.0], still.dtype), jnp.array([1.0, 2.0, 2.0, 1.0], still.dtype) / 6.0
+    (_, last, velocity, acceleration), all_seen = jax.lax.scan(stage, (still, still, still, still), weights)
+    after = Physics(moved(velocity), state.qvel + dt * acceleration, jax.lax.stop_gradient(last))
+    return after, jax.tree.map(lambda x: x[-1], all_seen)
