@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs.gym import EnvError
+from pbrl.envs.kinematics import kinematics
 from pbrl.types import Array
 
 TESTED = ("3.17.0",)
@@ -103,7 +104,7 @@ def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
     def evaluate(state: Physics, control: Array) -> Any:
         d = blank.replace(qpos=state.qpos, qvel=state.qvel, qacc_warmstart=state.warmstart, ctrl=control)
         for stage in (
-            smooth.kinematics, smooth.com_pos, smooth.tendon, smooth.crb, smooth.tendon_armature, smooth.factor_m,
+            kinematics, smooth.com_pos, smooth.tendon, smooth.crb, smooth.tendon_armature, smooth.factor_m,
             collision_driver.collision,
         ):  # fmt: skip
             d = stage(m, d)
@@ -132,14 +133,14 @@ def _solve(m: Any, d: Any) -> Any:
 
 def _plane_capsule_contacts(m: Any, blank: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return which contacts are a plane's with a capsule, and those capsules' geoms: the same at every step."""
-    from mujoco.mjx._src import collision_driver, smooth
+    from mujoco.mjx._src import collision_driver
     from mujoco.mjx._src.types import GeomType
 
     if not blank._impl.ncon:
         return np.zeros(0, int), np.zeros(0, int)
 
     def geoms_of(d: Any) -> Array:
-        d = collision_driver.collision(m, smooth.kinematics(m, d))
+        d = collision_driver.collision(m, kinematics(m, d))
         return d._impl.contact.geom  # pyright: ignore[reportAttributeAccessIssue]
 
     geoms = np.asarray(jax.jit(geoms_of)(blank))
