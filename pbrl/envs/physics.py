@@ -112,12 +112,12 @@ def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
         d = smooth.transmission(m, d)
         for stage in (forward.fwd_velocity, forward.fwd_actuation, forward.fwd_acceleration):
             d = stage(m, d)
-        return _solve(m, d) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
+        return solve(m, d) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
 
     return evaluate
 
 
-def _solve(m: Any, d: Any) -> Any:
+def solve(m: Any, d: Any) -> Any:
     """Find the acceleration; its derivative is that of one Newton step from where the solver ended."""
     from mujoco.mjx._src import solver
 
