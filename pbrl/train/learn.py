@@ -32,9 +32,19 @@ class Learner:
 
 
 def start(
-    agent: Agent, key: Key, spec: EnvSpec, config: Any, capacity: int, imagined: int = 0, oracle: Any = None
+    agent: Agent,
+    key: Key,
+    spec: EnvSpec,
+    config: Any,
+    capacity: int,
+    imagined: int = 0,
+    oracle: Any = None,
+    extras: dict[str, Array] | None = None,
 ) -> Learner:
-    """Make a fresh agent with empty buffers; `imagined` is the capacity of the one for imagined transitions."""
+    """Make a fresh agent with empty buffers; `imagined` is the capacity of the one for imagined transitions.
+
+    `extras` are an example of what the environment gives each transition besides, without a batch axis.
+    """
     example = Transition(
         obs=jnp.zeros(spec.obs_size),
         action=jnp.zeros(spec.action_size),
@@ -45,7 +55,7 @@ def start(
     state = agent.init(key, spec, config, oracle=oracle)
     return Learner(
         agent=state,
-        replay=replay.init(_remembered(agent, state, example), capacity),
+        replay=replay.init(_remembered(agent, state, replace(example, extras=extras or {})), capacity),
         imagined=replay.init(example, imagined) if imagined else None,
         skipped=jnp.zeros((), jnp.int32),
         streak=jnp.zeros((), jnp.int32),
@@ -58,6 +68,11 @@ def _remembered(agent: Agent | RememberingAgent, state: Any, batch: Transition) 
     if not hasattr(agent, "remember"):
         return batch
     return replace(batch, extras={**batch.extras, **agent.remember(state, batch)})  # pyright: ignore
+
+
+def random_action(spec: EnvSpec, key: Key) -> Array:
+    """Draw the action `[A]` of a step in the warm-up, uniform within ±1."""
+    return jax.random.uniform(key, (spec.action_size,), minval=-1.0, maxval=1.0)
 
 
 def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> Learner:

@@ -14,8 +14,9 @@ from pbrl import checkpoint, playback
 from pbrl.log import read_rows
 from pbrl.train import host
 from pbrl.train.guard import NEVER, Diverged, Guard
-from pbrl.train.run import Run, RunError, default_folder, load
+from pbrl.train.run import Run, RunError, default_folder, load, prepare
 from pbrl.train.schedule import Schedule
+from pbrl.train.stopping import Stopped
 
 STEPS = 40
 SCHEDULE = Schedule(
@@ -119,7 +120,7 @@ def test_a_sweep_resumes_exactly_with_what_it_has_given_up(tmp_path):
         if progress.step == 20:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(host.Stopped):
+    with pytest.raises(Stopped):
         host.train(cut, report)
     assert checkpoint.steps(cut.folder / "checkpoints")[-1] < STEPS
     host.train(load(cut.folder))
@@ -155,12 +156,12 @@ def test_a_policy_without_finite_actions_is_given_up_for_good(tmp_path):
 
 def test_trials_are_part_of_what_a_run_is(tmp_path):
     run = make_run(tmp_path, SLOW, FAST)
-    host.prepare(run)
+    prepare(run)
     assert load(tmp_path).identity() == run.identity()
     with pytest.raises(RunError, match=r"differs in trials \(other draws"):
-        host.prepare(replace(run, trials=(SLOW, {**FAST, "config.tau": 0.4})))
+        prepare(replace(run, trials=(SLOW, {**FAST, "config.tau": 0.4})))
     with pytest.raises(RunError, match="a run that is no sweep"):
-        host.prepare(replace(run, trials=()))
+        prepare(replace(run, trials=()))
     assert "trials" not in replace(run, trials=()).identity()  # so that folders of earlier runs keep their names
     assert "-2trials-2seeds-" in default_folder(run).name
 
