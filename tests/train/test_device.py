@@ -13,7 +13,7 @@ import pytest
 from small import AGENTS, config, module
 
 import pbrl
-from pbrl import checkpoint, options, replay
+from pbrl import checkpoint, cli, options, replay
 from pbrl.envs import base
 from pbrl.envs.base import JaxEnv
 from pbrl.envs.gym import EnvError
@@ -262,3 +262,34 @@ def test_the_driver_is_part_of_what_a_run_is(tmp_path):
     with pytest.raises(RunError, match="driver: expected 'host' or 'device', got 'gpu'"):
         replace(auto, driver="gpu").validate()
     assert base.find("Pendulum-v1") is TOYS["Pendulum"]
+
+
+def test_what_is_not_due_is_skipped_under_vmap_not_masked(counter, tmp_path):
+    """Fit, imagination and updates stay conditionals, because no predicate has an axis of seeds."""
+    run = make_run(tmp_path, "counting", imagine_every=10, imagine_batch=8, imagine_buffer=40)
+    for mode, resets in (("vmap", 0), ("map", 1)):
+        programs = device.Programs(replace(run, seed_mode=mode))
+        state = jax.eval_shape(lambda: programs.start(60))  # noqa: B023
+        text = str(jax.make_jaxpr(programs.epoch)(state, programs.plan, 0, 10))
+        assert text.count(" cond[") == 3 + resets, mode
+
+
+def test_the_command_line_trains_on_the_device_resumes_and_evaluates(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "unused"))
+    words = ("td3", "--env", PENDULUM, "--schedule.warmup-steps=20", "--schedule.batch-size=8", "--sinks=jsonl")
+    sizes = ("--schedule.updates-per-step=1", "--schedule.model-every=0", "--config.actor-hidden=8")
+    sizes += ("--config.critic-hidden=8,8", "--schedule.eval-episodes=2", "--schedule.eval-every=20")
+
+    def call(*argv):
+        assert cli.guarded(partial(cli.run, argv)) == 0
+        return capsys.readouterr().out
+
+    out = call("train", *words, *sizes, "--steps=40")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert "td3, device on pbrl/ToyPendulum-v0" in out and "driver: device" in out and folder.name in out
+    assert "resuming from step 40" in call("train", *words, *sizes, "--steps=60")
+    assert [row["step"] for row in read_rows(folder, "eval")] == [0, 20, 40, 60]
+    assert load(folder).driver == "device" and (folder / "curve.png").exists()
+    assert "td3, device on pbrl/ToyPendulum-v0, step 60" in call("eval", str(folder), "--episodes=1")
+    call("plot", str(folder), "--out", "one.png")
