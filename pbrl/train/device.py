@@ -36,8 +36,8 @@ def run(
 ) -> tuple[State, Metrics]:
     """Train one seed from its first step to its last, with everything in the program that calls it.
 
-    Pure: `jit` it with agent, environment and schedule fixed, `vmap` it over keys, or over leaves of `config`. The
-    folder-bound `train` gives the same numbers for seed s as `key=pbrl.train.keys.root(s)` here.
+    Pure: `jit` it with agent, environment, schedule and oracle static, `vmap` it over keys, or over leaves of `config`.
+    Seed s of a run with a folder is `key=pbrl.train.keys.root(s)` here, up to rounding.
 
     Args:
         agent: a module of `pbrl.agents`.
@@ -226,7 +226,8 @@ class Training(Session):
         return {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}
 
     def newest_metrics(self) -> dict[str, Any]:
-        return self.state.metrics
+        metrics = {name: np.asarray(value) for name, value in self.state.metrics.items()}
+        return {name: value for name, value in metrics.items() if not np.isnan(value).all()}
 
     @property
     def episode_return(self) -> np.ndarray:

@@ -36,8 +36,9 @@ class Guard:
             seeds = [seed for seed, is_lost in zip(self.run.seeds, lost, strict=True) if is_lost]
             limit = self.run.schedule.max_skipped_updates
             raise Diverged(
-                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone; the state before "
-                f"them is saved at step {step}. Lower the learning rates, or leave the seeds out"
+                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone, or the policy's "
+                f"actions are not finite; the state before is saved at step {step}. Lower the learning rates, or leave "
+                "the seeds out"
             )
         self.since = np.where(self.since == NEVER, since, self.since)
         if (self.since != NEVER).all():

@@ -103,7 +103,7 @@ class Session:
         raise NotImplementedError
 
     def newest_metrics(self) -> dict[str, Any]:
-        """Return each phase's newest metrics, `[N]`."""
+        """Return the newest metrics `[N]` of each phase that has run."""
         raise NotImplementedError
 
     @property

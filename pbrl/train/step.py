@@ -18,6 +18,7 @@ from pbrl.train import fitting, keys, learn, model_data
 from pbrl.train.guard import NEVER
 from pbrl.train.learn import Learner
 from pbrl.train.schedule import Schedule
+from pbrl.train.streams import MAX_FAULTS
 from pbrl.types import Array, Dynamics, Key, Metrics, Transition
 
 
@@ -56,7 +57,9 @@ class State:
     length: Array  # i32[], steps of the current episode so far
     so_far: Array  # f32[], its return so far
     finished: Array  # f32[], return of the last whole episode; NaN before there was one
-    faults: Array  # i32[], broken steps in a row: observation or reward not finite
+    faults: (
+        Array  # i32[], broken steps in a row: observation or reward not finite; MAX_FAULTS of them are not forgotten
+    )
     lost: Array  # i32[], step at which the stream diverged, see `advance`; -1 for never
     metrics: Metrics  # newest of each phase, NaN before there were any
 
@@ -70,9 +73,12 @@ def start(task: Task, capacity: int, root: Key) -> State:
         _extras(task, first),
     )  # fmt: skip
 
-    def phases(learner: Learner) -> Metrics:
-        fitted = fitting.fit(agent, learner, root, 1, schedule)[1] if _fits(task) else {}
-        return {**fitted, **(learn.learn(agent, learner, root, schedule)[1] if schedule.updates_per_step else {})}
+    def phases(learner: Learner, fit_key: Key, update_key: Key) -> Metrics:
+        fitted = fitting.fit(agent, learner, fit_key, 1, schedule)[1] if _fits(task) else {}
+        updated = learn.learn(agent, learner, update_key, schedule)[1] if schedule.updates_per_step else {}
+        return {**fitted, **updated}
+
+    names = jax.eval_shape(phases, learner, root, root)
 
     return State(
         learner=learner,
@@ -82,7 +88,7 @@ def start(task: Task, capacity: int, root: Key) -> State:
         finished=jnp.full((), jnp.nan, float),
         faults=jnp.zeros((), jnp.int32),
         lost=jnp.full((), NEVER, jnp.int32),
-        metrics={name: jnp.full(x.shape, jnp.nan, x.dtype) for name, x in jax.eval_shape(phases, learner).items()},
+        metrics={name: jnp.full(x.shape, jnp.nan, x.dtype) for name, x in names.items()},
     )
 
 
@@ -170,7 +176,7 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
         length=jnp.where(last, 0, length),
         so_far=jnp.where(last, 0.0, so_far),
         finished=jnp.where(ended & sound, so_far, state.finished),
-        faults=jnp.where(sound, 0, state.faults + 1),
+        faults=jnp.where(sound & (state.faults < MAX_FAULTS), 0, state.faults + 1),
     )
 
 

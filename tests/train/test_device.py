@@ -1,6 +1,8 @@
 """The driver on the device: what it stores, when it does what, and that neither cuts nor company change its numbers."""
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from functools import partial
@@ -23,6 +25,7 @@ from pbrl.train import device, host, keys
 from pbrl.train.guard import Diverged
 from pbrl.train.run import Run, RunError, load, prepare
 from pbrl.train.schedule import Schedule
+from pbrl.train.stopping import Stopped
 from pbrl.types import EnvSpec
 
 PENDULUM, INTEGRATOR = "pbrl/ToyPendulum-v0", "pbrl/ToyDoubleIntegrator-v0"
@@ -72,8 +75,8 @@ DRIFT = JaxEnv(EnvSpec(2, 1, 4), drift_reset, drift_step, drift_observe)
 
 
 def test_the_true_end_of_an_episode_is_stored_and_a_time_limit_bootstraps():
-    run = jax.jit(partial(device.run, counting, DRIFT, counting.Config(), replace(IDLE, eval_every=60)))
-    state, metrics = run(keys.root(0))
+    run = jax.jit(device.run, static_argnums=(0, 1, 3))
+    state, metrics = run(counting, DRIFT, counting.Config(), replace(IDLE, eval_every=60), keys.root(0))
     rows, episode = rows_of(state.learner)
     assert len(rows.reward) == 60
     before, after = rows.obs[:, 1], rows.next_obs[:, 1]
@@ -117,7 +120,7 @@ def test_both_drivers_do_the_same_at_every_step_and_store_the_same(counter, tmp_
     np.testing.assert_allclose(a.episode_return, b.episode_return, rtol=1e-5)
     for kind in ("train", "eval"):
         for x, y in zip(read_rows(ours.folder, kind), read_rows(theirs.folder, kind), strict=True):
-            assert x["step"] == y["step"] and y.keys() <= x.keys()  # NaN where the host has nothing yet
+            assert x["step"] == y["step"] and y.keys() == x.keys()
             for name in y.keys() - {"kind", "time", f"{kind}/seconds"}:
                 np.testing.assert_allclose(x[name], y[name], rtol=1e-5, atol=1e-5)
     a.close(), b.close()
@@ -153,11 +156,11 @@ def test_neither_cuts_nor_company_change_the_numbers_and_nothing_is_traced_twice
     assert not np.allclose(same[20:], other[20:])
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", [name for name in AGENTS if name not in ("mage", "maac", "sac", "td3")])
 def test_every_agent_trains(name):
-    """All phases within 24 steps."""
+    """All phases within 24 steps; `test_resume` has MAGE and MAAC, other tests here have SAC and TD3."""
     schedule = schedule_of(name, total_steps=24, eval_every=0, log_every=24)
-    if name in ("maac", "mbpo"):
+    if name == "mbpo":
         schedule = replace(schedule, imagine_every=10, imagine_batch=8, imagine_buffer=40)
     run = jax.jit(partial(device.run, module(name), TOYS["PointMass"], config(name), schedule))
     state, metrics = run(keys.root(1))
@@ -293,3 +296,23 @@ def test_the_command_line_trains_on_the_device_resumes_and_evaluates(capsys, mon
     assert load(folder).driver == "device" and (folder / "curve.png").exists()
     assert "td3, device on pbrl/ToyPendulum-v0, step 60" in call("eval", str(folder), "--episodes=1")
     call("plot", str(folder), "--out", "one.png")
+
+
+def test_a_signal_is_heard_between_epochs_and_the_run_resumes(counter, tmp_path):
+    straight, cut = (make_run(tmp_path / name, "counting") for name in ("straight", "cut"))
+    device.train(straight)
+    with pytest.raises(Stopped, match="saved; the same command resumes"):
+        device.train(cut, lambda progress: os.kill(os.getpid(), signal.SIGTERM) if progress.step == 30 else None)
+    assert 30 <= checkpoint.steps(cut.folder / "checkpoints")[-1] < 60
+    device.train(cut)
+    a, b = (device.Training(run) for run in (straight, cut))
+    for x, y in zip(jax.tree.leaves(a.tree()), jax.tree.leaves(b.tree()), strict=True):
+        np.testing.assert_array_equal(x, y)
+    a.close()
+    b.close()
+
+
+def test_no_key_is_used_twice():
+    schedule = replace(SCHEDULE, imagine_every=10, imagine_batch=4, imagine_buffer=30)
+    with jax.debug_key_reuse(True):
+        jax.jit(device.run, static_argnums=(0, 1, 3))(counting, DRIFT, counting.Config(), schedule, keys.root(0))
