@@ -76,9 +76,8 @@ def run(
         return state, scores, {name: rows[name].at[i // every].set(value) for name, value in row.items()}
 
     state = step.start(task, schedule.capacity, key)
-    scores = (
-        {name: jnp.full((), jnp.nan, float) for name in ("eval/return", "eval/length")} if schedule.eval_every else {}
-    )
+    names = ("eval/return", "eval/length") if schedule.eval_every else ()
+    scores = {name: jnp.full((), jnp.nan, float) for name in names}
     row = {"step": jnp.zeros((), jnp.int32), **_row(state), **scores}
     rows = {name: jnp.zeros((-(-total // every), *x.shape), x.dtype) for name, x in row.items()}
     state, _, rows = jax.lax.fori_loop(0, total, take, (state, scores, rows))

@@ -57,9 +57,7 @@ class State:
     length: Array  # i32[], steps of the current episode so far
     so_far: Array  # f32[], its return so far
     finished: Array  # f32[], return of the last whole episode; NaN before there was one
-    faults: (
-        Array  # i32[], broken steps in a row: observation or reward not finite; MAX_FAULTS of them are not forgotten
-    )
+    faults: Array  # i32[], steps in a row whose observation or reward is not finite; MAX_FAULTS are not forgotten
     lost: Array  # i32[], step at which the stream diverged, see `advance`; -1 for never
     metrics: Metrics  # newest of each phase, NaN before there were any
 
@@ -78,8 +76,7 @@ def start(task: Task, capacity: int, root: Key) -> State:
         updated = learn.learn(agent, learner, update_key, schedule)[1] if schedule.updates_per_step else {}
         return {**fitted, **updated}
 
-    names = jax.eval_shape(phases, learner, root, root)
-
+    shapes = jax.eval_shape(phases, learner, root, root)
     return State(
         learner=learner,
         env=first,
@@ -88,7 +85,7 @@ def start(task: Task, capacity: int, root: Key) -> State:
         finished=jnp.full((), jnp.nan, float),
         faults=jnp.zeros((), jnp.int32),
         lost=jnp.full((), NEVER, jnp.int32),
-        metrics={name: jnp.full(x.shape, jnp.nan, x.dtype) for name, x in names.items()},
+        metrics={name: jnp.full(x.shape, jnp.nan, x.dtype) for name, x in shapes.items()},
     )
 
 

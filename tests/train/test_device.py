@@ -130,7 +130,9 @@ def test_neither_cuts_nor_company_change_the_numbers_and_nothing_is_traced_twice
     """Epochs of any lengths, `train` with its folder, `run` alone, under vmap, and in a population of rates."""
     whole = device.Training(make_run(tmp_path / "whole", "sac"))
     programs = whole.programs
-    straight = programs.epoch(programs.start(60), programs.plan, 0, 60)
+    given = programs.start(60)
+    straight = programs.epoch(given, programs.plan, 0, 60)
+    assert given.learner.replay.rows.obs.is_deleted()  # its memory is the result's
     cut, done = programs.start(60), 0
     for count in (1, 19, 2, 30, 8):
         cut = programs.epoch(cut, programs.plan, done, count)
