@@ -96,7 +96,7 @@ def measure(env_id: str) -> dict[str, Any]:
     """Return the table's rows of one task."""
     env, rng = make(env_id), np.random.default_rng(2)
     obs, extras = reached(env, mjx.reader(env, np.float64))
-    shape = max(HORIZONS), STATES, *env.action_space.shape  # pyright: ignore[reportGeneralTypeIssues]
+    shape = max(HORIZONS), STATES, *(env.action_space.shape or ())
     actions, direction = rng.uniform(-0.9, 0.9, shape), rng.normal(size=shape)
     c = rng.normal(size=obs.shape[1]) / np.sqrt(obs.shape[1])
     exact = differences(env, extras, actions, direction, c)
@@ -112,7 +112,9 @@ def measure(env_id: str) -> dict[str, Any]:
 
             physics.solve, mjx.PRESETS["one iteration"] = solver.solve, iterations
         dynamics = mjx.twin(env_id, "fidelity" if name == "implicit" else name)
-        start = dynamics.start(Transition(*(jnp.asarray(obs),) * 5, jax.tree.map(jnp.asarray, extras)))
+        nothing = jnp.zeros(STATES)
+        batch = Transition(jnp.asarray(obs), nothing, nothing, nothing, nothing, jax.tree.map(jnp.asarray, extras))
+        start = dynamics.start(batch)
         rows = slopes(dynamics, start, *(jnp.asarray(x) for x in (actions, direction, c)))
         physics.solve = implicit
         result[name] = {

@@ -22,15 +22,13 @@ import numpy as np
 from suites import PENDULUM, SUITES, Row, Suite, make_run
 
 from pbrl import stats
-from pbrl.train.run import Run
+from pbrl.train.run import Run, driver_module
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def train_all(runs: list[Run], minutes: float | None) -> None:
     """Train run after run; after `minutes` the process stops as on SIGTERM, saved and ready to go on."""
-    from pbrl.train.host import train
-
     if minutes:
         timer = threading.Timer(minutes * 60, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
@@ -44,7 +42,7 @@ def train_all(runs: list[Run], minutes: float | None) -> None:
                 mean = np.mean(p.evaluation["eval/return"])
                 print(f"  step {p.step}: return {mean:.1f}, {time.perf_counter() - began:.0f} s", flush=True)
 
-        train(run, report)
+        driver_module(run).train(run, report)
 
 
 def area(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ class Row:
     env: str
     changes: dict[str, Any] = field(default_factory=dict)
     oracle: bool = False
+    driver: str = "host"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,18 @@ def capacity(members: int, *widths: int) -> dict[str, Any]:
     return {"config.ensemble_size": members, "config.model_hidden": widths}
 
 
+def both_drivers(env: str) -> tuple[Row, ...]:
+    """One agent, small, with one schedule, its environment stepped by Gymnasium and within the training program."""
+    small = {
+        "config.actor_hidden": (32, 32),
+        "config.critic_hidden": (64, 64),
+        "schedule.batch_size": 128,
+        "schedule.warmup_steps": 200,
+        "schedule.log_every": 500,
+    }
+    return tuple(Row(f"SAC, {driver}", "sac", env, small, driver=driver) for driver in ("host", "device"))
+
+
 SUITES = {
     "mage-classic": Suite(
         against_baselines(PENDULUM, CARTPOLE), "paper", 5_000, 5, 500, "MAGE and its baselines, paper's sizes"
@@ -152,6 +165,7 @@ SUITES = {
         learned_and_true("Pendulum-v1"),
         "cpu", 4_000, 5, 500, "Learned model and true dynamics, CPU sizes",
     ),
+    "drivers": Suite(both_drivers("pbrl/ToyPendulum-v0"), "cpu", 5_000, 5, 500, "Both drivers, a small SAC"),
     "svg-hopper": Suite(
         (Row("SVG(2)", "svg", "pbrl/MbpoHopper-v0"),), "paper", 100_000, 5, 5_000, "SVG(2) at the released sizes"
     ),
@@ -159,7 +173,7 @@ SUITES = {
 
 
 def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
-    """Turn a row into the run that `host.train` takes."""
+    """Turn a row into the run that its driver trains."""
     changes = {**presets.preset(suite.preset, row.agent, row.env), **row.changes}
     changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
     config, schedule = options.apply(agent_module(row.agent).Config(), Schedule(), changes)
@@ -167,4 +181,4 @@ def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
     folder = Path("runs") / name / row.env.split("/")[-1] / slug
     seed_mode = default_seed_mode()
     run = Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, seed_mode)
-    return replace(run, oracle=row.oracle)
+    return replace(run, oracle=row.oracle, driver=row.driver)

@@ -20,12 +20,13 @@ def main() -> None:
     run = options.parse(sys.argv[1:], DEFAULTS, prog="python examples/run_mujoco.py")  # agent, env, seeds, sizes
     runtime.start()  # compilation cache, headless rendering
 
-    from pbrl.train import host
+    from pbrl.train.run import driver_module
 
-    host.check(run)  # what cannot train is refused before anything is written
+    driver = driver_module(run)
+    driver.check(run)  # what cannot train is refused before anything is written
     commands.announce(run)
     with display.report(run) as report:  # a live panel, or plain lines where there is no terminal
-        host.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes
+        driver.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes
     commands.summarise(run)  # statistics over seeds, and curve.png
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from pbrl import AGENTS, presets
 from pbrl import config as configs
 from pbrl import mpc as planner
-from pbrl.train.run import Run, RunError, agent_module, load
+from pbrl.train.run import Run, RunError, agent_module, driver_module, load
 
 # The ids of Gymnasium that work as they are; `pbrl.envs.TASKS` has those of pbrl.
 GYMNASIUM = {
@@ -26,21 +26,20 @@ GYMNASIUM = {
 def train(run: Run) -> None:
     """Train a run or a sweep to its end, showing progress; then summarise it and draw its curves.
 
-    Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged` and `Stopped` as `host.train` does.
+    Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged` and `Stopped` as its driver's `train` does.
     """
     from pbrl import display, runtime
 
     runtime.start()
-    from pbrl.train import host
-
-    host.check(run)
+    driver = driver_module(run)
+    driver.check(run)
     announce(run)
     if run.trials:
         from pbrl import sweep
 
         print(sweep.announcement(run))
     with display.report(run) as report:
-        host.train(run, report)
+        driver.train(run, report)
     if run.trials:
         sweep.summarise(run)
     else:
@@ -73,7 +72,7 @@ def announce(run: Run) -> None:
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
     print(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
-    print(f"device: {device.platform} ({device.device_kind}), seeds by {run.seed_mode}; ", end="")
+    print(f"device: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end="")
     print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
     if run.oracle:
         print("oracle: the environment's own dynamics take the place of a learned model")

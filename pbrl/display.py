@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from pbrl.train.host import Progress
     from pbrl.train.run import Run
+    from pbrl.train.session import Progress
 
 LOSSES = {"critic": "critic/loss", "actor": "actor/loss", "model": "model/loss"}
 SKIPPED = "train/skipped_updates"
 
 
 class Report(Protocol):
-    """The `report` callback of `host.train`, open while it is used as a context."""
+    """The `report` callback of a driver's `train`, open while it is used as a context."""
 
     def __call__(self, progress: "Progress") -> None:
         """Show where a run stands."""

@@ -14,7 +14,7 @@ import tyro
 
 from pbrl import AGENTS, presets
 from pbrl import config as configs
-from pbrl.train.run import Run, RunError, agent_module, default_folder, default_seed_mode
+from pbrl.train.run import Run, RunError, agent_module, default_driver, default_folder, default_seed_mode
 from pbrl.train.schedule import Schedule
 
 C = TypeVar("C")
@@ -49,6 +49,9 @@ class Train(Generic[C]):
     """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
     oracle: bool = False
     """Imagine with the environment's own differentiable dynamics, where it has them, instead of a learned model."""
+    driver: Literal["auto", "host", "device"] = "auto"
+    """Who steps the environments: Gymnasium ("host") or, in JAX, the training program itself ("device"); auto: device
+    for an id that is an environment in JAX, host for any other, even if it has a twin in JAX."""
     seed_mode: Literal["auto", "map", "vmap"] = "auto"
     """Seeds one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
     config: C = field(default=typing.cast(Any, None))
@@ -118,7 +121,8 @@ def make_run(options: Train) -> Run:
     mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
-    return replace(run, oracle=options.oracle)
+    driver = options.driver if options.driver != "auto" else default_driver(options.env)
+    return replace(run, oracle=options.oracle, driver=driver)
 
 
 def command_line(run: Run) -> str:
@@ -135,7 +139,8 @@ def command_line(run: Run) -> str:
             found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
     seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
     oracle = ["--oracle"] if run.oracle else []
-    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *min(found, key=len)])
+    driver = [f"--driver={run.driver}"] if run.driver != default_driver(run.env) else []
+    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *driver, *min(found, key=len)])
 
 
 def _changed(part: str, old: Any, new: Any) -> Iterator[str]:

@@ -17,14 +17,12 @@ from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.train import learn
 from pbrl.train.evaluate import Evaluator, episode_seed
 from pbrl.train.guard import Guard
-from pbrl.train.host import Programs
-from pbrl.train.run import Run, RunError, agent_module
-from pbrl.train.streams import Streams
+from pbrl.train.run import Run, RunError, agent_module, driver_module
 
 FRESH_STREAM = 1 << 32
 """Added to the step that seeds an episode: no training run's own evaluations get that far."""
 PLANNING_PHASE = 5
-"""Of the keys that planning draws from, a call folded in; training uses 0 to 5 as they are (`pbrl.train.host`)."""
+"""Of the keys that planning draws from, a call folded in; training uses its phases as they are (`pbrl.train.keys`)."""
 
 Act = Callable[[np.ndarray], jax.Array]
 """`obs [N, *, S] -> actions [N, *, A]` in [-1, 1], of all streams."""
@@ -40,10 +38,7 @@ def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
     if step is not None and step not in there:
         raise RunError(f"{run.folder} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none'}")
     info, _ = checkpoint.read_info(folder, step=step)
-    streams = Streams.start(run.env, run.stream_seeds, extras=run.oracle)
-    learner = jax.eval_shape(partial(Programs(run, streams.envs[0].spec, streams.example()).start, info["capacity"]))
-    tree, _, step = checkpoint.restore(folder, {"learner": learner, "streams": streams.snapshot()}, step=step)
-    streams.close()
+    tree, _, step = checkpoint.restore(folder, driver_module(run).template(run, info["capacity"]), step=step)
     return jax.device_put(tree["learner"].agent), step
 
 

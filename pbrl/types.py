@@ -53,7 +53,8 @@ class EnvSpec:
     termination_fn: TerminationFn | None = None
 
 
-def _no_extras(z: Any) -> dict[str, Array]:
+def no_extras(z: Any) -> dict[str, Array]:
+    """Say that an observation tells the whole state."""
     return {}
 
 
@@ -70,7 +71,7 @@ class Dynamics(NamedTuple):
     start: Callable[[Transition], Any]
     step: Callable[[Any, Array, Key], tuple[Any, Array, Array]]
     observe: Callable[[Any], Array]
-    extras: Callable[[Any], dict[str, Array]] = _no_extras
+    extras: Callable[[Any], dict[str, Array]] = no_extras
 
 
 class Agent(Protocol):

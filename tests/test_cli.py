@@ -11,7 +11,7 @@ import pytest
 
 from pbrl import checkpoint, cli, options, runtime
 from pbrl.envs.gym import GymEnv
-from pbrl.train import host
+from pbrl.train.guard import Diverged
 from pbrl.train.run import RunError, prepare
 from pbrl.train.stopping import Stopped
 
@@ -281,7 +281,7 @@ def failing(error):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (host.Diverged("seeds [0]: …"), 1),
+        (Diverged("seeds [0]: …"), 1),
         (checkpoint.CheckpointError("none is good"), 3),
         (Stopped("stopped at step 3", 143), 143),
         (PermissionError(13, "Permission denied", "runs"), 2),

@@ -39,6 +39,13 @@ def test_an_oracle_of_ones_own_trains():
     assert oracle.state.world is None and oracle.metrics["actor/loss"] != 0
 
 
+def test_a_jax_environment_of_ones_own_trains_on_the_device():
+    (code,) = code_of("docs/device.md")
+    metrics = load(code, "puck").metrics
+    assert metrics["eval/return"].shape == (2, 2, 2)
+    assert metrics["eval/return"][1, :, -1].mean() > 20.0  # of 50 at most; untrained it slides off early
+
+
 def test_every_link_between_pages_leads_somewhere():
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):

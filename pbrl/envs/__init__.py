@@ -41,7 +41,6 @@ for _id, (_entry_point, _steps) in TASKS.items():
     if _id not in gymnasium.registry:
         gymnasium.register(_id, entry_point=_entry_point, max_episode_steps=_steps)
 for _name, _steps in TOYS.items():
-    if f"pbrl/Toy{_name}-v0" not in gymnasium.registry:
-        gymnasium.register(
-            f"pbrl/Toy{_name}-v0", "pbrl.envs.toy:ToyEnv", max_episode_steps=_steps, kwargs={"name": _name}
-        )
+    _id = f"pbrl/Toy{_name}-v0"
+    if _id not in gymnasium.registry:
+        gymnasium.register(_id, "pbrl.envs.base:Gym", max_episode_steps=_steps, kwargs={"env_id": _id})

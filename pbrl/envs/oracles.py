@@ -23,10 +23,10 @@ def oracle(env_id: str) -> Dynamics:
 
     Raises `EnvError` for an environment that has none.
     """
-    if env_id in TWINS:
-        from pbrl.envs import toy
+    from pbrl.envs import base  # which imports this module
 
-        return toy.TOYS[TWINS[env_id]].oracle
+    if env_id in TWINS or env_id in base.OWN:
+        return base.find(env_id).oracle
     from pbrl.envs import mjx
 
     try:
@@ -43,6 +43,10 @@ def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray
 
     Raises `EnvError` as `oracle` does.
     """
+    from pbrl.envs import base
+
+    if isinstance(env.unwrapped, base.Gym):
+        return env.unwrapped.extras
     if env_id in TWINS:
         return dict
     from pbrl.envs import mjx

@@ -1,52 +1,15 @@
 """Small environments in pure JAX: each is an environment, a differentiable oracle, and a Gymnasium id.
 
-States and observations have any leading axes `[*]`. All are deterministic; keys are taken for the interface's sake.
+States and observations have any leading axes `[*]`. All are deterministic: the key of a step may be left out.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import gymnasium
 import jax
 import jax.numpy as jnp
-import numpy as np
-from gymnasium.spaces import Box
 
 from pbrl.envs import cartpole as numbers
 from pbrl.envs import rewards
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition
-
-
-@dataclass(frozen=True)
-class Toy:
-    """An environment as functions; hashable, so that it can be a static field.
-
-    `observe` and `recover` invert each other, so a batch of observations is all that an oracle needs.
-    """
-
-    spec: EnvSpec
-    reset: Callable[[Key], Array]  # key -> state [D]
-    advance: Callable[[Array, Array], Array]  # state [*, D], action [*, A] in [-1, 1] -> next state
-    observe: Callable[[Array], Array] = lambda state: state
-    recover: Callable[[Array], Array] = lambda obs: obs
-
-    def step(self, state: Array, action: Array, key: Key | None = None) -> tuple[Array, Array, Array]:
-        """Return next state, reward `[*]` and discount `[*]` (0 where it terminated), differentiable save the last."""
-        del key
-        after = self.advance(state, action)
-        assert self.spec.reward_fn is not None and self.spec.termination_fn is not None
-        reward = self.spec.reward_fn(self.observe(state), action, self.observe(after))
-        return after, reward, 1.0 - self.spec.termination_fn(self.observe(after)).astype(reward.dtype)
-
-    @property
-    def oracle(self) -> Dynamics:
-        """The environment as what a rollout differentiates through, from observations."""
-        return Dynamics(start=self._start, step=self.step, observe=self.observe)
-
-    def _start(self, batch: Transition) -> Array:
-        return self.recover(batch.obs)
-
+from pbrl.envs.base import from_spec
+from pbrl.types import Array, EnvSpec, Key
 
 # Pendulum: Gymnasium's Pendulum-v1, equations of motion of a rod with 1 kg and 1 m
 
@@ -180,51 +143,18 @@ def probe_two_ends(next_obs: Array) -> Array:
 
 
 TOYS = {
-    "Pendulum": Toy(
+    "Pendulum": from_spec(
         EnvSpec(3, 1, 200, rewards.pendulum, rewards.never),
         pendulum_reset, pendulum_advance, pendulum_observe, pendulum_recover,
     ),
-    "CartPole": Toy(EnvSpec(4, 1, 500, rewards.cartpole, rewards.cartpole_fell), cartpole_reset, cartpole_advance),
-    "DoubleIntegrator": Toy(
+    "CartPole": from_spec(
+        EnvSpec(4, 1, 500, rewards.cartpole, rewards.cartpole_fell), cartpole_reset, cartpole_advance
+    ),
+    "DoubleIntegrator": from_spec(
         EnvSpec(2, 1, 26, double_integrator_reward, rewards.never), double_integrator_reset, double_integrator_advance
     ),
-    "PointMass": Toy(EnvSpec(4, 2, 50, point_mass_reward, rewards.never), point_mass_reset, point_mass_advance),
-    "ProbeOne": Toy(EnvSpec(2, 1, 1, probe_one_reward, probe_one_ends), probe_reset, probe_advance),
-    "ProbeTwo": Toy(EnvSpec(2, 1, 2, probe_two_reward, probe_two_ends), probe_reset, probe_two_advance),
+    "PointMass": from_spec(EnvSpec(4, 2, 50, point_mass_reward, rewards.never), point_mass_reset, point_mass_advance),
+    "ProbeOne": from_spec(EnvSpec(2, 1, 1, probe_one_reward, probe_one_ends), probe_reset, probe_advance),
+    "ProbeTwo": from_spec(EnvSpec(2, 1, 2, probe_two_reward, probe_two_ends), probe_reset, probe_two_advance),
 }  # fmt: skip
 """Name -> environment; the Gymnasium id of each is `pbrl/Toy<name>-v0`."""
-
-
-class ToyEnv(gymnasium.Env):
-    """A toy with Gymnasium's interface; its first states come from Gymnasium's own seeded generator."""
-
-    metadata = {"render_modes": []}  # noqa: RUF012, Gymnasium's own interface
-
-    def __init__(self, name: str):
-        self.toy = TOYS[name]
-        self._reset, self._step = jax.jit(self.toy.reset), jax.jit(self.toy.step)
-        self._observe = jax.jit(self.toy.observe)
-        self.observation_space = Box(-np.inf, np.inf, (self.toy.spec.obs_size,), np.float32)
-        self.action_space = Box(-1.0, 1.0, (self.toy.spec.action_size,), np.float32)
-        self.state = np.zeros(0, np.float32)
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """Draw a first state."""
-        super().reset(seed=seed)
-        key = jax.random.key(int(self.np_random.integers(2**31)))
-        self.state = np.asarray(self._reset(key))
-        return np.asarray(self._observe(self.state)), {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take an action within [-1, 1]."""
-        state, reward, discount = self._step(self.state, np.asarray(action, np.float32))
-        self.state = np.asarray(state)
-        return np.asarray(self._observe(self.state)), float(reward), bool(discount == 0), False, {}
-
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Return all that it holds."""
-        return {"state": self.state}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go back to a snapshot."""
-        self.state = np.asarray(state["state"], np.float32)

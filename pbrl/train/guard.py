@@ -27,15 +27,20 @@ class Guard:
 
     def check(self, streaks: np.ndarray, step: int) -> None:
         """Look at `streaks [N]`, the non-finite updates in a row; raise `Diverged` where the run cannot go on."""
-        limit = self.run.schedule.max_skipped_updates
-        bad = streaks >= limit
-        if not self.run.trials and bad.any():
-            seeds = [seed for seed, is_bad in zip(self.run.seeds, bad, strict=True) if is_bad]
+        self.take_over(np.where(streaks >= self.run.schedule.max_skipped_updates, step, NEVER), step)
+
+    def take_over(self, since: np.ndarray, step: int) -> None:
+        """Take note of the steps `since [N]` at which streams were lost, where that was seen elsewhere; as `check`."""
+        lost = since != NEVER
+        if not self.run.trials and lost.any():
+            seeds = [seed for seed, is_lost in zip(self.run.seeds, lost, strict=True) if is_lost]
+            limit = self.run.schedule.max_skipped_updates
             raise Diverged(
-                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone; the state before "
-                f"them is saved at step {step}. Lower the learning rates, or leave the seeds out"
+                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone, or the policy's "
+                f"actions are not finite; the state before is saved at step {step}. Lower the learning rates, or leave "
+                "the seeds out"
             )
-        self._give_up(bad, step)
+        self.since = np.where(self.since == NEVER, since, self.since)
         if (self.since != NEVER).all():
             raise Diverged(f"every trial has diverged by step {step}, and is saved there; narrow the --space")
 

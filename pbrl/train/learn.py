@@ -71,6 +71,11 @@ def _remembered(agent: Agent | RememberingAgent, state: Any, batch: Transition) 
     return replace(batch, extras={**batch.extras, **agent.remember(state, batch)})  # pyright: ignore
 
 
+def random_action(spec: EnvSpec, key: Key) -> Array:
+    """Draw the action `[A]` of a step in the warm-up, uniform within ±1."""
+    return jax.random.uniform(key, (spec.action_size,), minval=-1.0, maxval=1.0)
+
+
 def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> Learner:
     """Store new transitions `[B]` and fold them into the agent's statistics; `last [B]` marks the ends of episodes.
 

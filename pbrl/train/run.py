@@ -18,6 +18,7 @@ from pbrl import config as configs
 from pbrl.log import SINKS
 from pbrl.train.schedule import Schedule
 
+DRIVERS = ("host", "device")
 PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")
 
 
@@ -43,6 +44,8 @@ class Run:
     """A sweep's draws, each the values of the same leaves by path, such as `config.tau`; empty for an ordinary run."""
     oracle: bool = False
     """Imagine with the environment's own differentiable dynamics (`pbrl.envs.oracles`) instead of a learned model."""
+    driver: str = "host"
+    """What steps the environments: "host" (Gymnasium's, one by one) or "device" (JAX's, within one program)."""
 
     @property
     def stream_seeds(self) -> tuple[int, ...]:
@@ -57,6 +60,12 @@ class Run:
         paths = self.trials[0] if self.trials else ()
         return {_leaf(path): tuple(trial[path] for trial in self.trials for _ in self.seeds) for path in paths}
 
+    def swept_leaves(self) -> dict[str, Any]:
+        """Return `swept` as arrays `[N]`: the one place where streams of a sweep differ in their configuration."""
+        import jax.numpy as jnp
+
+        return {path: jnp.asarray(values, jnp.result_type(float)) for path, values in self.swept().items()}
+
     def trial(self, index: int) -> "Run":
         """Return the ordinary run whose configuration is that of one trial; the folder stays the sweep's."""
         changes = {_leaf(path): value for path, value in self.trials[index].items()}
@@ -70,6 +79,8 @@ class Run:
             raise RunError(f"seeds: expected numbers of at least 0, got {min(self.seeds)}")
         if self.seed_mode not in ("vmap", "map"):
             raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
+        if self.driver not in DRIVERS:
+            raise RunError(f"driver: expected {' or '.join(map(repr, DRIVERS))}, got {self.driver!r}")
         if "jsonl" not in self.sinks or not set(self.sinks) <= set(SINKS):
             raise RunError(f"sinks: expected jsonl and some of {', '.join(SINKS[1:])}, got {', '.join(self.sinks)}")
         try:
@@ -94,8 +105,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The agent's name, and whether it has an oracle."""
-        return titled(self.agent, self.oracle)
+        """The agent's name, whether it has an oracle, and whether it trains on the device."""
+        return titled(self.agent, self.oracle, self.driver)
 
     def dynamics(self) -> Any:
         """Return the oracle that the run imagines with, or `None`. Raises `EnvError` where the environment has none."""
@@ -117,6 +128,7 @@ class Run:
             "config": configs.to_json(self.config),
             "schedule": schedule,
             **({"oracle": True} if self.oracle else {}),
+            **({"driver": self.driver} if self.driver != "host" else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
         }
 
@@ -142,13 +154,18 @@ def agent_module(name: str) -> Any:
     return importlib.import_module(f"pbrl.agents.{name}")
 
 
+def driver_module(run: Run) -> Any:
+    """Import the driver of a run: a module with `check`, `train`, `template` and a `Training` session."""
+    return importlib.import_module(f"pbrl.train.{run.driver}")
+
+
 def _leaf(path: str) -> str:
     return path.removeprefix("config.")
 
 
-def titled(agent: str, oracle: bool) -> str:
+def titled(agent: str, oracle: bool = False, driver: str = "host") -> str:
     """Name an agent as curves and reports do."""
-    return f"{agent}, oracle" if oracle else agent
+    return ", ".join([agent, *["oracle"] * oracle, *["device"] * (driver == "device")])
 
 
 def default_seed_mode() -> str:
@@ -156,6 +173,13 @@ def default_seed_mode() -> str:
     import jax
 
     return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def default_driver(env_id: str) -> str:
+    """Return the driver that suits an environment: "device" where the id is one in JAX."""
+    from pbrl.envs import base
+
+    return "device" if base.is_jax(env_id) else "host"
 
 
 def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> None:
@@ -190,7 +214,7 @@ def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     """Name a folder after what the run is, so that the same command finds its folder again."""
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
     trials = f"{len(run.trials)}trials-" if run.trials else ""
-    agent = run.agent + "-oracle" * run.oracle
+    agent = run.agent + "-oracle" * run.oracle + "-device" * (run.driver == "device")
     return root / f"{agent}-{run.env.replace('/', '-')}-{trials}{len(run.seeds)}seeds-{digest}"
 
 
@@ -209,6 +233,7 @@ def load(folder: Path) -> Run:
             folder=Path(folder),
             seed_mode=data["seed_mode"],
             oracle=data.get("oracle", False),
+            driver=data.get("driver", "host"),
             trials=tuple(data.get("trials", ())),
         )
     except FileNotFoundError:
@@ -220,7 +245,8 @@ def load(folder: Path) -> Run:
 def refuse_another(run: Run) -> None:
     """Raise `RunError` where the folder holds a run that is not this very one."""
     if (run.folder / "config.json").exists():
-        differing = _differences(load(run.folder).identity(), run.identity())
+        unsaid = {"oracle": False, "driver": "host"}  # what an identity leaves out, as those of older runs do
+        differing = _differences(unsaid | load(run.folder).identity(), unsaid | run.identity())
         if differing:
             raise RunError(
                 f"{run.folder} holds another run; it differs in {'; '.join(differing)}. "

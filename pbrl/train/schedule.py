@@ -64,6 +64,10 @@ class Schedule:
             return False
         return step == self.warmup_steps or step % every == 0
 
+    def updates_at(self, step: int) -> int:
+        """Return how many updates the agent makes at an environment step (1, 2, ...)."""
+        return self.updates_per_step if step >= self.warmup_steps else 0
+
     def imagined_steps(self, step: int) -> int:
         """Return how many steps to imagine from each state at an environment step (1, 2, ...); 0 where none is due."""
         if not self.due_after_warmup(step, self.imagine_every):

@@ -73,7 +73,7 @@ def test_cartpole_is_the_hosts_to_1e_6():
             obs,
             *_,
         ) = env.step(action)
-        np.testing.assert_allclose(TOYS["CartPole"].advance(state, action), obs, atol=1e-6)
+        np.testing.assert_allclose(TOYS["CartPole"].step(state, action)[0], obs, atol=1e-6)
         if abs(env.state[2]) > 0.5:
             env.reset(seed=1)
 

@@ -16,47 +16,54 @@ from small import AGENTS, config, module
 
 from pbrl import checkpoint
 from pbrl.log import read_rows
-from pbrl.train import host
-from pbrl.train.run import Run, RunError
+from pbrl.train import device, host, session
+from pbrl.train.guard import Diverged
+from pbrl.train.run import Run, RunError, default_driver, driver_module, prepare
 from pbrl.train.schedule import Schedule
+from pbrl.train.stopping import Stopped
 
 STEPS = 60
 SCHEDULE = Schedule(
     total_steps=STEPS, warmup_steps=20, batch_size=16, updates_per_step=2, model_every=10, model_batch_size=8,
     model_min_batches=5, eval_every=30, eval_episodes=1, log_every=10, checkpoint_every=25,
 )  # fmt: skip
-PENDULUM, HOPPER = "Pendulum-v1", "Hopper-v5"
+PENDULUM, HOPPER, TOY = "Pendulum-v1", "Hopper-v5", "pbrl/ToyPendulum-v0"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def programs():
     """Compile each run's programs once: an interrupted run and its twin differ in nothing that they depend on."""
-    made, real = {}, host.Programs
+    made, real = {}, {driver: driver.Programs for driver in (host, device)}
 
-    def shared(run, *rest):
-        identity = json.dumps(run.identity())
-        if identity not in made:
-            made[identity] = real(run, *rest)
-        return made[identity]
+    def shared(programs):
+        def make(run, *spec):
+            identity = json.dumps(run.identity())
+            if identity not in made:
+                made[identity] = programs(run, *spec)
+            return made[identity]
 
-    host.Programs = shared
+        return make
+
+    for driver, programs in real.items():
+        driver.Programs = shared(programs)
     yield
-    host.Programs = real
+    for driver, programs in real.items():
+        driver.Programs = programs
 
 
 def make_run(folder, name, env, **changes):
     schedule = replace(SCHEDULE, model_every=0) if name in ("td3", "sac") else SCHEDULE
     if name == "maac":  # both buffers wrap around and are resumed
         schedule = replace(schedule, imagine_every=10, imagine_batch=30, imagine_buffer=100)
-    return Run(name, env, (3, 4), config(name), replace(schedule, **changes), folder)
+    run = Run(name, env, (3, 4), config(name), replace(schedule, **changes), folder)
+    return replace(run, driver=default_driver(env))
 
 
 def final(run):
     """Every array of the newest checkpoint, which holds agents, buffers, normalisers and environments."""
-    training = host.Training(run)
-    tree = {"learner": training.learner, "streams": training.streams.snapshot()}
+    training = driver_module(run).Training(run)
     training.close()
-    return training.step, [np.asarray(x) for x in jax.tree.leaves(tree)]
+    return training.step, [np.asarray(x) for x in jax.tree.leaves(training.tree())]
 
 
 def assert_same(a, b):
@@ -71,7 +78,7 @@ def killed_after_checkpoint(run):
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
         "import test_resume as t; from pathlib import Path\n"
         "run = t.make_run(Path(sys.argv[2]), sys.argv[3], sys.argv[4])\n"
-        "t.host.train(run, lambda p: time.sleep(2.0 * (p.step > 25)))"  # time for the signal to come
+        "t.driver_module(run).train(run, lambda p: time.sleep(2.0 * (p.step > 25)))"  # time for the signal to come
     )
     here = os.path.dirname(__file__)
     process = subprocess.Popen(
@@ -87,16 +94,18 @@ def killed_after_checkpoint(run):
 
 
 CASES = [(name, PENDULUM) for name in AGENTS] + [(name, HOPPER) for name in ("mage", "svg", "maac")]
+CASES += [(name, TOY) for name in ("mage", "maac")]  # on the device
 
 
 @pytest.mark.parametrize(("name", "env"), CASES)
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, name, env):
     """N steps straight equal k steps, SIGKILL, a new process, N - k steps; so do the rows that were logged."""
     straight, killed = (make_run(tmp_path / n, name, env) for n in ("straight", "killed"))
-    host.train(straight)
+    train = driver_module(straight).train
+    train(straight)
     assert killed_after_checkpoint(killed) == -signal.SIGKILL
     assert checkpoint.steps(killed.folder / "checkpoints")[-1] < STEPS
-    host.train(killed)
+    train(killed)
     assert_same(final(straight), final(killed))
     rows = [row["step"] for row in read_rows(killed.folder, "train")]
     assert rows == sorted(set(rows)) and rows[-1] == STEPS  # no row twice, none missing at the end
@@ -110,12 +119,12 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
     _, reference = final(straight)
     first, second = (host.Training(replace(again, folder=tmp_path / n)) for n in ("first", "second"))
     while first.step < 37:
-        first._advance()
+        first.advance()
     trained, fresh = first.learner.agent.ac, second.learner.agent
     ac = replace(fresh.ac, actor=trained.actor, critic=trained.critic)
     second.learner, second.step = replace(second.learner, agent=replace(fresh, ac=ac)), 37
     while second.step < STEPS:
-        second._advance()
+        second.advance()
     actor = [np.asarray(x) for x in jax.tree.leaves(second.learner.agent.ac.actor) if x.ndim == 3]
     assert not any(np.array_equal(a, r) for a in actor for r in reference if r.shape == a.shape)
     first.close()
@@ -126,7 +135,7 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
 def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch, minutes):
     """Steps of half a minute each: a checkpoint at every third, or none before the end."""
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(host, "time", clock)
+    monkeypatch.setattr(session, "time", clock)
     saved = []
     monkeypatch.setattr(checkpoint, "save", lambda folder, step, tree, info: saved.append(step))
     cadences = {"log_every": 1, "checkpoint_every": 10**6, "checkpoint_minutes": minutes}
@@ -145,7 +154,7 @@ def test_sigterm_saves_first(tmp_path):
             stop_at.append(progress.step)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(host.Stopped) as stopped:
+    with pytest.raises(Stopped) as stopped:
         host.train(long, report)
     assert stopped.value.exit_code == 143
     assert checkpoint.steps(run.folder / "checkpoints")[-1] >= stop_at[0]
@@ -163,7 +172,7 @@ def test_a_longer_schedule_extends_a_finished_run(tmp_path):
 
 def test_another_run_in_the_folder_is_refused(tmp_path):
     run = make_run(tmp_path, "mage", PENDULUM)
-    host.prepare(run)
+    prepare(run)
     with pytest.raises(RunError, match=r"differs in config.tau \(0.005 there, 0.1 here\)"):
         host.train(replace(run, config=config("mage", tau=0.1)))
 
@@ -178,7 +187,7 @@ def test_a_run_that_goes_bad_stops_with_its_seed_and_a_checkpoint(tmp_path, monk
         return state, {**metrics, "critic/loss": jax.numpy.where(bad, jax.numpy.nan, metrics["critic/loss"])}
 
     monkeypatch.setattr(module("td3"), "update", update)
-    with pytest.raises(host.Diverged, match=r"seeds \[3, 4\]: the last 4 updates or more were not finite"):
+    with pytest.raises(Diverged, match=r"seeds \[3, 4\]: the last 4 updates or more were not finite"):
         host.train(run)
     step, leaves = final(run)
     assert step == 26  # 10 good updates, two a step from step 20 on, then two bad steps

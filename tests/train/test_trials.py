@@ -14,8 +14,9 @@ from pbrl import checkpoint, playback
 from pbrl.log import read_rows
 from pbrl.train import host
 from pbrl.train.guard import NEVER, Diverged, Guard
-from pbrl.train.run import Run, RunError, default_folder, load
+from pbrl.train.run import Run, RunError, default_driver, default_folder, driver_module, load, prepare
 from pbrl.train.schedule import Schedule
+from pbrl.train.stopping import Stopped
 
 STEPS = 40
 SCHEDULE = Schedule(
@@ -50,13 +51,13 @@ def make_run(folder, *trials, name="sac", seeds=(3, 4), mode="map", **changes):
 
 def final(run, streams=slice(None)):
     """Return every array of the newest checkpoint for some of the streams, environments included."""
-    training = host.Training(run)
-    snapshot = training.streams.snapshot()
-    tree = {name: snapshot[name][streams] for name in training.streams.ARRAYS}
-    tree["envs"] = [snapshot["envs"][i] for i in np.arange(len(run.stream_seeds))[streams]]
-    tree["learner"] = jax.tree.map(lambda x: x[streams], training.learner)
+    training = driver_module(run).Training(run)
+    tree = training.tree()
+    if run.driver == "host":
+        envs = tree["streams"].pop("envs")
+        tree["envs"] = jax.tree.map(lambda *leaves: np.stack(leaves), *envs)
     training.close()
-    return [np.asarray(x) for x in jax.tree.leaves(tree)]
+    return [np.asarray(x)[streams] for x in jax.tree.leaves(tree)]
 
 
 def assert_same(a, b):
@@ -100,11 +101,14 @@ def test_a_sweep_of_one_trial_is_the_ordinary_run_to_the_bit(tmp_path, name, mod
     np.testing.assert_array_equal(*scores)
 
 
-def test_a_trial_that_goes_bad_is_given_up_and_leaves_the_others_as_they_are(tmp_path):
-    mixed = make_run(tmp_path / "mixed", SOBER, WILD, {**SOBER, "config.tau": 0.2})
-    good = make_run(tmp_path / "good", mixed.trials[0], mixed.trials[2])
-    host.train(mixed)
-    host.train(good)
+@pytest.mark.parametrize("env", ["Pendulum-v1", "pbrl/ToyPendulum-v0"])
+def test_a_trial_that_goes_bad_is_given_up_and_leaves_the_others_as_they_are(tmp_path, env):
+    """By either driver."""
+    trials = SOBER, WILD, {**SOBER, "config.tau": 0.2}
+    mixed = replace(make_run(tmp_path / "mixed", *trials), env=env, driver=default_driver(env))
+    good = replace(mixed, folder=tmp_path / "good", trials=trials[::2])
+    driver_module(mixed).train(mixed)
+    driver_module(good).train(good)
     assert_same(final(mixed, np.array([0, 1, 4, 5])), final(good))
     last, other = (read_rows(run.folder, "eval")[-1] for run in (mixed, good))
     assert last["train/diverged_at"] == [NEVER, NEVER, 12, 12, NEVER, NEVER]  # from step 10 on, two updates a step
@@ -119,7 +123,7 @@ def test_a_sweep_resumes_exactly_with_what_it_has_given_up(tmp_path):
         if progress.step == 20:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(host.Stopped):
+    with pytest.raises(Stopped):
         host.train(cut, report)
     assert checkpoint.steps(cut.folder / "checkpoints")[-1] < STEPS
     host.train(load(cut.folder))
@@ -155,12 +159,12 @@ def test_a_policy_without_finite_actions_is_given_up_for_good(tmp_path):
 
 def test_trials_are_part_of_what_a_run_is(tmp_path):
     run = make_run(tmp_path, SLOW, FAST)
-    host.prepare(run)
+    prepare(run)
     assert load(tmp_path).identity() == run.identity()
     with pytest.raises(RunError, match=r"differs in trials \(other draws"):
-        host.prepare(replace(run, trials=(SLOW, {**FAST, "config.tau": 0.4})))
+        prepare(replace(run, trials=(SLOW, {**FAST, "config.tau": 0.4})))
     with pytest.raises(RunError, match="a run that is no sweep"):
-        host.prepare(replace(run, trials=()))
+        prepare(replace(run, trials=()))
     assert "trials" not in replace(run, trials=()).identity()  # so that folders of earlier runs keep their names
     assert "-2trials-2seeds-" in default_folder(run).name
 

@@ -1,0 +1,223 @@
+"""Training with environments in JAX: steps, replay, fits, updates and evaluation in one program.
+
+`run` is the whole of it as a pure function of a key. `train` does the same in epochs, for runs with a folder: it logs,
+evaluates, saves and stops between them, and cuts them where it likes, since a step's numbers hang on no cut.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl import config as configs
+from pbrl.envs import base
+from pbrl.envs.base import JaxEnv
+from pbrl.envs.gym import EnvError
+from pbrl.train import keys, learn, session, step
+from pbrl.train.run import Run, agent_module
+from pbrl.train.run import check as check_settings
+from pbrl.train.schedule import Schedule
+from pbrl.train.session import Progress, Session
+from pbrl.train.step import Plan, State, Task
+from pbrl.train.streams import MAX_FAULTS
+from pbrl.types import Array, Dynamics, Key, Metrics
+
+EPOCH_SECONDS = 1.0
+"""About how long an epoch lasts, so that a signal or a clock is heard; shorter where something is due."""
+
+
+def run(
+    agent: Any, env: JaxEnv, config: Any, schedule: Schedule, key: Key, *, oracle: Dynamics | None = None
+) -> tuple[State, Metrics]:
+    """Train one seed from its first step to its last, with everything in the program that calls it.
+
+    Pure: `jit` it with agent, environment, schedule and oracle static, `vmap` it over keys, or over leaves of `config`.
+    Seed s of a run with a folder is `key=pbrl.train.keys.root(s)` here, up to rounding.
+
+    Args:
+        agent: a module of `pbrl.agents`.
+        env: reset, step and observe in JAX.
+        config: the agent's `Config`; its leaves may be traced.
+        schedule: cadences and sizes; `checkpoint_every` and `checkpoint_minutes` mean nothing here.
+        key: typed, for everything that is random.
+        oracle: imagine with these dynamics, such as `env.oracle`, instead of a learned model.
+
+    Returns:
+        The final state, whose `learner.agent` the agent's functions take, and metrics `[T]`, a row for every
+        `schedule.log_every` steps and one for the last: `step`, each phase's newest metrics, `train/return` (of the
+        last whole episode), `eval/return` and `eval/length` (of the last evaluation, means over its episodes),
+        and `train/skipped_updates`, `train/refused_rows`, `train/diverged_at` (-1: never). NaN is what was not yet.
+
+    Raises:
+        ValueError: for settings that cannot work, by the names of the fields.
+        EnvError: for an environment whose functions do not fit together.
+    """
+    check_settings(agent, config, schedule, oracle)
+    base.check(env, "this environment")
+    task = Task(agent, env, config, schedule, oracle)
+    plan, total, every = Plan.of(task), schedule.total_steps, schedule.log_every
+
+    def evaluate(state: State, scores: Metrics, t: Array) -> Metrics:
+        due = (t % schedule.eval_every == 0) | (t == total)
+        return jax.lax.cond(due, lambda: step.evaluate(task, state, key, t), lambda: scores)
+
+    def take(i: Array, carry: tuple[State, Metrics, Metrics]) -> tuple[State, Metrics, Metrics]:
+        state, scores, rows = carry
+        state = step.advance(task, plan, state, key, i + 1)
+        if schedule.eval_every:
+            scores = evaluate(state, scores, i + 1)
+        row = {"step": i + 1, **_row(state), **scores}  # the last to write into a row stays there
+        return state, scores, {name: rows[name].at[i // every].set(value) for name, value in row.items()}
+
+    state = step.start(task, schedule.capacity, key)
+    names = ("eval/return", "eval/length") if schedule.eval_every else ()
+    scores = {name: jnp.full((), jnp.nan, float) for name in names}
+    row = {"step": jnp.zeros((), jnp.int32), **_row(state), **scores}
+    rows = {name: jnp.zeros((-(-total // every), *x.shape), x.dtype) for name, x in row.items()}
+    state, _, rows = jax.lax.fori_loop(0, total, take, (state, scores, rows))
+    return state, rows
+
+
+def _row(state: State) -> Metrics:
+    return {
+        **state.metrics,
+        "train/return": state.finished,
+        "train/skipped_updates": state.learner.skipped,
+        "train/refused_rows": state.learner.replay.refused,
+        "train/diverged_at": state.lost,
+    }
+
+
+class Programs:
+    """The compiled epoch of all streams, and their evaluation; `traces` counts how often the epoch was traced."""
+
+    def __init__(self, run: Run):
+        self.task = task = task_of(run)
+        roots = jnp.asarray(run.stream_seeds, jnp.uint32)
+        over = partial(learn.over_seeds, mode=run.seed_mode)
+        self.plan, self.traces = Plan.of(task), 0
+
+        def start(capacity: int) -> State:
+            def one(seed: Array, leaves: dict[str, Array]) -> State:
+                config = configs.replace_leaves(run.config, leaves)
+                return step.start(task._replace(config=config), capacity, keys.root(seed))
+
+            return jax.vmap(one)(roots, run.swept_leaves())
+
+        def epoch(state: State, plan: Plan, done: Array, count: Array) -> State:
+            self.traces += 1
+
+            def one(state: State, seed: Array) -> State:
+                # Neither the step nor the plan has an axis of seeds, so that what is not due is skipped under vmap.
+                take = lambda i, state: step.advance(task, plan, state, keys.root(seed), done + i + 1)  # noqa: E731
+                return jax.lax.fori_loop(0, count, take, state)
+
+            return over(one)(state, roots)
+
+        def evaluate(state: State, at: Array) -> Metrics:
+            return over(lambda one, seed: step.evaluate(task, one, keys.root(seed), at))(state, roots)
+
+        self.start = jax.jit(start, static_argnums=0)
+        self.epoch = jax.jit(epoch, donate_argnums=0)
+        self.evaluate = jax.jit(evaluate)
+
+
+def task_of(run: Run) -> Task:
+    """Return the parts of a run. Raises `EnvError` for an environment that is not in JAX and has no twin that is."""
+    return Task(agent_module(run.agent), base.find(run.env), run.config, run.schedule, run.dynamics())
+
+
+def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
+    """Train to the end of the schedule, resuming where the run's folder left off; return where it stands.
+
+    As `pbrl.train.host.train`, which says what is reported and raised. What takes a step is an epoch here: a signal
+    is heard, and a stream that diverges or an environment that breaks is noticed, when it ends.
+    """
+    check(run)
+    return session.train(run, Training, report)
+
+
+def check(run: Run) -> None:
+    """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
+    session.check(run, "device")
+    task = task_of(run)
+    base.check(task.env, run.env)
+
+
+def template(run: Run, capacity: int) -> dict[str, Any]:
+    """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows."""
+    return _tree(jax.eval_shape(partial(Programs(run).start, capacity)))
+
+
+def _tree(state: State) -> dict[str, Any]:
+    return {"learner": state.learner, "streams": replace(state, learner=None)}
+
+
+class Training(Session):
+    """A session whose streams are on the device, advanced in epochs."""
+
+    state: State
+
+    def __init__(self, run: Run):
+        self.programs, self.longest = Programs(run), 1
+        super().__init__(run)
+
+    @property
+    def learner(self) -> Any:
+        """All streams' learners, stacked."""
+        return self.state.learner
+
+    def begin(self) -> None:
+        self.state = self.programs.start(self.run.schedule.capacity)
+
+    def tree(self, capacity: int | None = None) -> dict[str, Any]:
+        state = jax.eval_shape(partial(self.programs.start, capacity)) if capacity is not None else self.state
+        return _tree(state)
+
+    def put_back(self, tree: dict[str, Any]) -> None:
+        streams = jax.tree.map(jnp.asarray, tree["streams"])
+        self.state = replace(streams, learner=tree["learner"])
+
+    def advance(self) -> None:
+        """Run one epoch: to the next step at which something is due, or as far as one gets in about a second."""
+        count = self._epoch_length()
+        began = time.perf_counter()
+        self.state = self.programs.epoch(self.state, self.programs.plan, self.step, count)
+        lost = np.asarray(self.state.lost)  # waits for the epoch
+        fits = count * EPOCH_SECONDS / max(time.perf_counter() - began, 1e-9)
+        self.step += count
+        self.longest = max(1, min(2 * count, int(fits)))
+        if self.step == self.run.schedule.warmup_steps:
+            self.longest = 1  # steps take longer from here on
+        self.guard.take_over(lost, self.step)
+        broken = np.asarray(self.state.faults) >= MAX_FAULTS
+        if broken.any():
+            seeds = [seed for seed, is_broken in zip(self.run.stream_seeds, broken, strict=True) if is_broken]
+            raise EnvError(
+                f"{self.run.env}: seeds {seeds}: the last {MAX_FAULTS} steps or more gave an observation or a reward "
+                "that is not finite; see what the environment does there"
+            )
+
+    def _epoch_length(self) -> int:
+        schedule, left = self.run.schedule, [self.longest, self.run.schedule.total_steps - self.step]
+        for every in (schedule.log_every, schedule.eval_every, schedule.checkpoint_every):
+            left += [every - self.step % every] if every else []
+        if self.step < schedule.warmup_steps:
+            left.append(schedule.warmup_steps - self.step)
+        return min(left)
+
+    def scores(self) -> dict[str, np.ndarray]:
+        return {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}
+
+    def newest_metrics(self) -> dict[str, Any]:
+        metrics = {name: np.asarray(value) for name, value in self.state.metrics.items()}
+        return {name: value for name, value in metrics.items() if not np.isnan(value).all()}
+
+    @property
+    def episode_return(self) -> np.ndarray:
+        return np.asarray(self.state.finished)

@@ -1,0 +1,21 @@
+"""Random keys of a stream: each derives from (seed, step, phase), so that nothing is carried from one step to the next.
+
+A resumed run draws what it would have drawn, and so does one whose steps are cut into other pieces.
+"""
+
+import jax
+
+from pbrl.types import Array, Key
+
+START, FIT, UPDATE, ACT, RANDOM, IMAGINE, RESET, STEP, EVALUATE = range(9)
+"""What a key is for. `pbrl.playback` folds the number of a call into keys of its own."""
+
+
+def root(seed: Array | int) -> Key:
+    """Return the key that all keys of a seed derive from."""
+    return jax.random.fold_in(jax.random.key(0), seed)
+
+
+def at(root: Key, step: Array | int, phase: int) -> Key:
+    """Return the key of a phase at an environment step (1, 2, ...; 0 is before the first)."""
+    return jax.random.fold_in(jax.random.fold_in(root, step), phase)

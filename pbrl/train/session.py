@@ -1,0 +1,209 @@
+"""One process' work on a run, whichever driver steps its environments: folder, log, evaluations and checkpoints."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl import checkpoint, replay
+from pbrl.log import RunLog, read_rows
+from pbrl.train.guard import Diverged, Guard
+from pbrl.train.learn import Learner
+from pbrl.train.run import Run, RunError, locked, prepare, refuse_another
+from pbrl.train.stopping import Stop, Stopped
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Arrays are over streams, `[N]`: seeds, or every trial's seeds in a sweep."""
+
+    step: int
+    total_steps: int
+    steps_per_second: float
+    episode_return: np.ndarray  # of the last whole training episode, NaN before there was one
+    evaluation: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
+    agent: Any  # every seed's state, stacked; the next step takes its memory, so copy what is to be kept
+
+
+def check(run: Run, driver: str) -> None:
+    """Raise `RunError` for a run that cannot be, or not with this driver, before anything is written."""
+    run.validate()
+    if run.driver != driver:
+        raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
+    refuse_another(run)
+
+
+def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progress], None]) -> Progress:
+    """Hold the run's folder, and train to the end of the schedule in a session of the driver's."""
+    with locked(run.folder), Stop() as stop:
+        prepare(run)
+        training = session(run)
+        try:
+            return training.run_to_end(stop, report)
+        finally:
+            training.close()
+
+
+class Session:
+    """Everything that changes while a process trains a run.
+
+    A driver's own session says what is under "The driver's part": how steps are taken, how policies are judged, and
+    what a checkpoint holds.
+    """
+
+    learner: Learner
+
+    def __init__(self, run: Run):
+        """Go on from the newest checkpoint, or begin. A driver's session makes its programs first."""
+        self.run, self.checkpoints, self.guard = run, run.folder / "checkpoints", Guard(run)
+        self.step, self.seconds = 0, 0.0
+        if checkpoint.steps(self.checkpoints):
+            self._resume()
+        else:
+            self.begin()
+        self.saved = self.began_step = self.step
+        self.began = self.saved_at = time.perf_counter()
+        self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
+        evaluations = read_rows(run.folder, "eval")
+        last = evaluations[-1] if evaluations else {}
+        self.evaluation = {name: np.asarray(value) for name, value in last.items() if name.startswith("eval/")}
+
+    # The driver's part
+
+    def begin(self) -> None:
+        """Make fresh agents and environments."""
+        raise NotImplementedError
+
+    def tree(self, capacity: int | None = None) -> dict[str, Any]:
+        """Return what a checkpoint holds: `learner`, and `streams`, the live environments.
+
+        With a capacity, only the shapes, for a buffer of that size.
+        """
+        raise NotImplementedError
+
+    def put_back(self, tree: dict[str, Any]) -> None:
+        """Go back to such a tree, as a checkpoint had it."""
+        raise NotImplementedError
+
+    def advance(self) -> None:
+        """Take environment steps, at most to the next at which anything is due, with all that belongs to them.
+
+        Raises `Diverged` where updates have failed for good.
+        """
+        raise NotImplementedError
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Play whole episodes with every policy's mode: `eval/return` and `eval/length`, `[N]`."""
+        raise NotImplementedError
+
+    def newest_metrics(self) -> dict[str, Any]:
+        """Return the newest metrics `[N]` of each phase that has run."""
+        raise NotImplementedError
+
+    @property
+    def episode_return(self) -> np.ndarray:
+        """Return of each stream's last whole training episode `[N]`, NaN before there was one."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close environments and logs."""
+        self.log.close()
+
+    # What the drivers share
+
+    def _resume(self) -> None:
+        """Restore the newest checkpoint; its buffer is smaller where the run has been made longer since."""
+        info, _ = checkpoint.read_info(self.checkpoints)
+        tree, info, self.step = checkpoint.restore(self.checkpoints, self.tree(info["capacity"]))
+        self.seconds = info["seconds"]
+        self.guard.restore(info)
+        learner = jax.tree.map(jnp.asarray, tree["learner"])
+        grown = jax.vmap(partial(replay.grow, capacity=self.run.schedule.capacity))(learner.replay)
+        self.put_back({**tree, "learner": replace(learner, replay=grown)})
+
+    def save(self) -> None:
+        """Write a checkpoint of everything: agents, buffers, live environments and counters."""
+        if self.saved == self.step:
+            return
+        info = {
+            "run": self.run.identity(),
+            "seconds": self.elapsed,
+            "capacity": self.learner.replay.capacity,
+            **self.guard.snapshot(),
+        }
+        checkpoint.save(self.checkpoints, self.step, self.tree(), info)
+        self.saved, self.saved_at = self.step, time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        return self.seconds + time.perf_counter() - self.began
+
+    def run_to_end(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
+        """Step until the schedule ends, a signal comes, or updates fail for good."""
+        schedule = self.run.schedule
+        if self.step == 0:
+            self._evaluate()
+        reported = 0.0
+        while self.step < schedule.total_steps:
+            try:
+                self.advance()
+            except Diverged:
+                self.save()
+                raise
+            logged = self._log_and_evaluate()
+            if stop.signal is not None:
+                self.save()
+                raise Stopped(f"stopped at step {self.step}, saved; the same command resumes", stop.exit_code)
+            if self.step % schedule.checkpoint_every == 0 or self._overdue():
+                self.save()
+            if logged or time.perf_counter() - reported > 1.0:
+                report(self.progress())
+                reported = time.perf_counter()
+        self.save()
+        return self.progress()
+
+    def _overdue(self) -> bool:
+        minutes = self.run.schedule.checkpoint_minutes
+        return minutes > 0 and time.perf_counter() - self.saved_at > 60 * minutes
+
+    def _log_and_evaluate(self) -> bool:
+        schedule, due = self.run.schedule, False
+        last = self.step == schedule.total_steps
+        if self.step % schedule.log_every == 0 or last:
+            row = {**self._metrics(), "train/return": self.episode_return, "train/seconds": self.elapsed}
+            self.log.write("train", self.step, row)
+            due = True
+        if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
+            self._evaluate()
+            due = True
+        return due
+
+    def _metrics(self) -> dict[str, np.ndarray]:
+        counters = {
+            "train/skipped_updates": self.learner.skipped,
+            "train/refused_rows": self.learner.replay.refused,
+        }
+        return jax.tree.map(np.asarray, {**self.newest_metrics(), **counters})
+
+    def _evaluate(self) -> None:
+        self.evaluation = self.guard.mask(self.scores())
+        self.log.write("eval", self.step, {**self.evaluation, **self.guard.metrics(), "eval/seconds": self.elapsed})
+
+    def progress(self) -> Progress:
+        """Return where the run stands."""
+        return Progress(
+            step=self.step,
+            total_steps=self.run.schedule.total_steps,
+            steps_per_second=(self.step - self.began_step) / max(time.perf_counter() - self.began, 1e-9),
+            episode_return=self.episode_return.copy(),
+            evaluation=self.evaluation,
+            metrics=self._metrics(),
+            agent=self.learner.agent,
+        )

@@ -1,0 +1,217 @@
+"""One environment step of one seed as a pure function, with all that a schedule lets follow it; and evaluation.
+
+The order is that of the host driver: act, step, store, fit the model, imagine, update. The step counter comes from
+outside the state, so that a `vmap` over states leaves it alone and what is not due is skipped, not masked.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl import optim
+from pbrl.envs.base import JaxEnv
+from pbrl.train import fitting, keys, learn, model_data
+from pbrl.train.guard import NEVER
+from pbrl.train.learn import Learner
+from pbrl.train.schedule import Schedule
+from pbrl.train.streams import MAX_FAULTS
+from pbrl.types import Array, Dynamics, Key, Metrics, Transition
+
+
+class Task(NamedTuple):
+    """What does not change while an agent trains: parts of the program, all hashable but the config's leaves."""
+
+    agent: Any  # a module of `pbrl.agents`
+    env: JaxEnv
+    config: Any
+    schedule: Schedule
+    oracle: Dynamics | None = None
+
+
+class Plan(NamedTuple):
+    """What is due at each step, `[total_steps + 1]`; nothing at step 0, before the first."""
+
+    fit_batches: np.ndarray  # as `fitting.fit_batches` says
+    imagined_steps: np.ndarray
+    updates: np.ndarray
+
+    @classmethod
+    def of(cls, task: Task) -> "Plan":
+        """Ask the host's own functions, once, for every step: what the drivers do at a step cannot differ."""
+        schedule, steps = task.schedule, range(1, task.schedule.total_steps + 1)
+        fits = [0 if task.oracle else fitting.fit_batches(task.config, schedule, step) for step in steps]
+        rows = fits, [schedule.imagined_steps(step) for step in steps], [schedule.updates_at(step) for step in steps]
+        return cls(*(np.array([0, *row], np.int32) for row in rows))
+
+
+@flax.struct.dataclass
+class State:
+    """One seed's learner, its live environment, and what is known of both."""
+
+    learner: Learner
+    env: Any  # the environment's own state
+    length: Array  # i32[], steps of the current episode so far
+    so_far: Array  # f32[], its return so far
+    finished: Array  # f32[], return of the last whole episode; NaN before there was one
+    faults: Array  # i32[], steps in a row whose observation or reward is not finite; MAX_FAULTS are not forgotten
+    lost: Array  # i32[], step at which the stream diverged, see `advance`; -1 for never
+    metrics: Metrics  # newest of each phase, NaN before there were any
+
+
+def start(task: Task, capacity: int, root: Key) -> State:
+    """Make a fresh agent and begin an episode; `root` is the seed's, of `pbrl.train.keys`."""
+    agent, env, config, schedule, oracle = task
+    first = _reset(env, keys.at(root, 0, keys.RESET))
+    learner = learn.start(
+        agent, keys.at(root, 0, keys.START), env.spec, config, capacity, schedule.imagined_capacity, oracle,
+        _extras(task, first),
+    )  # fmt: skip
+
+    def phases(learner: Learner, fit_key: Key, update_key: Key) -> Metrics:
+        fitted = fitting.fit(agent, learner, fit_key, 1, schedule)[1] if _fits(task) else {}
+        updated = learn.learn(agent, learner, update_key, schedule)[1] if schedule.updates_per_step else {}
+        return {**fitted, **updated}
+
+    shapes = jax.eval_shape(phases, learner, root, root)
+    return State(
+        learner=learner,
+        env=first,
+        length=jnp.zeros((), jnp.int32),
+        so_far=jnp.zeros(()),
+        finished=jnp.full((), jnp.nan, float),
+        faults=jnp.zeros((), jnp.int32),
+        lost=jnp.full((), NEVER, jnp.int32),
+        metrics={name: jnp.full(x.shape, jnp.nan, x.dtype) for name, x in shapes.items()},
+    )
+
+
+def advance(task: Task, plan: Plan, state: State, root: Key, step: Array) -> State:
+    """Take environment step `step` (1, 2, ...), and do what `plan` has for it.
+
+    A stream is lost once `max_skipped_updates` updates in a row were not finite (each was undone), or once its
+    policy's action is not; from there on it acts by zeros, and its evaluations are NaN.
+    """
+    agent, _, _, schedule, _ = task
+    due = jax.tree.map(lambda x: jnp.asarray(x)[step], plan)
+    state = _collect(task, state, root, step)
+
+    def fit(learner: Learner) -> tuple[Learner, Metrics]:
+        return fitting.fit(agent, learner, keys.at(root, step, keys.FIT), due.fit_batches, schedule)
+
+    def imagine(learner: Learner) -> tuple[Learner, Metrics]:
+        key = keys.at(root, step, keys.IMAGINE)
+        return model_data.imagine(agent, learner, key, due.imagined_steps, schedule), {}
+
+    def update(learner: Learner) -> tuple[Learner, Metrics]:
+        return learn.learn(agent, learner, keys.at(root, step, keys.UPDATE), schedule)
+
+    if _fits(task):
+        state = _when(due.fit_batches > 0, fit, state)
+    if schedule.imagine_every:
+        state = _when(due.imagined_steps > 0, imagine, state)
+    if schedule.updates_per_step:
+        state = _when(due.updates > 0, update, state)
+    failing = jnp.maximum(state.learner.streak, state.learner.fit_streak) >= schedule.max_skipped_updates
+    return _lost_if(failing & (due.updates > 0), state, step)
+
+
+def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
+    """Play whole episodes with the policy's mode: `eval/return` and `eval/length`, means over them, f32[].
+
+    First states and noise hang on the seed and on `step` alone.
+    """
+    agent, env, _, schedule, _ = task
+    episode_keys = jax.random.split(keys.at(root, step, keys.EVALUATE), schedule.eval_episodes)
+    unused = jax.random.key(0)  # the mode draws nothing
+
+    def episodes_step(carry: tuple) -> tuple:
+        t, at, running, returns, lengths = carry
+        action = agent.act(state.learner.agent, jax.vmap(env.observe)(at), unused, explore=False)
+        noise = jax.vmap(lambda key: jax.random.fold_in(key, t))(episode_keys)
+        at, reward, discount = jax.vmap(lambda *args: _step(env, *args))(at, action, noise)
+        returns = returns + jnp.where(running, reward, 0.0)
+        return t + 1, at, running & (discount > 0), returns, lengths + running
+
+    def going_on(carry: tuple) -> Array:
+        return (carry[0] <= env.spec.episode_length) & carry[2].any()
+
+    first = jax.vmap(lambda key: _reset(env, jax.random.fold_in(key, 0)))(episode_keys)
+    nothing = jnp.zeros(schedule.eval_episodes)
+    begin = (jnp.ones((), jnp.int32), first, nothing == 0, nothing, nothing)
+    *_, returns, lengths = jax.lax.while_loop(going_on, episodes_step, begin)
+    scores = {"eval/return": returns.mean(), "eval/length": lengths.mean()}
+    return {name: jnp.where(state.lost == NEVER, value, jnp.nan) for name, value in scores.items()}
+
+
+def _collect(task: Task, state: State, root: Key, step: Array) -> State:
+    """Act, step the environment, store what came of it, and begin a new episode where this one ended."""
+    agent, env, _, schedule, _ = task
+    obs = env.observe(state.env)
+    policy = agent.act(state.learner.agent, obs, keys.at(root, step, keys.ACT), explore=True)
+    random = learn.random_action(env.spec, keys.at(root, step, keys.RANDOM))
+    action = jnp.where(step <= schedule.warmup_steps, random, policy)
+    state = _lost_if(~jnp.isfinite(action).all(), state, step)
+    action = jnp.where(state.lost == NEVER, action, 0.0)
+
+    after, reward, discount = _step(env, state.env, action, keys.at(root, step, keys.STEP))
+    next_obs, length = env.observe(after), state.length + 1
+    sound = optim.all_finite((next_obs, reward))
+    ended = (discount == 0) | (length >= env.spec.episode_length)
+    last = ended | ~sound  # a broken step is no end that counts: its row is refused, a new episode begins
+    row = Transition(obs, action, reward, discount, next_obs, _extras(task, state.env))
+    learner = learn.collect(agent, state.learner, jax.tree.map(lambda x: x[None], row), last[None])
+
+    so_far = state.so_far + reward
+    return replace(
+        state,
+        learner=learner,
+        env=jax.lax.cond(last, lambda key: _reset(env, key), lambda key: after, keys.at(root, step, keys.RESET)),
+        length=jnp.where(last, 0, length),
+        so_far=jnp.where(last, 0.0, so_far),
+        finished=jnp.where(ended & sound, so_far, state.finished),
+        faults=jnp.where(sound & (state.faults < MAX_FAULTS), 0, state.faults + 1),
+    )
+
+
+def _when(due: Array, phase: Any, state: State) -> State:
+    """Run a phase where it is due: `learner -> (learner, metrics)`."""
+
+    def run(learner: Learner, metrics: Metrics) -> tuple[Learner, Metrics]:
+        learner, new = phase(learner)
+        return learner, {**metrics, **new}
+
+    learner, metrics = jax.lax.cond(due, run, lambda *same: same, state.learner, state.metrics)
+    return replace(state, learner=learner, metrics=metrics)
+
+
+def _lost_if(condition: Array, state: State, step: Array) -> State:
+    return replace(state, lost=jnp.where(condition & (state.lost == NEVER), step, state.lost))
+
+
+def _fits(task: Task) -> bool:
+    """Return whether the model is ever fitted: there may be an oracle, or an SVG without a step through its model."""
+    learns = getattr(task.config, "sequence_length", None) != 0
+    return learns and task.schedule.model_every > 0 and task.oracle is None
+
+
+def _extras(task: Task, at: Any) -> dict[str, Array]:
+    """Return what an oracle needs of the environment's state; nothing without one, since it may be large."""
+    return task.env.extras(at) if task.oracle is not None else {}
+
+
+def _reset(env: JaxEnv, key: Key) -> Any:
+    return jax.tree.map(_strong, env.reset(key))
+
+
+def _step(env: JaxEnv, at: Any, action: Array, key: Key) -> tuple[Any, Array, Array]:
+    after, reward, discount = env.step(at, action, key)
+    return jax.tree.map(_strong, after), jnp.asarray(reward, float), jnp.asarray(discount, float)
+
+
+def _strong(x: Array) -> Array:
+    """Let a state's types not hang on Python numbers in it, since a weak type would cost a second trace."""
+    return jax.lax.convert_element_type(x, jnp.asarray(x).dtype)
