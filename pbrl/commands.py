@@ -220,7 +220,7 @@ def list_() -> None:
     print("\npresets")
     for name, summary in presets.SUMMARIES.items():
         print(f"  {name:8} {summary}")
-    from pbrl.envs import MAAC, MAGE, MBPO, POPLIN, TOYS
+    from pbrl.envs import BRAX, MAAC, MAGE, MBPO, POPLIN, TOYS
 
     print("\nenvironments: any Gymnasium id with Box observations and actions, such as")
     groups = {
@@ -229,6 +229,7 @@ def list_() -> None:
         "POPLIN's and PETS's tasks, with known reward; they never terminate": POPLIN,
         "MAAC's tasks, with known reward; they never terminate": MAAC,
         "toys in pure JAX, with known reward and termination": [f"pbrl/Toy{name}-v0" for name in TOYS],
+        "Brax', by name and backend, such as": [f"{BRAX}halfcheetah-positional", f"{BRAX}reacher-spring"],
         **GYMNASIUM,
     }
     for group, ids in groups.items():

@@ -17,8 +17,9 @@ Different from the released code (`policies/mpc_controller.py`, `samplers/base.p
 - Rewards and Q count until the model terminates (D_t); its tasks never do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -48,11 +49,18 @@ class Plan(NamedTuple):
     variance: Array  # [H + 1, A]
 
 
-def act(agent: ModelBasedAgent, state: Any, obs: Array, key: Key, config: Config = Config()) -> Array:
+def act(
+    agent: ModelBasedAgent,
+    state: Any,
+    obs: Array,
+    key: Key,
+    config: Config = Config(),
+    extras: Mapping[str, Array] = MappingProxyType({}),
+) -> Array:
     """Return the action `[A]` in [-1, 1] that `agent` takes at `obs [S]` when it plans with its own model and critics.
 
-    A simulator that needs more than the observation (`Transition.extras`) is planned with by `plan`. Raises
-    `ValueError` for an agent without a model.
+    `extras` are what an oracle starts from besides the observation, without leading axis. Raises `ValueError` for an
+    agent without a model.
     """
     if not hasattr(agent, "simulator"):
         name = agent.__name__.rpartition(".")[2]  # pyright: ignore[reportAttributeAccessIssue], a module
@@ -65,7 +73,7 @@ def act(agent: ModelBasedAgent, state: Any, obs: Array, key: Key, config: Config
         value=partial(agent.value, state),
         discount=state.config.discount,
     )
-    start = Transition(obs, jnp.zeros(state.spec.action_size), jnp.zeros(()), jnp.ones(()), obs)
+    start = Transition(obs, jnp.zeros(state.spec.action_size), jnp.zeros(()), jnp.ones(()), obs, dict(extras))
     return jnp.tanh(plan(problem, start, key, config).mean[0])
 
 

@@ -24,8 +24,8 @@ FRESH_STREAM = 1 << 32
 PLANNING_PHASE = 5
 """Of the keys that planning draws from, a call folded in; training uses its phases as they are (`pbrl.train.keys`)."""
 
-Act = Callable[[np.ndarray], jax.Array]
-"""`obs [N, *, S] -> actions [N, *, A]` in [-1, 1], of all streams."""
+Act = Callable[[np.ndarray, dict], jax.Array]
+"""`(obs [N, *, S], extras) -> actions [N, *, A]` in [-1, 1], of all streams; `extras` as an oracle starts from them."""
 
 
 def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
@@ -46,11 +46,11 @@ def policies(run: Run, state: Any) -> Act:
     """Return the modes of all streams' policies as one function."""
     agent, unused = agent_module(run.agent), jax.random.key(0)  # the mode draws nothing
     mode = jax.jit(jax.vmap(lambda one, obs: agent.act(one, obs, unused, explore=False)))
-    return partial(mode, state)
+    return lambda obs, _: mode(state, obs)
 
 
 def planners(run: Run, state: Any, step: int, config: mpc.Config) -> Act:
-    """Return what all streams do when they plan, as one function of `obs [N, E, S]`, one compiled program.
+    """Return what all streams do when they plan, as one function of `obs [N, E, S]` and extras, one compiled program.
 
     Keys derive from (seed, step, call): the same calls in the same order give the same actions. Streams share the
     device as in training, the episodes of each are planned for at once.
@@ -58,17 +58,18 @@ def planners(run: Run, state: Any, step: int, config: mpc.Config) -> Act:
     agent, calls, over = agent_module(run.agent), itertools.count(), partial(learn.over_seeds, mode=run.seed_mode)
 
     @jax.jit
-    def plan(state: Any, obs: jax.Array, call: int) -> jax.Array:
-        def one(state: Any, obs: jax.Array, seed: jax.Array) -> jax.Array:
+    def plan(state: Any, obs: jax.Array, extras: dict, call: int) -> jax.Array:
+        def one(state: Any, obs: jax.Array, extras: dict, seed: jax.Array) -> jax.Array:
             key = jax.random.key(0)
             for number in (seed, step, PLANNING_PHASE, call):
                 key = jax.random.fold_in(key, number)
             keys = jax.random.split(key, len(obs))
-            return jax.vmap(lambda obs, key: planning.act(agent, state, obs, key, config))(obs, keys)
+            act = partial(planning.act, agent, state)
+            return jax.vmap(lambda obs, extras, key: act(obs, key, config, extras))(obs, extras, keys)
 
-        return over(one)(state, obs, jnp.asarray(run.stream_seeds, jnp.uint32))
+        return over(one)(state, obs, extras, jnp.asarray(run.stream_seeds, jnp.uint32))
 
-    return lambda obs: plan(state, obs, next(calls))
+    return lambda obs, extras: plan(state, obs, extras, next(calls))
 
 
 def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarray]:
@@ -76,10 +77,11 @@ def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarr
 
     The same step and number of episodes mean the same first states, whatever acts.
     """
-    evaluator, guard = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes), Guard(run)
+    evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes, extras=run.oracle)
+    guard = Guard(run)
     try:
         # a trial of a sweep whose policy has diverged scores NaN
-        return guard.mask(evaluator.run(lambda obs: guard.actions(np.asarray(act(obs)), step), FRESH_STREAM + step))
+        return guard.mask(evaluator.run(lambda *seen: guard.actions(np.asarray(act(*seen)), step), FRESH_STREAM + step))
     finally:
         evaluator.close()
 
@@ -105,7 +107,7 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
             over = False
             while not over:
                 writer.append_data(_frame(env))  # pyright: ignore[reportAttributeAccessIssue]
-                obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None]))[0])
+                obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None], {}))[0])
                 returns[-1] += reward
                 over = terminated or truncated
     return returns

@@ -37,6 +37,9 @@ TASKS = {**MAGE, **MBPO, **POPLIN, **MAAC}
 TOYS = {"Pendulum": 200, "CartPole": 500, "DoubleIntegrator": 26, "PointMass": 50, "ProbeOne": 1, "ProbeTwo": 2}
 """Name of a toy in `toy.TOYS`, most steps of an episode; the id is `pbrl/Toy<name>-v0`."""
 
+BRAX = "brax/"
+"""What the ids of Brax' environments begin with: `brax/NAME-BACKEND` (`pbrl.envs.brax`)."""
+
 for _id, (_entry_point, _steps) in TASKS.items():
     if _id not in gymnasium.registry:
         gymnasium.register(_id, entry_point=_entry_point, max_episode_steps=_steps)

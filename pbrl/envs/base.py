@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 
-from pbrl.envs import TOYS, oracles, rewards
+from pbrl.envs import BRAX, TOYS, oracles, rewards
 from pbrl.envs.gym import EnvError
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras
 
@@ -117,13 +117,17 @@ def register(env_id: str, env: JaxEnv) -> None:
 
 def is_jax(env_id: str) -> bool:
     """Return whether the id is that of functions in JAX, so that a driver on the device needs no twin."""
-    return env_id in OWN or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
+    return env_id in OWN or env_id.startswith(BRAX) or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
 
 
 def find(env_id: str) -> JaxEnv:
     """Return the environment of an id, or its differentiable twin. Raises `EnvError` where it has neither."""
     if env_id in OWN:
         return OWN[env_id]
+    if env_id.startswith(BRAX):
+        from pbrl.envs import brax  # which imports this module
+
+        return brax.environment(env_id)
     if env_id not in oracles.TWINS:
         raise EnvError(
             f"{env_id} has no twin in JAX; these have one: {', '.join(oracles.TWINS)}. "

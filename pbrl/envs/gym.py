@@ -131,6 +131,10 @@ class GymEnv:
 
 def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
     """Make Gymnasium's own environment. Raises `EnvError` for an unknown id and for what cannot be made."""
+    if env_id.startswith(pbrl.envs.BRAX):
+        from pbrl.envs import brax  # heavy
+
+        brax.register(env_id)
     if env_id not in gymnasium.registry and ":" not in env_id:
         close = difflib.get_close_matches(env_id, {*pbrl.envs.TASKS, *gymnasium.registry}, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"

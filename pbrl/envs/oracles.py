@@ -5,7 +5,7 @@ from collections.abc import Callable
 import gymnasium
 import numpy as np
 
-from pbrl.envs import TOYS
+from pbrl.envs import BRAX, TOYS
 from pbrl.envs.gym import EnvError
 from pbrl.types import Dynamics
 
@@ -25,7 +25,11 @@ def oracle(env_id: str) -> Dynamics:
     """
     from pbrl.envs import base  # which imports this module
 
-    if env_id in TWINS or env_id in base.OWN:
+    if env_id.startswith(BRAX):
+        from pbrl.envs import brax
+
+        brax.refuse_without_gradient(env_id)
+    if env_id in TWINS or base.is_jax(env_id):
         return base.find(env_id).oracle
     from pbrl.envs import mjx
 

@@ -16,14 +16,17 @@ def episode_seed(seed: int, step: int, episode: int, stream: int = EVALUATION_ST
 
 
 class Evaluator:
-    """One set of environments, reused by every evaluation of a run: `episodes` for each of N seeds, in lockstep."""
+    """One set of environments, reused by every evaluation of a run: `episodes` for each of N seeds, in lockstep.
 
-    def __init__(self, make_env: Callable[[], GymEnv], seeds: Sequence[int], episodes: int):
-        self.seeds, self.episodes = tuple(seeds), episodes
+    With `extras`, what acts is told what the environments' oracles start from besides observations.
+    """
+
+    def __init__(self, make_env: Callable[[], GymEnv], seeds: Sequence[int], episodes: int, *, extras: bool = False):
+        self.seeds, self.episodes, self.extras = tuple(seeds), episodes, extras
         self.envs = [[make_env() for _ in range(episodes)] for _ in self.seeds]
 
-    def run(self, act: Callable[[np.ndarray], Any], step: int) -> dict[str, np.ndarray]:
-        """Play whole episodes with `act: obs [N, E, S] -> actions [N, E, A]`; `step` seeds their first states.
+    def run(self, act: Callable[[np.ndarray, dict], Any], step: int) -> dict[str, np.ndarray]:
+        """Play whole episodes with `act: (obs [N, E, S], extras) -> actions [N, E, A]`; `step` seeds first states.
 
         Returns `{"eval/return": [N], "eval/length": [N]}`, means over each seed's episodes.
         """
@@ -36,13 +39,19 @@ class Evaluator:
         )
         returns, lengths, running = np.zeros((n, e)), np.zeros((n, e)), np.ones((n, e), bool)
         while running.any():
-            actions = np.asarray(act(obs))
+            actions = np.asarray(act(obs, self._extras()))
             for i, j in zip(*np.nonzero(running), strict=True):
                 obs[i, j], reward, terminated, truncated = self.envs[i][j].step(actions[i, j])
                 returns[i, j] += reward
                 lengths[i, j] += 1
                 running[i, j] = not (terminated or truncated)
         return {"eval/return": returns.mean(1), "eval/length": lengths.mean(1)}
+
+    def _extras(self) -> dict[str, np.ndarray]:
+        if not self.extras:
+            return {}
+        each = [[env.extras() for env in row] for row in self.envs]
+        return {name: np.array([[extras[name] for extras in row] for row in each]) for name in each[0][0]}
 
     def close(self) -> None:
         """Close every environment."""

@@ -148,7 +148,7 @@ class Training(Session):
             self.guard.check(streaks, step)
 
     def scores(self) -> dict[str, np.ndarray]:
-        def act(obs: np.ndarray) -> np.ndarray:
+        def act(obs: np.ndarray, _: dict) -> np.ndarray:
             return self.guard.actions(np.asarray(self.programs.mode(self.learner, obs)), self.step)
 
         return self.evaluator.run(act, self.step)
