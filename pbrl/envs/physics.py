@@ -97,17 +97,17 @@ def stepper(model: Any, frames: int, seen: Callable[[Any, Any], Any], iterations
 
 def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
     """Return `(state, control) -> data`: forces and acceleration, MJX's `forward` with another solver."""
-    from mujoco.mjx._src import collision_driver, constraint, forward, smooth
+    from mujoco.mjx._src import constraint, forward, smooth
 
-    capsules = _plane_capsule_contacts(m, blank)
+    collide, capsules = _collision(m, blank)
 
     def evaluate(state: Physics, control: Array) -> Any:
         d = blank.replace(qpos=state.qpos, qvel=state.qvel, qacc_warmstart=state.warmstart, ctrl=control)
         for stage in (
             kinematics, smooth.com_pos, smooth.tendon, smooth.crb, smooth.tendon_armature, smooth.factor_m,
-            collision_driver.collision,
         ):  # fmt: skip
             d = stage(m, d)
+        d = d.tree_replace({"_impl.contact": collide(d)})
         d = constraint.make_constraint(m, _with_frames_of_c(d, *capsules))
         d = smooth.transmission(m, d)
         for stage in (forward.fwd_velocity, forward.fwd_actuation, forward.fwd_acceleration):
@@ -131,22 +131,47 @@ def solve(m: Any, d: Any) -> Any:
     })  # fmt: skip
 
 
-def _plane_capsule_contacts(m: Any, blank: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return which contacts are a plane's with a capsule, and those capsules' geoms: the same at every step."""
+def _collision(m: Any, blank: Any) -> tuple[Callable[[Any], Any], tuple[np.ndarray, np.ndarray]]:
+    """Return `data -> contacts`, and which contacts are a plane's with a capsule, with those capsules' geoms.
+
+    The pairs are the same at every step. MJX searches the contacts of cylinders and ellipsoids with other curved shapes
+    by descent on a distance, whose reverse-mode derivative is NaN in some states, near or far. There the derivative is
+    multiplied out from the forward-mode Jacobian in qpos, which is finite.
+    """
     from mujoco.mjx._src import collision_driver
     from mujoco.mjx._src.types import GeomType
 
     if not blank._impl.ncon:
-        return np.zeros(0, int), np.zeros(0, int)
+        return lambda d: d._impl.contact, (np.zeros(0, int), np.zeros(0, int))
 
-    def geoms_of(d: Any) -> Array:
-        d = collision_driver.collision(m, kinematics(m, d))
-        return d._impl.contact.geom  # pyright: ignore[reportAttributeAccessIssue]
+    def collide(d: Any) -> Any:
+        return collision_driver.collision(m, d)._impl.contact  # pyright: ignore[reportAttributeAccessIssue]
 
-    geoms = np.asarray(jax.jit(geoms_of)(blank))
+    geoms = np.asarray(jax.jit(lambda: collide(kinematics(m, blank)).geom)())
     kinds = np.asarray(m.geom_type)[geoms]
     rows = np.flatnonzero((kinds[:, 0] == GeomType.PLANE) & (kinds[:, 1] == GeomType.CAPSULE))
-    return rows, geoms[rows, 1]
+    curved = np.isin(kinds[:, 1], (GeomType.CYLINDER, GeomType.ELLIPSOID)) & (kinds[:, 0] != GeomType.PLANE)
+    if not curved.any():
+        return collide, (rows, geoms[rows, 1])
+
+    def places(qpos: Array) -> tuple[Array, Array, Array]:
+        contact = collide(kinematics(m, blank.replace(qpos=qpos)))
+        return contact.dist, contact.pos, contact.frame
+
+    @jax.custom_jvp
+    def of_qpos(qpos: Array) -> tuple[Array, Array, Array]:
+        return places(qpos)
+
+    @of_qpos.defjvp
+    def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
+        jacobian = jax.jacfwd(places)(jax.lax.stop_gradient(primals[0]))
+        return of_qpos(primals[0]), jax.tree.map(lambda j: j @ tangents[0], jacobian)
+
+    def collide_curved(d: Any) -> Any:
+        dist, pos, frame = of_qpos(d.qpos)
+        return collide(jax.lax.stop_gradient(d)).replace(dist=dist, pos=pos, frame=frame)
+
+    return collide_curved, (rows, geoms[rows, 1])
 
 
 def _with_frames_of_c(d: Any, rows: np.ndarray, capsules: np.ndarray) -> Any:
