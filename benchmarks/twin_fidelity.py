@@ -95,10 +95,8 @@ def main() -> None:
             jax.config.update("jax_enable_x64", double)
             rows[variant] = row = compare(env_id, data, preset)
             errors = "  ".join(f"{row[f'error_{k}'][0]:.0e}/{row[f'error_{k}'][1]:.0e}" for k in AT)
-            print(
-                f"{env_id:26s} {variant:15s} {errors}  {row['terminations']:.4f}",
-                flush=True,
-            )
+            print(f"{env_id:26s} {variant:15s} {errors}  {row['terminations']:.4f}", flush=True)
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -100,3 +100,28 @@ def test_other_versions_are_refused(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: {"mujoco": "9.9.9"}.get(name, "3.17.0"))
     with pytest.raises(EnvError, match=r"tested with mujoco and mujoco-mjx 3\.17\.0.*found 9\.9\.9 and 3\.17\.0"):
         physics.require_tested()
+
+
+def test_contacts_of_curved_shapes_have_a_finite_derivative(x64):
+    """Pusher's arm near its cylinder, in a state where MJX's search for a contact gives NaN backwards."""
+    env = make("Pusher-v5")
+    mjx_, model = physics._mjx(), env.unwrapped.model
+    m, blank = mjx_.put_model(model), mjx_.make_data(model)
+    env.close()
+    collide, _ = physics._collision(m, blank)
+    qpos = jnp.array([
+        0.22017053, 0.3141027, -1.48401137, -2.29751713, 1.4853751, -0.11136426, 0.89164924, -0.18185352, -0.13742321,
+        0.0, 0.0,
+    ])  # fmt: skip
+
+    def stock(d):
+        from mujoco.mjx._src import collision_driver
+
+        return collision_driver.collision(m, d)._impl.contact
+
+    ours, theirs, forward = (
+        jax.jit(derivative(lambda q, way=way: way(physics.kinematics(m, blank.replace(qpos=q))).dist.sum()))(qpos)
+        for derivative, way in ((jax.grad, collide), (jax.grad, stock), (jax.jacfwd, stock))
+    )
+    assert not np.isfinite(theirs).all()
+    np.testing.assert_allclose(ours, forward, rtol=1e-9, atol=1e-12)
