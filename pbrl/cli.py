@@ -18,6 +18,7 @@ Value-gradient reinforcement learning in JAX.
   pbrl eval RUN               play fresh episodes with what a run has learned; --mpc plans as well
   pbrl plot RUN [RUN ...]     draw learning curves
   pbrl video RUN              film a policy as an mp4
+  pbrl gradcheck ENV          how far the gradients of an environment's own dynamics can be trusted
   pbrl list                   agents, presets, environments
 
 A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl COMMAND --help
@@ -25,7 +26,7 @@ A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl
 first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
-COMMANDS = ("train", "sweep", "eval", "plot", "video", "list")
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "gradcheck", "list")
 EXIT_CODES = {"RunError": 2, "EnvError": 2, "CheckpointError": 3, "Diverged": 1}  # by name: importing them takes jax
 
 
@@ -64,9 +65,15 @@ def run(argv: Sequence[str]) -> None:
     else:
         import tyro
 
-        from pbrl import options
+        from pbrl import gradcheck, options
 
-        functions = {"eval": commands.evaluate, "plot": commands.plot, "video": commands.video, "list": commands.list_}
+        functions = {
+            "eval": commands.evaluate,
+            "plot": commands.plot,
+            "video": commands.video,
+            "gradcheck": gradcheck.gradcheck,
+            "list": commands.list_,
+        }
         options.refuse_unknown(rest, [p.strip("_") for p in inspect.signature(functions[name]).parameters])
         if any(word.startswith("--mpc.") for word in rest):
             rest.append("--mpc")

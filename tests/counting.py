@@ -53,4 +53,4 @@ def update(state, batch, key):
 
 
 def imagine(state, batch, key):
-    return replace(batch, obs=batch.obs, reward=batch.reward + state.seen)
+    return replace(batch, obs=batch.obs, reward=batch.reward + state.seen), batch

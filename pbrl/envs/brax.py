@@ -12,7 +12,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from pbrl.envs import BRAX
+from pbrl.envs import BRAX, quiet
 from pbrl.envs.base import JaxEnv
 from pbrl.envs.gym import EnvError
 from pbrl.types import Array, EnvSpec, Key, Transition
@@ -100,6 +100,6 @@ def environment(env_id: str) -> JaxEnv:
 
 
 def _envs() -> Any:
-    from brax import envs
-
+    with quiet.mjx():
+        from brax import envs
     return envs

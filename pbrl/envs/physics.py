@@ -8,10 +8,8 @@ cost vanishes, so that da/dθ = -H⁻¹ ∂F/∂θ by the implicit function theo
 It relies on MJX's internals, so it refuses versions that it has not been tested with.
 """
 
-import contextlib
 import functools
 import importlib.metadata
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pbrl.envs import quiet
 from pbrl.envs.gym import EnvError
 from pbrl.envs.kinematics import kinematics
 from pbrl.types import Array
@@ -47,9 +46,8 @@ def require_tested() -> None:
 
 @functools.cache
 def _mjx() -> Any:
-    """Import MJX without its remark that an optional backend is missing."""
     require_tested()
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+    with quiet.mjx():
         from mujoco import mjx
         from mujoco.mjx._src import (  # noqa: F401, loaded here so that they are attributes of the package
             collision_driver,

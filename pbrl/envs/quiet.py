@@ -1,7 +1,8 @@
-"""One notice of MuJoCo's that a run can do nothing about, kept off the screen; every other warning comes through."""
+"""Two notices that a run can do nothing about, kept off the screen; every other warning comes through."""
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -32,3 +33,10 @@ def cheetah() -> Iterator[None]:
         yield
     finally:
         mujoco.set_mju_user_warning(before)
+
+
+@contextlib.contextmanager
+def mjx() -> Iterator[None]:
+    """Drop, while MJX or Brax is imported, what MJX prints of an optional backend that is not installed."""
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        yield

@@ -63,12 +63,12 @@ def drift_reset(key):
 
 
 def drift_step(state, action, key):
-    x = state["x"] + 0.1 * action[0] + 0.01 * jax.random.normal(key)
+    x = state["x"] + 0.1 * action[..., 0] + 0.01 * jax.random.normal(key)
     return {"x": x, "t": state["t"] + 1}, -(x**2), jnp.abs(x) <= 0.1
 
 
 def drift_observe(state):
-    return jnp.stack([state["x"], 1.0 * state["t"]])
+    return jnp.stack([state["x"], 1.0 * state["t"]], -1)
 
 
 DRIFT = JaxEnv(EnvSpec(2, 1, 4), drift_reset, drift_step, drift_observe)
@@ -181,9 +181,12 @@ def test_an_oracle_that_begins_in_the_simulators_state_finds_it_in_replay():
     np.testing.assert_array_equal(rows.extras["t"], rows.obs[:, 1])
     state = jax.eval_shape(partial(run, schedule), keys.root(0))[0]
     assert state.learner.replay.rows.extras == {}  # a state may be large, and without an oracle nothing reads it
-    imagining = replace(schedule, imagine_every=10)
-    with pytest.raises(ValueError, match="expected 0 with an oracle that begins in extras"):
-        device.run(module("maac"), env, config("maac"), imagining, keys.root(0), oracle=env.oracle)
+    chained = {"imagine_every": 10, "imagine_batch": 8, "imagine_length": (0, 1, 3, 3), "imagine_buffer": 60}
+    run = partial(device.run, module("maac"), env, config("maac"), replace(schedule, **chained), oracle=env.oracle)
+    buffer = jax.jit(run)(keys.root(0))[0].learner.imagined
+    rows = jax.tree.map(lambda x: x[: int(buffer.inserted)], buffer.rows)
+    assert rows.extras["t"].max() > 4  # imagined past the time limit
+    np.testing.assert_array_equal(rows.extras["x"], rows.obs[:, 0])
 
 
 def broken_step(state, action, key):
