@@ -128,14 +128,19 @@ def find(env_id: str) -> JaxEnv:
         from pbrl.envs import brax  # which imports this module
 
         return brax.environment(env_id)
-    if env_id not in oracles.TWINS:
-        raise EnvError(
-            f"{env_id} has no twin in JAX; these have one: {', '.join(oracles.TWINS)}. "
-            "It trains with --driver host; give your own functions an id with pbrl.envs.base.register"
-        )
-    from pbrl.envs import toy  # which imports this module
+    if env_id in oracles.TWINS:
+        from pbrl.envs import toy  # which imports this module
 
-    return toy.TOYS[oracles.TWINS[env_id]]
+        return toy.TOYS[oracles.TWINS[env_id]]
+    from pbrl.envs import mjx  # which imports this module
+
+    try:
+        return mjx.environment(env_id)
+    except EnvError as error:
+        raise EnvError(
+            f"{error}. Besides these have one: {', '.join(oracles.TWINS)}. Without one it trains with --driver host "
+            "and a learned model; in a program of your own any functions will do: docs/oracles.md, docs/device.md"
+        ) from None
 
 
 class Gym(gymnasium.Env):

@@ -96,6 +96,11 @@ class GymEnv:
             )
         return obs
 
+    @property
+    def gymnasium(self) -> gymnasium.Env:
+        """The environment itself, with its wrappers."""
+        return self._env
+
     def extras(self) -> dict[str, np.ndarray]:
         """Return what the environment's oracle needs to start here besides the observation; nothing, for most.
 

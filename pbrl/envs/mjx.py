@@ -1,4 +1,4 @@
-"""Differentiable twins of Gymnasium's MuJoCo tasks, and of pbrl's, as what a rollout differentiates through.
+"""Differentiable twins of Gymnasium's MuJoCo tasks, and of pbrl's: environments in JAX that are their own oracles.
 
 A twin steps the task's own model by `pbrl.envs.physics` and makes of it what `pbrl.envs.mjx_tasks` says, from the state
 of the live simulator that a transition carries in its `extras`.
@@ -6,7 +6,7 @@ of the live simulator that a transition carries in its `extras`.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import jax
@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs import physics
-from pbrl.envs.gym import make
+from pbrl.envs.base import JaxEnv
+from pbrl.envs.gym import GymEnv
+from pbrl.envs.mjx_resets import reset_of
 from pbrl.envs.mjx_tasks import Moment, Read, Task, task_of
 from pbrl.envs.physics import Physics
 from pbrl.types import Array, Dynamics, Key, Transition
@@ -25,25 +27,53 @@ STATE = ("qpos", "qvel", "qacc_warmstart")
 
 
 def twin(env_id: str, preset: str = "fidelity") -> Dynamics:
-    """Return the dynamics of a MuJoCo task as a differentiable function; the same object at every call.
+    """Return the dynamics of a MuJoCo task as a differentiable function: `environment(...).oracle`."""
+    return environment(env_id, preset).oracle
 
-    `start` wants `extras` with what `reader` reads off the live environment. Observation and reward are
-    differentiable in state and action, save at clips and where contacts begin or end; the discount carries no gradient.
-    Computes in float64 where JAX does (`jax_enable_x64`), else in float32.
+
+def environment(env_id: str, preset: str = "fidelity") -> JaxEnv:
+    """Return a MuJoCo task in JAX; the same object at every call.
+
+    Observation and reward are differentiable in state and action, save at clips and where contacts begin or end; the
+    discount carries no gradient, and second derivatives are not those of the constraint solver. As an oracle it starts
+    from `extras`, which `reader` reads off a live environment. Computes in float64 where JAX does (`jax_enable_x64`),
+    else in float32.
 
     Raises `EnvError` for a task without a twin, and for versions of MuJoCo that it was not tested with.
     """
-    return _twin(env_id, preset, jax.config.read("jax_enable_x64"))
+    return _environment(env_id, preset, jax.config.read("jax_enable_x64"))
 
 
 @functools.cache
-def _twin(env_id: str, preset: str, _x64: bool) -> Dynamics:
-    env = make(env_id)
-    task, base = task_of(env), env.unwrapped
-    bounds: Any = base.action_space
+def _environment(env_id: str, preset: str, _x64: bool) -> JaxEnv:
+    live = GymEnv(env_id)
+    env, spec = live.gymnasium, live.spec
+    task, first, base = task_of(env), reset_of(env), cast(Any, env.unwrapped)
+    bounds = base.action_space
     low, high = np.asarray(bounds.low), np.asarray(bounds.high)
-    advance = physics.stepper(base.model, base.frame_skip, functools.partial(_read, task), PRESETS[preset])  # pyright: ignore
+    simulator = physics.simulator(base.model, base.frame_skip, PRESETS[preset])
     names = (*STATE, *task.kept)
+
+    def reset(key: Key) -> Moment:
+        qpos, qvel = first(key)
+        state = Physics(*(jnp.asarray(x, float) for x in (qpos, qvel, jnp.zeros_like(qvel))))
+        read = simulator.look(state, jnp.zeros(low.shape), functools.partial(_read, task, stepped=False))
+        here = Moment(state, {name: read[name] for name in task.kept}, jnp.zeros(spec.obs_size))
+        return here._replace(obs=task.outcome(here, jnp.zeros(low.shape), state, read).obs)
+
+    def one(before: Moment, action: Array) -> tuple[Moment, Array, Array]:
+        control: Any = low + 0.5 * (action + 1.0) * (high - low)
+        state, read = simulator.step(before.state, control, functools.partial(_read, task, stepped=True))
+        obs, reward, terminated = task.outcome(before, control, state, read)
+        after = Moment(state, {name: read[name] for name in task.kept}, obs)
+        return after, reward, 1.0 - jnp.asarray(terminated, reward.dtype)
+
+    def step(z: Moment, action: Array, key: Key | None = None) -> tuple[Moment, Array, Array]:
+        del key  # deterministic
+        return (jax.vmap(one) if action.ndim > 1 else one)(z, action)
+
+    def observe(z: Moment) -> Array:
+        return z.obs
 
     def start(batch: Transition) -> Moment:
         missing = [name for name in names if name not in batch.extras]
@@ -55,24 +85,10 @@ def _twin(env_id: str, preset: str, _x64: bool) -> Dynamics:
         state = Physics(*(batch.extras[name] for name in STATE))
         return Moment(state, {name: batch.extras[name] for name in task.kept}, batch.obs)
 
-    def one(before: Moment, action: Array) -> tuple[Moment, Array, Array]:
-        control: Any = low + 0.5 * (action + 1.0) * (high - low)
-        state, read = advance(before.state, control)
-        obs, reward, terminated = task.outcome(before, control, state, read)
-        after = Moment(state, {name: read[name] for name in task.kept}, obs)
-        return after, reward, 1.0 - jnp.asarray(terminated, reward.dtype)
-
-    def step(z: Moment, action: Array, key: Key) -> tuple[Moment, Array, Array]:
-        del key  # deterministic
-        return jax.vmap(one)(z, action)
-
-    def observe(z: Moment) -> Array:
-        return z.obs
-
     def extras(z: Moment) -> dict[str, Array]:
         return {**dict(zip(STATE, z.state, strict=True)), **z.read}
 
-    return Dynamics(start, step, observe, extras)
+    return JaxEnv(spec, reset, step, observe, start, extras)
 
 
 def reader(env: gymnasium.Env, dtype: Any = np.float32) -> Callable[[], dict[str, np.ndarray]]:
@@ -85,8 +101,8 @@ def reader(env: gymnasium.Env, dtype: Any = np.float32) -> Callable[[], dict[str
     return lambda: {name: np.array(getattr(data, field)[index], dtype) for name, (field, index) in fields.items()}
 
 
-def _read(task: Task, m: Any, d: Any) -> Read:
-    if any(field == "cfrc_ext" for field, _ in task.read.values()):
+def _read(task: Task, m: Any, d: Any, *, stepped: bool) -> Read:
+    if stepped and any(field == "cfrc_ext" for field, _ in task.read.values()):
         from mujoco.mjx._src import smooth
 
         d = smooth.rne_postconstraint(m, d)  # Gymnasium calls it after its steps

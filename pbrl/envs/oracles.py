@@ -6,7 +6,6 @@ import gymnasium
 import numpy as np
 
 from pbrl.envs import BRAX, TOYS
-from pbrl.envs.gym import EnvError
 from pbrl.types import Dynamics
 
 # id: toy with the same dynamics, observation, reward and termination (`tests/envs/test_toy.py`)
@@ -29,17 +28,7 @@ def oracle(env_id: str) -> Dynamics:
         from pbrl.envs import brax
 
         brax.refuse_without_gradient(env_id)
-    if env_id in TWINS or base.is_jax(env_id):
-        return base.find(env_id).oracle
-    from pbrl.envs import mjx
-
-    try:
-        return mjx.twin(env_id)
-    except EnvError as error:
-        raise EnvError(
-            f"{error}. Besides these have one: {', '.join(TWINS)}. "
-            "In a program of your own, any step function will do: docs/oracles.md"
-        ) from None
+    return base.find(env_id).oracle
 
 
 def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray]]:

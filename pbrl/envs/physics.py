@@ -34,6 +34,9 @@ class Physics(NamedTuple):
     warmstart: Array  # [nv], acceleration of the last evaluation, where the solver begins
 
 
+Seen = Callable[[Any, Any], Any]
+
+
 def require_tested() -> None:
     """Raise `EnvError` where MuJoCo and MJX are not a pair that the derivative was tested with."""
     found = [importlib.metadata.version(name) for name in ("mujoco", "mujoco-mjx")]
@@ -60,37 +63,48 @@ def _mjx() -> Any:
     return mjx
 
 
-def stepper(model: Any, frames: int, seen: Callable[[Any, Any], Any], iterations: tuple[int, int] | None) -> Callable:
-    """Return `(Physics, control [nu]) -> (Physics, seen(model, data))`: `frames` steps of a `mujoco.MjModel`.
+class Simulator(NamedTuple):
+    """A model's physics. `seen(mjx model, mjx data)` picks what is read off the data of the last evaluation.
 
-    `seen` picks what is read off MJX's data of the last evaluation, as C MuJoCo leaves it behind: positions of bodies
-    are those from before the last integration. `iterations` are the most of solver and line search (default: the
-    model's own). Differentiable in state and control, save where contacts begin or end; nothing is differentiated
-    in the warm start. Raises `EnvError` for a model that MJX cannot step.
+    That is as C MuJoCo leaves it behind: positions of bodies are those from before the last integration.
+    """
+
+    step: Callable[[Physics, Array, Seen], tuple[Physics, Any]]
+    """`(state, control [nu], seen) -> (state, what was seen)`, some frames later."""
+    look: Callable[[Physics, Array, Seen], Any]
+    """`(state, control, seen) -> what is seen` at a state, without a step: what `mj_forward` computes."""
+
+
+def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator:
+    """Return the physics of a `mujoco.MjModel` whose environment takes `frames` steps of it at a time.
+
+    `iterations` are the most of solver and line search. Differentiable in state and control, save where contacts begin
+    or end; nothing is differentiated in the warm start. Raises `EnvError` for a model that MJX cannot step.
     """
     mjx = _mjx()
-    from mujoco.mjx._src import forward as stages
+    from mujoco.mjx._src import forward
 
     try:
         m = mjx.put_model(model)
     except NotImplementedError as error:
         raise EnvError(f"MJX cannot step this model: {error}") from None
-    if iterations is not None:
-        m = m.tree_replace({"opt.iterations": iterations[0], "opt.ls_iterations": iterations[1]})
-    blank = mjx.make_data(model)
-    runge_kutta = m.opt.integrator == stages.IntegratorType.RK4
-    evaluate = _evaluation(m, blank)
-    advance = functools.partial(_runge_kutta, m, evaluate) if runge_kutta else functools.partial(_euler, m, evaluate)
+    m = m.tree_replace({"opt.iterations": iterations[0], "opt.ls_iterations": iterations[1]})
+    evaluate = _evaluation(m, mjx.make_data(model))
+    integrate = _runge_kutta if m.opt.integrator == forward.IntegratorType.RK4 else _euler
 
-    def step(state: Physics, control: Array) -> tuple[Physics, Any]:
+    def step(state: Physics, control: Array, seen: Seen) -> tuple[Physics, Any]:
         def frame(state: Physics, _: None) -> tuple[Physics, Any]:
-            return advance(state, control, functools.partial(seen, m))
+            return integrate(m, evaluate, state, control, functools.partial(seen, m))
 
         with jax.default_matmul_precision("highest"):
             state, all_seen = jax.lax.scan(frame, state, None, length=frames)
         return state, jax.tree.map(lambda x: x[-1], all_seen)
 
-    return step
+    def look(state: Physics, control: Array, seen: Seen) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return seen(m, evaluate(state, control))
+
+    return Simulator(step, look)
 
 
 def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:

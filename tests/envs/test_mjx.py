@@ -78,7 +78,8 @@ def test_the_gradient_is_that_of_mujoco(x64):
 
 def test_a_twin_is_one_object_and_wants_the_simulators_state():
     dynamics = mjx.twin("Reacher-v5")
-    assert mjx.twin("Reacher-v5") is dynamics and mjx.twin("Reacher-v5", "speed") is not dynamics
+    assert mjx.twin("Reacher-v5") == dynamics and mjx.environment("Reacher-v5") is mjx.environment("Reacher-v5")
+    assert mjx.twin("Reacher-v5", "speed") != dynamics
     batch = visited("Reacher-v5", 2, dtype=np.float32)
     moment = dynamics.start(batch)
     assert all(x.dtype == np.float32 for x in batch.extras.values())

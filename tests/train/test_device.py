@@ -265,8 +265,8 @@ def test_the_driver_is_part_of_what_a_run_is(tmp_path):
         device.check(replace(auto, folder=tmp_path))
     with pytest.raises(RunError, match=r"train it with pbrl.train.device.train"):
         host.train(replace(auto, folder=tmp_path / "new"))
-    with pytest.raises(EnvError, match="Hopper-v5 has no twin in JAX"):
-        device.check(replace(auto, env="Hopper-v5", folder=tmp_path / "new"))
+    with pytest.raises(EnvError, match="Humanoid-v5 has no differentiable twin"):
+        device.check(replace(auto, env="Humanoid-v5", folder=tmp_path / "new"))
     with pytest.raises(RunError, match="driver: expected 'host' or 'device', got 'gpu'"):
         replace(auto, driver="gpu").validate()
     assert base.find("Pendulum-v1") is TOYS["Pendulum"]
