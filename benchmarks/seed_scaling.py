@@ -1,0 +1,100 @@
+"""How many seeds share a device, and at what price: steps and updates a second for 1 ... 64 seeds in one program.
+
+    python benchmarks/seed_scaling.py                    # some minutes on two cores, which nothing else should use
+    python benchmarks/seed_scaling.py --agents td3 --seeds 1 8
+
+The driver on the device trains `cpu` presets on the toy pendulum, seeds by `vmap` and by `map`, past the warm-up; all
+counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all that
+belongs to it. `times one` compares it with one seed's: as many seeds one after the other would take that many times as
+long. Memory is that of the seeds' states and of the program's buffers, for each seed.
+
+Writes benchmarks/results/seed-scaling.json.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from timing import machine
+
+from pbrl import options, presets
+from pbrl.train import device
+from pbrl.train.run import Run, agent_module
+from pbrl.train.schedule import Schedule
+
+RESULTS = Path(__file__).parent / "results" / "seed-scaling.json"
+ENV, SECONDS = "pbrl/ToyPendulum-v0", 0.5
+COUNTS = {"td3": (1, 2, 4, 8, 16, 32, 64), "sac": (1, 2, 4, 8, 16), "mage": (1, 2, 4, 8)}
+
+
+class Timed:
+    """A training run of some seeds, past its warm-up, compiled."""
+
+    def __init__(self, agent: str, seeds: int, mode: str):
+        changes = {**presets.preset("cpu", agent, ENV), "schedule.eval_every": 0, "schedule.total_steps": 100_000}
+        config, schedule = options.apply(agent_module(agent).Config(), Schedule(), changes)
+        run = Run(agent, ENV, tuple(range(seeds)), config, schedule, Path("nowhere"), mode, driver="device")
+        self.programs, self.step, self.updates = device.Programs(run), schedule.warmup_steps, schedule.updates_per_step
+        self.state = self.programs.start(20_000)
+        begin = time.perf_counter()
+        arguments = self.state, self.programs.plan, 0, 1
+        self.epoch = self.programs.epoch.lower(*arguments).compile()
+        self.compile_s = time.perf_counter() - begin
+        memory = self.epoch.memory_analysis()
+        assert memory is not None
+        held = sum(x.nbytes for x in jax.tree.leaves(self.state))
+        self.mib = (held + memory.temp_size_in_bytes) / seeds / 2**20
+        self.advance(0, schedule.warmup_steps)
+        self.count = 1
+        self.count = max(1, round(SECONDS / self.time()))
+
+    def advance(self, done: int, count: int) -> None:
+        """Take steps and wait for them."""
+        self.state = jax.block_until_ready(self.epoch(self.state, self.programs.plan, done, count))
+
+    def time(self) -> float:
+        """Return the seconds of a step of all seeds, fits of the model included as they fall due."""
+        begin = time.perf_counter()
+        self.advance(self.step, self.count)
+        self.step += self.count
+        return (time.perf_counter() - begin) / self.count
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agents", nargs="+", choices=list(COUNTS), default=list(COUNTS))
+    parser.add_argument("--seeds", nargs="+", type=int, help="counts of seeds (default: each agent's)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns")
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {"command": "python benchmarks/seed_scaling.py", "machine": machine(), "rows": {}}
+    for agent in arguments.agents:
+        counts = arguments.seeds or COUNTS[agent]
+        timed = {(n, mode): Timed(agent, n, mode) for n in counts for mode in ("vmap", "map")}
+        times = {key: [] for key in timed}
+        for _ in range(arguments.repeats):
+            for key, one in timed.items():
+                times[key].append(one.time())
+        rows = report["rows"][agent] = {}
+        for (n, mode), one in timed.items():
+            step, alone = (statistics.median(times[n_, mode]) for n_ in (n, counts[0]))
+            rows[f"{n}, {mode}"] = row = {
+                "ms_per_step": 1e3 * step,
+                "times_one": step / alone,
+                "steps_per_second": n / step,
+                "updates_per_second": n * one.updates / step,
+                "compile_s": one.compile_s,
+                "mib_per_seed": one.mib,
+            }
+            values = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
+            print(f"{agent:5s} {n:3d} seeds, {mode:4s}  {values}", flush=True)
+        if not arguments.seeds and arguments.agents == list(COUNTS):
+            RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
