@@ -24,6 +24,7 @@ import numpy as np
 from timing import machine
 from twin_fidelity import TASKS
 
+from pbrl import gradcheck
 from pbrl.envs import mjx, physics
 from pbrl.envs.gym import make
 from pbrl.types import Transition
@@ -75,19 +76,11 @@ def differences(env: Any, extras: dict, actions: np.ndarray, direction: np.ndarr
 
 def slopes(dynamics: Any, start: Any, actions: jax.Array, direction: jax.Array, c: jax.Array) -> list[tuple]:
     """Return for every horizon the derivative along the direction and the gradient's norm, both `[STATES]`."""
-
-    def returns(actions: jax.Array, paid: jax.Array, last: jax.Array) -> jax.Array:
-        def step(z: Any, inputs: tuple) -> tuple[Any, jax.Array]:
-            action, pays, ends = inputs
-            z, reward, _ = jax.checkpoint(lambda z, a: dynamics.step(z, a, jax.random.key(0)))(z, action)
-            return z, pays * reward + ends * dynamics.observe(z) @ c
-
-        return jax.lax.scan(step, start, (actions, paid, last))[1].sum()
-
-    gradient, at = jax.jit(jax.grad(returns)), jnp.arange(max(HORIZONS))
+    returns, at = gradcheck.objective(dynamics, start, c), jnp.arange(max(HORIZONS))
+    gradient = jax.jit(jax.grad(lambda *args: returns(*args).sum()))
     rows = []
     for horizon in HORIZONS:  # one program for all
-        slope = gradient(actions, (at < horizon) * 1.0, (at == horizon - 1) * 1.0)
+        slope = gradient(actions, *gradcheck.masks(horizon, at))
         rows.append(((slope * direction).sum((0, 2)), jnp.sqrt(jnp.square(slope).sum((0, 2)))))
     return jax.device_get(rows)
 

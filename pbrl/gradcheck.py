@@ -1,11 +1,17 @@
 """`pbrl gradcheck`: how far the gradients through an environment's own dynamics can be trusted, by horizon."""
 
+from __future__ import annotations
+
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:  # jax takes a second to import, and `pbrl eval --help` loads this file
+    from pbrl.types import Array, Dynamics
 
 DIRECTIONS, WIDTH = 8, 1e-6
 """Random directions in the actions, and half the width of the differences along them."""
@@ -101,25 +107,12 @@ def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> C
     size = dynamics.observe(start).shape[-1]
     c = jnp.asarray(rng.normal(size=size)) / jnp.sqrt(size)
 
-    def returns(actions: jax.Array, paid: jax.Array, last: jax.Array) -> jax.Array:
-        """Return J `[states]`; step t pays its reward where `paid [H]` is 1, and ends the rollout where `last` is."""
-
-        def step(z: Any, inputs: tuple) -> tuple[Any, jax.Array]:
-            action, pays, ends = inputs
-            z, reward, _ = jax.checkpoint(lambda z, a: dynamics.step(z, a, jax.random.key(0)))(z, action)
-            return z, pays * reward + ends * (dynamics.observe(z) @ c)
-
-        return jax.lax.scan(step, start, (actions, paid, last))[1].sum(0)
-
-    def masks(horizon: int) -> tuple[jax.Array, jax.Array]:
-        at = jnp.arange(longest)
-        return (at < horizon) * 1.0, (at == horizon - 1) * 1.0
-
+    returns, at = objective(dynamics, start, c), jnp.arange(longest)
     began = time.perf_counter()
-    slope = jax.jit(jax.grad(lambda *args: returns(*args).sum())).lower(actions, *masks(longest)).compile()
+    slope = jax.jit(jax.grad(lambda *args: returns(*args).sum())).lower(actions, *masks(longest, at)).compile()
     compiled, value, rows = time.perf_counter(), jax.jit(returns), []
     for horizon in horizons:
-        paid, last = masks(horizon)
+        paid, last = masks(horizon, at)
         gradient, of_rewards = slope(actions, paid, last), slope(actions, paid, 0.0 * last)
         ends = ([value(actions + h * v, paid, last) for v in directions] for h in (WIDTH, -WIDTH))
         above, below = (np.stack([np.asarray(x) for x in end]) for end in ends)
@@ -127,8 +120,32 @@ def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> C
         said = np.asarray((directions * gradient).sum((1, 3)))
         rows.append(_row(horizon, said, differences, np.asarray(gradient), np.asarray(of_rewards)))
     begin = time.perf_counter()
-    jax.block_until_ready(slope(actions, *masks(longest)))
+    jax.block_until_ready(slope(actions, *masks(longest, at)))
     return Check(rows, compiled - began, 1e3 * (time.perf_counter() - begin))
+
+
+def objective(dynamics: Dynamics, start: Any, c: Array) -> Callable[[Array, Array, Array], Array]:
+    """Return `(actions [H, B, A], paid [H], last [H]) -> J [B]` of rollouts from the latent states `start`.
+
+    Step t pays its reward where `paid` is 1 and `c [S]` · its observation where `last` is, so that one program serves
+    every horizon up to H. Differentiable in the actions; a backward pass computes each step again.
+    """
+    import jax
+
+    def returns(actions: Array, paid: Array, last: Array) -> Array:
+        def step(z: Any, inputs: tuple) -> tuple[Any, Array]:
+            action, pays, ends = inputs
+            z, reward, _ = jax.checkpoint(lambda z, a: dynamics.step(z, a, jax.random.key(0)))(z, action)
+            return z, pays * reward + ends * (dynamics.observe(z) @ c)
+
+        return jax.lax.scan(step, start, (actions, paid, last))[1].sum(0)
+
+    return returns
+
+
+def masks(horizon: int, at: Array) -> tuple[Array, Array]:
+    """Return `paid` and `last` of `objective` for the first `horizon` of the steps `at [H]`."""
+    return (at < horizon) * 1.0, (at == horizon - 1) * 1.0
 
 
 def reached(env_id: str, states: int, seed: int) -> Any:

@@ -60,7 +60,7 @@ def test_infinite_ones_are_counted_and_missing_slopes_named(monkeypatch, x64):
         (["Pendulum-v1", "--states", "0"], "--states: expected at least 1, got 0"),
     ],
 )
-def test_bad_input_gets_a_sentence(words, said, capsys):
+def test_bad_input_gets_a_sentence(words, said, capsys, x64):
     assert cli.guarded(lambda: cli.run(["gradcheck", *words])) == 2
     assert said in capsys.readouterr().err
 

@@ -1,6 +1,6 @@
 """Environments as pure functions: what the device driver trains on, and Gymnasium's interface to those with an id."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,25 @@ def check(env: JaxEnv, name: str) -> None:
     for what, (got, expected) in shapes.items():
         if got != expected:
             raise EnvError(f"{name}: {what} has shape {got}, expected {expected} for one state without leading axes")
+
+
+def require_extras(batch: Transition, names: Sequence[str], env_id: str, source: str) -> None:
+    """Raise `ValueError` where transitions lack what an oracle starts from; `source` says who has it."""
+    missing = [name for name in names if name not in batch.extras]
+    if missing:
+        raise ValueError(
+            f"the oracle of {env_id} starts from its simulator's state: expected extras {', '.join(names)}, got none "
+            f"of {', '.join(missing)}; {source} has them"
+        )
+
+
+def for_rows(step: Callable[[Any, Array], tuple]) -> Callable[..., tuple]:
+    """Let the noiseless step of one state take a batch of them as well, and a key that it has no use for."""
+
+    def either(state: Any, action: Array, key: Key | None = None) -> tuple:
+        return (jax.vmap(step) if action.ndim > 1 else step)(state, action)
+
+    return either
 
 
 OWN: dict[str, JaxEnv] = {}

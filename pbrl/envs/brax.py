@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.envs import BRAX, quiet
-from pbrl.envs.base import JaxEnv
+from pbrl.envs.base import JaxEnv, for_rows, require_extras
 from pbrl.envs.gym import EnvError
-from pbrl.types import Array, EnvSpec, Key, Transition
+from pbrl.types import Array, EnvSpec, Transition
 
 BACKENDS = ("positional", "spring", "generalized", "mjx")
 EPISODE = 1_000  # as Brax' own training wraps all of them
@@ -69,9 +69,8 @@ def environment(env_id: str) -> JaxEnv:
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(kept)]
     structure = jax.tree.structure(kept)
 
-    def step(state: Any, action: Array, key: Key | None = None) -> tuple[Any, Array, Array]:
-        del key  # deterministic
-        after = (jax.vmap(env.step) if action.ndim > 1 else env.step)(state, action)
+    def step(state: Any, action: Array) -> tuple[Any, Array, Array]:
+        after = env.step(state, action)
         return after, after.reward, 1.0 - jax.lax.stop_gradient(after.done)
 
     def extras(state: Any) -> dict[str, Array]:
@@ -79,12 +78,7 @@ def environment(env_id: str) -> JaxEnv:
         return dict(zip(paths, leaves, strict=True))
 
     def start(batch: Transition) -> Any:
-        missing = [path for path in paths if path not in batch.extras]
-        if missing:
-            raise ValueError(
-                f"{env_id} starts from its simulator's state: expected extras as `extras(state)` of its environment "
-                f"returns them, got none of {', '.join(missing[:3])}"
-            )
+        require_extras(batch, paths, env_id, "`extras` of its environment")
         there = jax.tree.unflatten(structure, [batch.extras[path] for path in paths])
         nothing = jnp.zeros(batch.obs.shape[:-1], batch.obs.dtype)
         metrics = jax.tree.map(lambda x: jnp.zeros((*nothing.shape, *x.shape), x.dtype), blank.metrics)
@@ -96,7 +90,9 @@ def environment(env_id: str) -> JaxEnv:
     def observe(state: Any) -> Array:
         return state.obs
 
-    return JaxEnv(EnvSpec(env.observation_size, env.action_size, EPISODE), env.reset, step, observe, start, extras)
+    return JaxEnv(
+        EnvSpec(env.observation_size, env.action_size, EPISODE), env.reset, for_rows(step), observe, start, extras
+    )
 
 
 def _envs() -> Any:

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs import physics
-from pbrl.envs.base import JaxEnv
+from pbrl.envs.base import JaxEnv, for_rows, require_extras
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.mjx_resets import reset_of
-from pbrl.envs.mjx_tasks import Moment, Read, Task, task_of
+from pbrl.envs.mjx_tasks import Moment, Read, Task
+from pbrl.envs.mjx_wrappers import task_of
 from pbrl.envs.physics import Physics
 from pbrl.types import Array, Dynamics, Key, Transition
 
@@ -52,7 +53,6 @@ def _environment(env_id: str, preset: str, _x64: bool) -> JaxEnv:
     bounds = base.action_space
     low, high = np.asarray(bounds.low), np.asarray(bounds.high)
     simulator = physics.simulator(base.model, base.frame_skip, PRESETS[preset])
-    names = (*STATE, *task.kept)
 
     def reset(key: Key) -> Moment:
         qpos, qvel = first(key)
@@ -61,34 +61,25 @@ def _environment(env_id: str, preset: str, _x64: bool) -> JaxEnv:
         here = Moment(state, {name: read[name] for name in task.kept}, jnp.zeros(spec.obs_size))
         return here._replace(obs=task.outcome(here, jnp.zeros(low.shape), state, read).obs)
 
-    def one(before: Moment, action: Array) -> tuple[Moment, Array, Array]:
+    def step(before: Moment, action: Array) -> tuple[Moment, Array, Array]:
         control: Any = low + 0.5 * (action + 1.0) * (high - low)
         state, read = simulator.step(before.state, control, functools.partial(_read, task, stepped=True))
         obs, reward, terminated = task.outcome(before, control, state, read)
         after = Moment(state, {name: read[name] for name in task.kept}, obs)
         return after, reward, 1.0 - jnp.asarray(terminated, reward.dtype)
 
-    def step(z: Moment, action: Array, key: Key | None = None) -> tuple[Moment, Array, Array]:
-        del key  # deterministic
-        return (jax.vmap(one) if action.ndim > 1 else one)(z, action)
-
     def observe(z: Moment) -> Array:
         return z.obs
 
     def start(batch: Transition) -> Moment:
-        missing = [name for name in names if name not in batch.extras]
-        if missing:
-            raise ValueError(
-                f"the twin of {env_id} starts from its simulator's state: expected extras {', '.join(names)}, got none "
-                f"of {', '.join(missing)}; `pbrl.envs.mjx.reader` reads them off the live environment"
-            )
+        require_extras(batch, (*STATE, *task.kept), env_id, "the live environment, by `pbrl.envs.mjx.reader`,")
         state = Physics(*(batch.extras[name] for name in STATE))
         return Moment(state, {name: batch.extras[name] for name in task.kept}, batch.obs)
 
     def extras(z: Moment) -> dict[str, Array]:
         return {**dict(zip(STATE, z.state, strict=True)), **z.read}
 
-    return JaxEnv(spec, reset, step, observe, start, extras)
+    return JaxEnv(spec, reset, for_rows(step), observe, start, extras)
 
 
 def reader(env: gymnasium.Env, dtype: Any = np.float32) -> Callable[[], dict[str, np.ndarray]]:

@@ -7,6 +7,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
+from pbrl.envs import snapshot
 from pbrl.types import Array, Key
 
 Reset = Callable[[Key], tuple[Array, Array]]
@@ -16,10 +17,9 @@ Reset = Callable[[Key], tuple[Array, Array]]
 def reset_of(env: gymnasium.Env) -> Reset:
     """Return how a live environment of `mjx_tasks.TASKS` begins its episodes; its noise scales are read off it."""
     base: Any = env.unwrapped
-    while isinstance(env, gymnasium.Wrapper):
-        if type(env).__name__ == "StillStart":
-            return _noisy(base, jax.random.normal, jax.random.normal, env.scale)  # pyright: ignore
-        env = env.env
+    for wrapper in snapshot.wrappers(env):
+        if type(wrapper).__name__ == "StillStart":
+            return _noisy(base, jax.random.normal, jax.random.normal, wrapper.scale)  # pyright: ignore
     kind = type(base).__name__
     if kind in OWN:
         return OWN[kind](base)

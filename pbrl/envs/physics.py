@@ -52,14 +52,6 @@ def _mjx() -> Any:
     require_tested()
     with quiet.mjx():
         from mujoco import mjx
-        from mujoco.mjx._src import (  # noqa: F401, loaded here so that they are attributes of the package
-            collision_driver,
-            constraint,
-            forward,
-            smooth,
-            solver,
-            support,
-        )
     return mjx
 
 

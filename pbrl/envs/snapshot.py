@@ -31,7 +31,7 @@ def is_exact(env: gymnasium.Env) -> bool:
     """Return whether the environment's whole state can be captured."""
     base = env.unwrapped
     known = _offers_own(base) or _is_mujoco(base) or type(base) in STATE_ONLY
-    return known and all(type(w) in STATELESS or type(w).__module__.startswith("pbrl.") for w in _wrappers(env))
+    return known and all(type(w) in STATELESS or type(w).__module__.startswith("pbrl.") for w in wrappers(env))
 
 
 def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
@@ -55,7 +55,7 @@ def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
     base: Any = env.unwrapped
     env.reset(seed=0)  # wrappers such as OrderEnforcing must have seen one
     base.np_random.bit_generator.state = _random_state(state["np_random"])
-    for wrapper in _wrappers(env):
+    for wrapper in wrappers(env):
         if isinstance(wrapper, TimeLimit):
             wrapper._elapsed_steps = int(state["elapsed"][0])
     if _offers_own(base):
@@ -86,14 +86,15 @@ def _offers_own(base: Any) -> bool:
     return callable(getattr(base, "snapshot", None)) and callable(getattr(base, "restore", None))
 
 
-def _wrappers(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper]:
+def wrappers(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper]:
+    """Go through what is wrapped around an environment, from the outside."""
     while isinstance(env, gymnasium.Wrapper):
         yield env
         env = env.env
 
 
 def _elapsed(env: gymnasium.Env) -> int:
-    return next((int(w._elapsed_steps or 0) for w in _wrappers(env) if isinstance(w, TimeLimit)), 0)
+    return next((int(w._elapsed_steps or 0) for w in wrappers(env) if isinstance(w, TimeLimit)), 0)
 
 
 def _random_words(base: Any) -> np.ndarray:

@@ -25,8 +25,7 @@ class Streams:
     returns: np.ndarray  # f64[N], of the current episode so far
     finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one
     faults: np.ndarray  # i64[N], broken steps in a row
-
-    extras: bool = False  # whether transitions carry what the environment's oracle starts from
+    extras: bool  # whether transitions carry what the environment's oracle starts from
 
     ARRAYS = ("obs", "episodes", "returns", "finished", "faults")
 
@@ -35,8 +34,8 @@ class Streams:
         """Make and reset one environment for each seed; with `extras` transitions carry their simulator's state."""
         n, envs = len(seeds), [GymEnv(env_id) for _ in seeds]
         obs = np.zeros((n, envs[0].spec.obs_size), np.float32)
-        streams = cls(envs, seeds, obs, np.zeros(n, np.int64), np.zeros(n), np.full(n, np.nan), np.zeros(n, np.int64))
-        streams.extras = extras
+        counts = np.zeros(n, np.int64)
+        streams = cls(envs, seeds, obs, counts, np.zeros(n), np.full(n, np.nan), counts.copy(), extras)
         for i in range(n):
             streams._begin_episode(i)
         return streams

@@ -39,7 +39,9 @@ def test_an_oracle_begins_where_the_environment_stood():
         np.testing.assert_allclose(env.observe(after), env.observe(step(state, action)[0]), rtol=1e-6)
         assert reward.shape == discount.shape == (4,)
     assert base.find(f"{PENDULUM}-positional").spec == env.spec and base.find(PENDULUM) is env
-    with pytest.raises(ValueError, match=r"inverted_pendulum starts from its simulator's state"):
+    with pytest.raises(
+        ValueError, match=r"inverted_pendulum starts from its simulator's state: expected extras .*, got none of "
+    ):
         dynamics.start(as_batch(env, state).replace(extras={}))
 
 

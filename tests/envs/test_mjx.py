@@ -9,7 +9,7 @@ import pytest
 
 from pbrl.envs import mjx, physics
 from pbrl.envs.gym import EnvError, make
-from pbrl.envs.mjx_tasks import task_of
+from pbrl.envs.mjx_wrappers import task_of
 from pbrl.types import Transition
 
 KEY = jax.random.key(0)
