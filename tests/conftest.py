@@ -32,6 +32,7 @@ def programs_of_a_file(request):
     jax.config.update("jax_disable_most_optimizations", cheap)
     yield
     jax.clear_caches()
+    assert not jax.config.read("jax_enable_x64"), "a test of this file left float64 on for those of the next ones"
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks

@@ -57,9 +57,13 @@ def refuse_without_gradient(env_id: str) -> None:
         )
 
 
-@functools.cache
 def environment(env_id: str) -> JaxEnv:
     """Return the environment of an id; the same object at every call. Raises `EnvError` as `named` does."""
+    return _environment(env_id, jax.dtypes.canonicalize_dtype(float))  # Brax' constants have the width that JAX has
+
+
+@functools.cache
+def _environment(env_id: str, _dtype: Any) -> JaxEnv:
     name, backend = named(env_id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that Brax' physics are no longer maintained: said in the docs

@@ -42,11 +42,11 @@ def environment(env_id: str, preset: str = "fidelity") -> JaxEnv:
 
     Raises `EnvError` for a task without a twin, and for versions of MuJoCo that it was not tested with.
     """
-    return _environment(env_id, preset, jax.config.read("jax_enable_x64"))
+    return _environment(env_id, preset, jax.dtypes.canonicalize_dtype(float))
 
 
 @functools.cache
-def _environment(env_id: str, preset: str, _x64: bool) -> JaxEnv:
+def _environment(env_id: str, preset: str, _dtype: Any) -> JaxEnv:
     live = GymEnv(env_id)
     env, spec = live.gymnasium, live.spec
     task, first, base = task_of(env), reset_of(env), cast(Any, env.unwrapped)

@@ -57,6 +57,9 @@ def test_the_gradient_is_the_finite_difference(x64):
     direction, width, run = jax.random.normal(KEY, actions.shape), 1e-5, jax.jit(jax.value_and_grad(value))
     difference = (run(actions + width * direction)[0] - run(actions - width * direction)[0]) / (2 * width)
     np.testing.assert_allclose((run(actions)[1] * direction).sum(), difference, rtol=1e-6)
+    with jax.enable_x64(False):  # the constants of one width are not those of the other
+        base.check(base.find(PENDULUM), PENDULUM)
+        assert base.find(PENDULUM) is not env
 
 
 def test_an_agent_trains_on_the_device_and_is_judged_by_gymnasium(tmp_path):
