@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import manifest
+from pbrl import manifest, parallel
 from pbrl.manifest import MANIFEST, CheckpointError, Leaf, Manifest, OtherSchema
 
 __all__ = ["MANIFEST", "CheckpointError", "read_info", "restore", "save", "steps"]
@@ -39,6 +39,7 @@ def steps(folder: Path) -> list[int]:
 def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int = 2) -> None:
     """Write `tree` (any pytree of arrays and typed keys) and `info` (JSON) as the checkpoint of `step`.
 
+    Several hosts call it together, each with the rows `[n, ...]` of its own seeds, and write one checkpoint of all.
     The step appears by one rename after everything is written. It and the newest other good ones remain, `keep` in
     all; damaged ones go. Raises `CheckpointError` where writing fails (a full disk, say), and the checkpoints that
     were there stay as they were; `ValueError` or `TypeError` for a step, `keep` or `info` that cannot be.
@@ -46,30 +47,41 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
     if step < 0 or keep < 1:
         raise ValueError(f"expected a step of 0 or more and keep of 1 or more, got step {step} and keep {keep}")
     json.dumps(info)
-    folder = Path(folder)
+    folder, first = Path(folder), parallel.is_first()
     target, partial, before = (folder / f"{step}{end}" for end in ("", PARTIAL, f".before{PARTIAL}"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clean(folder)
-        partial.mkdir()
-        arrays, leaves = _flatten(tree)
-        _write_arrays(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
-        manifest.write(partial, step, info, leaves)
-        if target.exists():
-            target.rename(before)
-        partial.rename(target)
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+            _clean(folder)
+            partial.mkdir()
+        arrays, leaves = _flatten(parallel.whole(tree))
+        parallel.everyone("there is a folder")
+        with parallel.answered():
+            _write_arrays(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
+        parallel.everyone("all is written")
+        if first:
+            manifest.write(partial, step, info, leaves)
+            if target.exists():
+                target.rename(before)
+            partial.rename(target)
+        parallel.everyone("it can be seen")
+    except parallel.HostLost:
+        raise
     except Exception as error:  # Orbax and its storage raise many kinds
-        if before.exists() and not target.exists():
-            before.rename(target)
-        shutil.rmtree(partial, ignore_errors=True)
+        if first:
+            if before.exists() and not target.exists():
+                before.rename(target)
+            shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(f"cannot save step {step} in {folder}: {_reason(error)}; {_left(folder)}") from error
-    _prune(folder, step, keep)
-    _clean(folder)
+    if first:
+        _prune(folder, step, keep)
+        _clean(folder)
 
 
 def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[Any, dict[str, Any], int]:
     """Read the newest good checkpoint (or that of `step`) into the structure of `template`.
 
+    Of several hosts, each reads the rows of its own seeds, whatever number of hosts wrote them.
     `template` holds arrays or `jax.ShapeDtypeStruct`s. Returns `(tree, info, step)`; arrays come as NumPy arrays,
     keys as typed keys. A damaged checkpoint is reported by a warning and the one before it is used. Raises
     `CheckpointError` where none is good, or where the newest good one has other leaves than `template` or comes
@@ -77,7 +89,7 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
     """
     found, path = _newest_good(Path(folder), step)
     wanted = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(template)}
-    _compare(path, found.leaves, {name: _describe(leaf) for name, leaf in wanted.items()})
+    _compare(path, found.leaves, {name: _of_all_hosts(_describe(leaf)) for name, leaf in wanted.items()})
     try:
         arrays = _read_arrays(path / ARRAYS, {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape})
     except Exception as error:  # the checksums are right, so it is not damage
@@ -86,6 +98,7 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
     for name in wanted:
         shape, dtype, key = found.leaves[name]
         array = arrays[name] if name in arrays else np.zeros(shape, dtype)
+        array = array if parallel.alone() else parallel.part(array)
         leaves.append(jax.random.wrap_key_data(jnp.asarray(array), impl=key) if key else array)
     return jax.tree.unflatten(jax.tree.structure(template), leaves), found.info, found.step
 
@@ -166,6 +179,11 @@ def _compare(path: Path, there: dict[str, Leaf], wanted: dict[str, Leaf]) -> Non
             raise CheckpointError(f"{path} belongs to another kind of run: leaf {name} is not part of this run")
 
 
+def _of_all_hosts(leaf: Leaf) -> Leaf:
+    """Say what is stored of an array of which each host has its own rows."""
+    return leaf if parallel.alone() else leaf._replace(shape=[leaf.shape[0] * jax.process_count(), *leaf.shape[1:]])
+
+
 def _describe(leaf: Any) -> Leaf:
     """Say what an array, a `ShapeDtypeStruct` or a Python number is, once stored."""
     dtype = getattr(leaf, "dtype", None)
@@ -189,7 +207,8 @@ def _flatten(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Leaf]]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path)
         leaves[name] = _describe(leaf)
-        arrays[name] = np.asarray(jax.random.key_data(leaf) if leaves[name].key else leaf)
+        words = jax.random.key_data(leaf) if leaves[name].key else leaf
+        arrays[name] = words if getattr(words, "is_fully_addressable", True) is False else np.asarray(words)
         if arrays[name].dtype.kind in "OSUMm":
             raise ValueError(f"leaf {name} is {leaves[name]}, expected numbers")
     return arrays, leaves
@@ -224,7 +243,10 @@ def _read_arrays(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
     """Read exactly `leaves`. Raises `ValueError` before reading where the store states other shapes or types."""
     import orbax.checkpoint as ocp
 
-    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
+    how: dict[str, Any] = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
+    for name, leaf in leaves.items():
+        if not parallel.alone() and np.dtype(leaf.dtype).itemsize <= 4:  # jax would narrow what is wider
+            how[name] = ocp.ArrayRestoreArgs(sharding=parallel.layout(leaf.shape[0]))
     with _quiet(), ocp.PyTreeCheckpointer() as reader:
         stored = reader.metadata(path.absolute()).item_metadata.tree
         if stored.keys() != leaves.keys():
@@ -232,4 +254,4 @@ def _read_arrays(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
         for name, leaf in leaves.items():
             if (list(stored[name].shape), np.dtype(stored[name].dtype).name) != (leaf.shape, leaf.dtype):
                 raise ValueError(f"leaf {name} does not have the shape or type that its manifest states")
-        return reader.restore(path.absolute(), restore_args=as_numpy)
+        return reader.restore(path.absolute(), restore_args=how)

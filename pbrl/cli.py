@@ -27,7 +27,13 @@ first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
 COMMANDS = ("train", "sweep", "eval", "plot", "video", "gradcheck", "list")
-EXIT_CODES = {"RunError": 2, "EnvError": 2, "CheckpointError": 3, "Diverged": 1}  # by name: importing them takes jax
+EXIT_CODES = {
+    "RunError": 2,
+    "EnvError": 2,
+    "CheckpointError": 3,
+    "Diverged": 1,
+    "HostLost": 1,
+}  # by name: importing them takes jax
 
 
 def main() -> None:
@@ -83,8 +89,8 @@ def run(argv: Sequence[str]) -> None:
 def guarded(function: Callable[[], None]) -> int:
     """Call it and return the exit code, with one or two lines on standard error for what is no bug of pbrl's.
 
-    0: done; 1: training diverged; 2: something asked for cannot be; 3: no good checkpoint; 130, 143: stopped by a
-    signal, after saving. Any other exception passes, with its traceback.
+    0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint;
+    130, 143: stopped by a signal, after saving. Any other exception passes, with its traceback.
     """
     try:
         function()

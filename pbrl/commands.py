@@ -26,13 +26,18 @@ GYMNASIUM = {
 def train(run: Run) -> None:
     """Train a run or a sweep to its end, showing progress; then summarise it and draw its curves.
 
-    Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged` and `Stopped` as its driver's `train` does.
+    Of several hosts (`pbrl.parallel.start_hosts`) the first does the showing.
+
+    Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged`, `Stopped` and `HostLost` as its driver's `train`.
     """
-    from pbrl import display, runtime
+    from pbrl import display, parallel, runtime
 
     runtime.start()
     driver = driver_module(run)
     driver.check(run)
+    if not parallel.is_first():
+        driver.train(run)
+        return
     announce(run)
     if run.trials:
         from pbrl import sweep
@@ -72,7 +77,11 @@ def announce(run: Run) -> None:
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
     print(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
-    print(f"device: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end="")
+    count, hosts = jax.device_count(), jax.process_count()
+    several = f"{count} devices" + f" on {hosts} hosts" * (hosts > 1) if count > 1 else "device"
+    print(
+        f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end=""
+    )
     print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
     if run.oracle:
         print("oracle: the environment's own dynamics take the place of a learned model")

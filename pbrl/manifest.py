@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 MAX_BYTES = 64 * 2**20
 

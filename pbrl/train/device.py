@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
+from pbrl import parallel
 from pbrl.envs import base
 from pbrl.envs.base import JaxEnv
 from pbrl.envs.gym import EnvError
@@ -94,12 +95,17 @@ def _row(state: State) -> Metrics:
 
 
 class Programs:
-    """The compiled epoch of all streams, and their evaluation; `traces` counts how often the epoch was traced."""
+    """The compiled epoch of all streams, and their evaluation; `traces` counts how often the epoch was traced.
+
+    Streams are spread over the devices of the process.
+    """
 
     def __init__(self, run: Run):
         self.task = task = task_of(run)
         roots = jnp.asarray(run.stream_seeds, jnp.uint32)
-        over = partial(learn.over_seeds, mode=run.seed_mode)
+        self.mesh = parallel.own_mesh(len(roots))
+        spread = partial(parallel.spread, mesh=self.mesh)
+        over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
         self.plan, self.traces = Plan.of(task), 0
 
         def start(capacity: int) -> State:
@@ -107,7 +113,7 @@ class Programs:
                 config = configs.replace_leaves(run.config, leaves)
                 return step.start(task._replace(config=config), capacity, keys.root(seed))
 
-            return jax.vmap(one)(roots, run.swept_leaves())
+            return spread(jax.vmap(one))(roots, run.swept_leaves())
 
         def epoch(state: State, plan: Plan, done: Array, count: Array) -> State:
             self.traces += 1
@@ -164,7 +170,7 @@ class Training(Session):
     state: State
 
     def __init__(self, run: Run):
-        self.programs, self.longest = Programs(run), 1
+        self.programs, self.longest = Programs(parallel.share(run)), 1
         super().__init__(run)
 
     @property
@@ -183,9 +189,9 @@ class Training(Session):
         streams = jax.tree.map(jnp.asarray, tree["streams"])
         self.state = replace(streams, learner=tree["learner"])
 
-    def advance(self) -> None:
-        """Run one epoch: to the next step at which something is due, or as far as one gets in about a second."""
-        count = self._epoch_length()
+    def advance(self, limit: int) -> None:
+        """Run one epoch: as far as one gets in about a second."""
+        count = self._epoch_length(limit)
         began = time.perf_counter()
         self.state = self.programs.epoch(self.state, self.programs.plan, self.step, count)
         lost = np.asarray(self.state.lost)  # waits for the epoch
@@ -203,13 +209,10 @@ class Training(Session):
                 "that is not finite; see what the environment does there"
             )
 
-    def _epoch_length(self) -> int:
-        schedule, left = self.run.schedule, [self.longest, self.run.schedule.total_steps - self.step]
-        for every in (schedule.log_every, schedule.eval_every, schedule.checkpoint_every):
-            left += [every - self.step % every] if every else []
-        if self.step < schedule.warmup_steps:
-            left.append(schedule.warmup_steps - self.step)
-        return min(left)
+    def _epoch_length(self, limit: int) -> int:
+        warmup = self.run.schedule.warmup_steps
+        limit = min(limit, warmup) if self.step < warmup else limit
+        return min(self.longest, limit - self.step)
 
     def scores(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}

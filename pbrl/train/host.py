@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
+from pbrl import parallel
 from pbrl.envs.gym import GymEnv
 from pbrl.train import fitting, keys, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
@@ -23,11 +24,13 @@ from pbrl.types import EnvSpec
 
 
 class Programs:
-    """The compiled phases."""
+    """The compiled phases, of all streams, which are spread over the devices of the process."""
 
     def __init__(self, run: Run, spec: EnvSpec, extras: dict[str, Any]):
         agent, schedule = agent_module(run.agent), run.schedule
-        over = partial(learn.over_seeds, mode=run.seed_mode)
+        spread = partial(parallel.spread, mesh=parallel.own_mesh(len(run.stream_seeds)))
+        over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
+        every = lambda function: spread(jax.vmap(function))  # noqa: E731
         roots, oracle = jnp.asarray(run.stream_seeds, jnp.uint32), run.dynamics()
 
         def at(step: int, phase: int) -> jax.Array:
@@ -38,7 +41,7 @@ class Programs:
                 config = configs.replace_leaves(run.config, leaves)
                 return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity, oracle, extras)
 
-            return jax.vmap(one)(at(0, keys.START), run.swept_leaves())
+            return every(one)(at(0, keys.START), run.swept_leaves())
 
         def fit(learner: Learner, step: int, batches: int) -> tuple[Learner, dict]:
             fit = over(lambda one, key: fitting.fit(agent, one, key, batches, schedule))
@@ -52,17 +55,17 @@ class Programs:
             return over(lambda one, key: learn.learn(agent, one, key, schedule))(learner, at(step, keys.UPDATE))
 
         def act(learner: Learner, obs: jax.Array, step: int) -> jax.Array:
-            return jax.vmap(partial(agent.act, explore=True))(learner.agent, obs, at(step, keys.ACT))
+            return every(partial(agent.act, explore=True))(learner.agent, obs, at(step, keys.ACT))
 
         def random(step: int) -> jax.Array:
             return jax.vmap(partial(learn.random_action, spec))(at(step, keys.RANDOM))
 
         def mode(learner: Learner, obs: jax.Array) -> jax.Array:
             unused = jax.random.key(0)  # the mode draws nothing
-            return jax.vmap(lambda state, obs: agent.act(state, obs, unused, explore=False))(learner.agent, obs)
+            return every(lambda state, obs: agent.act(state, obs, unused, explore=False))(learner.agent, obs)
 
         self.start = jax.jit(start, static_argnums=0)
-        self.collect = jax.jit(jax.vmap(partial(learn.collect, agent)), donate_argnums=0)
+        self.collect = jax.jit(every(partial(learn.collect, agent)), donate_argnums=0)
         self.fit = jax.jit(fit, donate_argnums=0)
         self.imagine = jax.jit(imagine, donate_argnums=0)
         self.update = jax.jit(update, donate_argnums=0)
@@ -102,9 +105,10 @@ class Training(Session):
     """A session with an environment of Gymnasium's for each stream."""
 
     def __init__(self, run: Run):
-        self.streams = Streams.start(run.env, run.stream_seeds, extras=run.oracle)
-        self.programs = Programs(run, self.streams.envs[0].spec, self.streams.example())
-        self.evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, run.schedule.eval_episodes)
+        mine = parallel.share(run)
+        self.streams = Streams.start(run.env, mine.stream_seeds, extras=run.oracle)
+        self.programs = Programs(mine, self.streams.envs[0].spec, self.streams.example())
+        self.evaluator = Evaluator(lambda: GymEnv(run.env), mine.stream_seeds, run.schedule.eval_episodes)
         self.metrics: dict[str, Any] = {}
         super().__init__(run)
 
@@ -124,7 +128,7 @@ class Training(Session):
             cut = replace(buffer, cuts=buffer.cuts + 1)  # no sequence runs from the old into the new
             self.learner = replace(self.learner, replay=cut)
 
-    def advance(self) -> None:
+    def advance(self, limit: int) -> None:
         """Take one environment step, fit the model where it is due, and update the agents."""
         schedule, programs = self.run.schedule, self.programs
         self.step += 1

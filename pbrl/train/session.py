@@ -1,5 +1,10 @@
-"""One process' work on a run, whichever driver steps its environments: folder, log, evaluations and checkpoints."""
+"""One process' work on a run, whichever driver steps its environments: folder, log, evaluations and checkpoints.
 
+Several hosts each train their share of the seeds. They meet at the same steps (`_meet`), where logs and checkpoints of
+all are put together; between meetings each goes its own pace.
+"""
+
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,17 +15,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import checkpoint, replay
+from pbrl import checkpoint, parallel, replay
+from pbrl.envs.gym import EnvError
 from pbrl.log import RunLog, read_rows
 from pbrl.train.guard import Diverged, Guard
 from pbrl.train.learn import Learner
 from pbrl.train.run import Run, RunError, locked, prepare, refuse_another
 from pbrl.train.stopping import Stop, Stopped
 
+MEETING_SECONDS = 1.0
+"""About how far apart hosts meet, so that a signal to one of them is heard by all."""
+
 
 @dataclass
 class Progress:
-    """Where a run stands. Arrays are over streams, `[N]`: seeds, or every trial's seeds in a sweep."""
+    """Where a run stands. Arrays are over streams, `[N]`: seeds, or every trial's seeds in a sweep.
+
+    On several hosts they are those of this process, but `evaluation` is of all.
+    """
 
     step: int
     total_steps: int
@@ -37,17 +49,40 @@ def check(run: Run, driver: str) -> None:
     if run.driver != driver:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
     refuse_another(run)
+    parallel.share(run)
 
 
 def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progress], None]) -> Progress:
-    """Hold the run's folder, and train to the end of the schedule in a session of the driver's."""
-    with locked(run.folder), Stop() as stop:
-        prepare(run)
+    """Hold the run's folder, and train to the end of the schedule in a session of the driver's.
+
+    On several hosts, each trains its share of the seeds, and the first holds and writes the folder that all see.
+    """
+    first = parallel.is_first()
+    with parallel.together(), locked(run.folder) if first else contextlib.nullcontext(), Stop() as stop:
+        if first:
+            prepare(run)
+        _agree_on(run)
         training = session(run)
         try:
             return training.run_to_end(stop, report)
         finally:
             training.close()
+
+
+def _agree_on(run: Run) -> None:
+    """Raise `RunError` on every host where they were not given the same run, or do not see the same folder."""
+    told = {**run.identity(), "total_steps": run.schedule.total_steps}
+    parallel.everyone("host 0 has made the folder")
+    seen = parallel.everyone({"run": told, "folder": (run.folder / "config.json").exists()})
+    for i, theirs in enumerate(seen):
+        if theirs["run"] != seen[0]["run"]:
+            text = f"host {i} was given another run than host 0; start the same command on all hosts"
+            raise parallel.agreed(RunError(text))
+        if not theirs["folder"]:
+            text = (
+                f"host {i} does not see {run.folder}, which host 0 has made; with --out, name a folder that all share"
+            )
+            raise parallel.agreed(RunError(text))
 
 
 class Session:
@@ -61,15 +96,23 @@ class Session:
 
     def __init__(self, run: Run):
         """Go on from the newest checkpoint, or begin. A driver's session makes its programs first."""
-        self.run, self.checkpoints, self.guard = run, run.folder / "checkpoints", Guard(run)
-        self.step, self.seconds = 0, 0.0
-        if checkpoint.steps(self.checkpoints):
-            self._resume()
-        else:
+        self.whole, self.run = run, parallel.share(run)
+        self.checkpoints, self.guard = run.folder / "checkpoints", Guard(self.run)
+        self.step, self.seconds, self.stride = 0, 0.0, 1
+        newest = None
+        if parallel.is_first() and checkpoint.steps(self.checkpoints):
+            newest = checkpoint.read_info(self.checkpoints)
+        newest = parallel.everyone(newest)[0]
+        if newest is None:
             self.begin()
+        else:
+            self._resume(*newest)
         self.saved = self.began_step = self.step
         self.began = self.saved_at = time.perf_counter()
-        self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
+        if parallel.is_first():
+            self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
+        else:
+            self.log = RunLog(run.folder, sinks=())
         evaluations = read_rows(run.folder, "eval")
         last = evaluations[-1] if evaluations else {}
         self.evaluation = {name: np.asarray(value) for name, value in last.items() if name.startswith("eval/")}
@@ -91,8 +134,8 @@ class Session:
         """Go back to such a tree, as a checkpoint had it."""
         raise NotImplementedError
 
-    def advance(self) -> None:
-        """Take environment steps, at most to the next at which anything is due, with all that belongs to them.
+    def advance(self, limit: int) -> None:
+        """Take environment steps, one or more but none after step `limit`, with all that belongs to them.
 
         Raises `Diverged` where updates have failed for good.
         """
@@ -117,10 +160,9 @@ class Session:
 
     # What the drivers share
 
-    def _resume(self) -> None:
-        """Restore the newest checkpoint; its buffer is smaller where the run has been made longer since."""
-        info, _ = checkpoint.read_info(self.checkpoints)
-        tree, info, self.step = checkpoint.restore(self.checkpoints, self.tree(info["capacity"]))
+    def _resume(self, info: dict[str, Any], step: int) -> None:
+        """Restore the checkpoint of `step`; its buffer is smaller where the run has been made longer since."""
+        tree, info, self.step = checkpoint.restore(self.checkpoints, self.tree(info["capacity"]), step=step)
         self.seconds = info["seconds"]
         self.guard.restore(info)
         learner = jax.tree.map(jnp.asarray, tree["learner"])
@@ -132,7 +174,7 @@ class Session:
         if self.saved == self.step:
             return
         info = {
-            "run": self.run.identity(),
+            "run": self.whole.identity(),
             "seconds": self.elapsed,
             "capacity": self.learner.replay.capacity,
             **self.guard.snapshot(),
@@ -152,22 +194,54 @@ class Session:
             self._evaluate()
         reported = 0.0
         while self.step < schedule.total_steps:
-            try:
-                self.advance()
-            except Diverged:
-                self.save()
-                raise
+            signal, overdue = self._meet(*self._advance(), stop)
             logged = self._log_and_evaluate()
-            if stop.signal is not None:
+            if signal is not None:
                 self.save()
-                raise Stopped(f"stopped at step {self.step}, saved; the same command resumes", stop.exit_code)
-            if self.step % schedule.checkpoint_every == 0 or self._overdue():
+                raise Stopped(f"stopped at step {self.step}, saved; the same command resumes", 128 + signal)
+            if self.step % schedule.checkpoint_every == 0 or overdue:
                 self.save()
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
                 reported = time.perf_counter()
         self.save()
         return self.progress()
+
+    def _advance(self) -> tuple[Exception | None, float]:
+        """Step on; with other hosts, to the next meeting. Return what went wrong, and the steps that fit in between."""
+        schedule, step, began = self.run.schedule, self.step, time.perf_counter()
+        cadences = [every for every in (schedule.log_every, schedule.eval_every, schedule.checkpoint_every) if every]
+        due = min([schedule.total_steps, *((step // every + 1) * every for every in cadences)])
+        try:
+            if parallel.alone():
+                self.advance(due)
+            else:
+                due = min(due, step + self.stride)
+                while self.step < due:
+                    self.advance(due)
+        except (Diverged, EnvError) as error:
+            return error, 0.0
+        return None, (self.step - step) * MEETING_SECONDS / max(time.perf_counter() - began, 1e-9)
+
+    def _meet(self, error: Exception | None, fits: float, stop: Stop) -> tuple[int | None, bool]:
+        """Return a signal that some host got, if any, and whether a checkpoint is overdue, the same on all hosts.
+
+        Raises the error of a step on all of them. By itself, a process saves where it diverged; others have gone on
+        from there.
+        """
+        if error is not None and parallel.alone():
+            if isinstance(error, Diverged):
+                self.save()
+            raise error
+        mine = {"signal": stop.signal, "overdue": self._overdue(), "fits": fits}
+        mine["error"] = [isinstance(error, Diverged), str(error)] if error is not None else None
+        told = parallel.everyone(mine)
+        for diverged, text in filter(None, (one["error"] for one in told)):
+            error = (Diverged if diverged else EnvError)(f"{text} (several hosts: saved is the last checkpoint)")
+            raise parallel.agreed(error)
+        self.stride = max(1, min(2 * self.stride, *(int(one["fits"]) for one in told)))
+        signals = [one["signal"] for one in told if one["signal"] is not None]
+        return signals[0] if signals else None, any(one["overdue"] for one in told)
 
     def _overdue(self) -> bool:
         minutes = self.run.schedule.checkpoint_minutes
@@ -178,7 +252,7 @@ class Session:
         last = self.step == schedule.total_steps
         if self.step % schedule.log_every == 0 or last:
             row = {**self._metrics(), "train/return": self.episode_return, "train/seconds": self.elapsed}
-            self.log.write("train", self.step, row)
+            self.log.write("train", self.step, parallel.joined(row))
             due = True
         if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
             self._evaluate()
@@ -193,8 +267,10 @@ class Session:
         return jax.tree.map(np.asarray, {**self.newest_metrics(), **counters})
 
     def _evaluate(self) -> None:
-        self.evaluation = self.guard.mask(self.scores())
-        self.log.write("eval", self.step, {**self.evaluation, **self.guard.metrics(), "eval/seconds": self.elapsed})
+        scores = self.guard.mask(self.scores())
+        row = parallel.joined({**scores, **self.guard.metrics(), "eval/seconds": self.elapsed})
+        self.evaluation = {name: row[name] for name in scores}
+        self.log.write("eval", self.step, row)
 
     def progress(self) -> Progress:
         """Return where the run stands."""

@@ -81,8 +81,9 @@ class Streams:
         return self.envs[0].extras() if self.extras else {}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return everything as arrays, the simulators' own states included."""
-        return {**{k: getattr(self, k).copy() for k in self.ARRAYS}, "envs": [env.snapshot() for env in self.envs]}
+        """Return everything as arrays `[N, ...]`, the simulators' own states included."""
+        envs = jax.tree.map(lambda *each: np.stack(each), *(env.snapshot() for env in self.envs))
+        return {**{k: getattr(self, k).copy() for k in self.ARRAYS}, "envs": envs}
 
     def restore(self, snapshot: dict[str, Any]) -> bool:
         """Go back to a snapshot; return whether that was exact.
@@ -91,9 +92,9 @@ class Streams:
         """
         for name in self.ARRAYS:
             setattr(self, name, np.array(snapshot[name]))
-        for i, (env, state) in enumerate(zip(self.envs, snapshot["envs"], strict=True)):
+        for i, env in enumerate(self.envs):
             if env.exact:
-                env.restore({name: np.asarray(value) for name, value in state.items()})
+                env.restore({name: np.asarray(value[i]) for name, value in snapshot["envs"].items()})
             else:
                 self._begin_episode(i)
         return all(env.exact for env in self.envs)

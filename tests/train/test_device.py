@@ -239,7 +239,7 @@ def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path
     assert ours.driver == "device"
     run = replace(make_run(tmp_path, "counting", "Drift-v0"), driver="host")
     host.train(run)
-    snapshot = host.Training(run).streams.snapshot()["envs"][0]
+    snapshot = host.Training(run).streams.snapshot()["envs"]
     assert {"own/state['t']", "own/state['x']"} <= snapshot.keys()
     with pytest.raises(EnvError, match="is an environment of Gymnasium's already"):
         base.register("Pendulum-v1", DRIFT)

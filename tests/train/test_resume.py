@@ -119,12 +119,12 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
     _, reference = final(straight)
     first, second = (host.Training(replace(again, folder=tmp_path / n)) for n in ("first", "second"))
     while first.step < 37:
-        first.advance()
+        first.advance(37)
     trained, fresh = first.learner.agent.ac, second.learner.agent
     ac = replace(fresh.ac, actor=trained.actor, critic=trained.critic)
     second.learner, second.step = replace(second.learner, agent=replace(fresh, ac=ac)), 37
     while second.step < STEPS:
-        second.advance()
+        second.advance(60)
     actor = [np.asarray(x) for x in jax.tree.leaves(second.learner.agent.ac.actor) if x.ndim == 3]
     assert not any(np.array_equal(a, r) for a in actor for r in reference if r.shape == a.shape)
     first.close()

@@ -53,9 +53,6 @@ def final(run, streams=slice(None)):
     """Return every array of the newest checkpoint for some of the streams, environments included."""
     training = driver_module(run).Training(run)
     tree = training.tree()
-    if run.driver == "host":
-        envs = tree["streams"].pop("envs")
-        tree["envs"] = jax.tree.map(lambda *leaves: np.stack(leaves), *envs)
     training.close()
     return [np.asarray(x)[streams] for x in jax.tree.leaves(tree)]
 

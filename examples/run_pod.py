@@ -1,0 +1,30 @@
+"""Train one run on all hosts of a job, each host its share of the seeds: start the same command on every one.
+
+    python examples/run_pod.py sac --env brax/hopper-positional --seeds 64     # TPU pod slice, SLURM, Open MPI
+    python examples/run_pod.py --coordinator 10.0.0.1:8476 --processes 2 --process 0 \
+        sac --env Hopper-v5 --seeds 8 --out /shared/hopper                     # elsewhere: the last 0 is 1 on host 1
+
+After the words about hosts come those of `pbrl train`. All hosts see one folder; the same command again on all of them,
+or on another number of hosts that divides the seeds, resumes. `docs/parallel.md` has recipes for clusters.
+"""
+
+import argparse
+import sys
+
+from pbrl import cli, commands, options, parallel
+
+
+def main() -> None:
+    """Join the job, then do what `pbrl train` does."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--coordinator")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    job, words = parser.parse_known_args()
+    if not {"-h", "--help"} & set(words):
+        parallel.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
+    commands.train(options.parse(words, prog="python examples/run_pod.py"))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guarded(main))

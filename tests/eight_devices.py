@@ -1,0 +1,129 @@
+"""What `test_parallel.py` asks of eight devices, in a process of its own, since their number is fixed at the start.
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/eight_devices.py FOLDER
+
+prints one JSON object: how often compiled programs communicate, and how far results are from those of one device.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from small import SPEC, config, module, transitions
+
+from pbrl import parallel
+from pbrl.parallel import DATA, SEEDS
+from pbrl.train import device, host
+from pbrl.train.run import Run
+from pbrl.train.schedule import Schedule
+
+N, B = 8, 16
+COLLECTIVE = re.compile(r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+)[\w-]*\(")
+SCHEDULE = Schedule(
+    total_steps=30, warmup_steps=10, batch_size=8, updates_per_step=2, model_every=0, eval_every=15, eval_episodes=2,
+    log_every=10, checkpoint_every=20,
+)  # fmt: skip
+MODEL = Schedule(
+    total_steps=30, warmup_steps=10, batch_size=8, updates_per_step=2, model_every=10, model_batch_size=8,
+    model_min_batches=2, eval_every=30, eval_episodes=2, log_every=10, imagine_every=10, imagine_batch=16,
+    imagine_length=(0, 1, 2, 2), buffer_size=1_000,
+)  # fmt: skip
+
+
+def collectives(program):
+    return len(COLLECTIVE.findall(program.as_text()))
+
+
+def apart(one, other):
+    """Return the largest difference between two trees, of each leaf relative to its largest entry (or 1)."""
+    pairs = [
+        (np.asarray(a, float), np.asarray(b, float)) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
+    ]
+    return max(float(np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1.0)) for a, b in pairs)
+
+
+def updates(name):
+    """An agent's `update` over seeds, over one batch, and over both."""
+    agent = module(name)
+    states = jax.vmap(lambda key: agent.init(key, SPEC, config(name)))(jax.random.split(jax.random.key(0), N))
+    keys, batches = jax.random.split(jax.random.key(1), N), transitions(N, B)
+    state, batch, key = jax.tree.map(lambda x: x[0], (states, batches, keys))
+    every, one = jax.jit(jax.vmap(agent.update)), jax.jit(agent.update)
+    wanted, wanted_one = every(states, batches, keys), one(state, batch, key)
+
+    row = parallel.mesh()
+    seeds = [parallel.place(x, row, SEEDS) for x in (states, batches, keys)]
+    column = parallel.mesh(1, N)
+    data = parallel.place(state, column), parallel.place(batch, column, DATA), parallel.place(key, column)
+    square = parallel.mesh(4, 2)
+    both = (
+        parallel.place(states, square, SEEDS),
+        parallel.place(batches, square, SEEDS, DATA),
+        parallel.place(keys, square, SEEDS),
+    )
+    return {
+        "seeds": [collectives(every.lower(*seeds).compile()), apart(wanted, every(*seeds))],
+        "data": [collectives(one.lower(*data).compile()), apart(wanted_one, one(*data))],
+        "both": [collectives(every.lower(*both).compile()), apart(wanted, every(*both))],
+    }
+
+
+def training(driver, name, env, schedule, folder):
+    """A run whose streams are spread over all devices against the same on one."""
+    run = Run(
+        name,
+        env,
+        tuple(range(N)),
+        config(name),
+        schedule,
+        folder / "spread",
+        "map",
+        ("jsonl",),
+        driver=driver.__name__[11:],
+    )
+    several = driver.train(run).agent
+    with mock.patch.object(parallel, "own_mesh", lambda n: None):
+        alone = driver.train(Run(**{**vars(run), "folder": folder / "one"})).agent
+    leaf = jax.tree.leaves(several)[-1]
+    return {
+        "apart": apart(alone, several),
+        "devices": len(leaf.sharding.device_set),
+        "shard": leaf.addressable_shards[0].data.shape[0],
+    }
+
+
+def epoch(name, schedule, mode):
+    """Collectives in a whole epoch over seeds, evaluations apart: fits with early stopping and all."""
+    run = Run(name, "pbrl/ToyPendulum-v0", tuple(range(N)), config(name), schedule, Path(), mode, driver="device")
+    programs = device.Programs(run)
+    state = jax.eval_shape(lambda: programs.start(100))
+    lowered = programs.epoch.lower(state, programs.plan, 0, 1), programs.evaluate.lower(state, 1)
+    return [collectives(one.compile()) for one in lowered]
+
+
+def main(folder):
+    total = jax.jit(jnp.sum).lower(parallel.place(jnp.ones(N), parallel.mesh(), SEEDS)).compile()
+    print(
+        json.dumps(
+            {
+                "devices": jax.device_count(),
+                "a sum": collectives(total),
+                "updates": {name: updates(name) for name in ("sac", "mage")},
+                "epochs": {
+                    f"{name}, {mode}": epoch(name, MODEL, mode) for name in ("maac",) for mode in ("map", "vmap")
+                },
+                "device": training(device, "sac", "pbrl/ToyPendulum-v0", SCHEDULE, folder / "device"),
+                "host": training(host, "sac", "Pendulum-v1", SCHEDULE, folder / "host"),
+                "meshes": [getattr(parallel.own_mesh(n), "size", None) for n in (1, 6, 7, 8, 11, 12, 16)],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""Seeds and batches over eight devices of one process, and what needs no second device."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small import config
+
+from pbrl import parallel
+from pbrl.train.run import Run, RunError
+from pbrl.train.schedule import Schedule
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """What `eight_devices.py` found."""
+    script = Path(__file__).with_name("eight_devices.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path_factory.mktemp("runs")],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_collectives_are_seen_where_there_are_some(eight):
+    assert eight["devices"] == 8 and eight["a sum"] > 0
+
+
+@pytest.mark.parametrize("name", ["sac", "mage"])
+def test_an_update_over_seeds_communicates_nothing(eight, name):
+    count, apart = eight["updates"][name]["seeds"]
+    assert count == 0 and apart < 1e-6
+
+
+@pytest.mark.parametrize("name", ["sac", "mage"])
+@pytest.mark.parametrize("way", ["data", "both"])
+def test_a_batch_over_devices_is_that_batch(eight, name, way):
+    count, apart = eight["updates"][name][way]
+    assert count > 0 and apart < 1e-6
+
+
+def test_an_epoch_and_an_evaluation_over_seeds_communicate_nothing(eight):
+    """Fits that stop early, each stream's in its own time, and episodes that end when they do, included."""
+    assert eight["epochs"] == {"maac, map": [0, 0], "maac, vmap": [0, 0]}
+
+
+@pytest.mark.parametrize("driver", ["device", "host"])
+def test_a_run_uses_all_devices_and_ends_as_on_one(eight, driver):
+    assert eight[driver] == {"apart": 0.0, "devices": 8, "shard": 1}
+
+
+def test_as_many_devices_as_get_equally_many_streams(eight):
+    assert eight["meshes"] == [None, 6, 7, 8, None, 6, 8]
+
+
+def test_a_mesh_larger_than_the_machine_is_refused():
+    with pytest.raises(ValueError, match=r"a mesh of 3 x 2 \(seeds x data\) is not to be had from 1 devices"):
+        parallel.mesh(3, 2, jax.devices()[:1])
+
+
+def test_by_itself_a_process_shares_with_nobody():
+    arrays = {"a": np.arange(3.0), "b": np.float32(2)}
+    assert parallel.alone() and parallel.is_first() and parallel.everyone({"x": [1, None]}) == [{"x": [1, None]}]
+    assert parallel.everyones_arrays(arrays) == [arrays] and parallel.joined(arrays)["a"] is arrays["a"]
+    assert parallel.whole(arrays) is arrays
+
+
+def test_shares_of_a_run(monkeypatch):
+    run = Run("sac", "Pendulum-v1", tuple(range(6)), config("sac"), Schedule(), Path())
+    assert parallel.share(run) is run
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    shares = []
+    for i in range(3):
+        monkeypatch.setattr(jax, "process_index", lambda i=i: i)
+        shares.append(parallel.share(run).seeds)
+    assert shares == [(0, 1), (2, 3), (4, 5)]
+    with pytest.raises(RunError, match="5 seeds cannot be shared among 3 hosts"):
+        parallel.share(replace(run, seeds=tuple(range(5))))
+    with pytest.raises(RunError, match="a sweep trains within one process"):
+        parallel.share(replace(run, trials=({"config.tau": 0.1},)))
