@@ -5,7 +5,8 @@
 Compiles each agent's `update` at the papers' HalfCheetah sizes for as many seeds as one chip holds: 1, 1 and 16. FLOPs
 are those of the matrix products, as `update_speed.py` counts them. Bytes are what cannot be avoided, each seed's
 networks and optimiser read and written and its batch read, and XLA's own count, which takes every operation's operands
-as coming from memory (loop bodies once, as on a CPU). The time is a bound from below by the chip's published 197 TFLOP/s (bfloat16; a float32 product at `highest` takes six of these) and 819 GB/s.
+as coming from memory (loop bodies once, as on a CPU). The time is a bound from below by the chip's published rates, 197
+TFLOP/s (bfloat16; a float32 product at `highest` takes six of these) and 819 GB/s.
 
 Collectives are counted in the program of eight fake devices, for seeds spread over them and for one seed's batch cut
 over them; with the bytes that a chip would exchange for the latter. Writes benchmarks/results/pod-cost.json.
