@@ -18,6 +18,7 @@ Value-gradient reinforcement learning in JAX.
   pbrl eval RUN               play fresh episodes with what a run has learned; --mpc plans as well
   pbrl plot RUN [RUN ...]     draw learning curves
   pbrl video RUN              film a policy as an mp4
+  pbrl diagnose RUN           how far a run's model, its gradients and its critics can be trusted
   pbrl gradcheck ENV          how far the gradients of an environment's own dynamics can be trusted
   pbrl list                   agents, presets, environments
 
@@ -26,7 +27,7 @@ A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl
 first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
-COMMANDS = ("train", "sweep", "eval", "plot", "video", "gradcheck", "list")
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "diagnose", "gradcheck", "list")
 EXIT_CODES = {
     "RunError": 2,
     "EnvError": 2,
@@ -71,12 +72,13 @@ def run(argv: Sequence[str]) -> None:
     else:
         import tyro
 
-        from pbrl import gradcheck, options
+        from pbrl import diagnose, gradcheck, options
 
         functions = {
             "eval": commands.evaluate,
             "plot": commands.plot,
             "video": commands.video,
+            "diagnose": diagnose.diagnose,
             "gradcheck": gradcheck.gradcheck,
             "list": commands.list_,
         }

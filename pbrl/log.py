@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 JSONL = "metrics.jsonl"
 SINKS = ("jsonl", "csv", "tensorboard", "wandb")
-KINDS = ("train", "eval")
+KINDS = ("train", "eval", "diagnose")
 
 
 class Sink(Protocol):
@@ -64,7 +64,7 @@ class RunLog:
             self._guard(name, lambda name=name: self._sinks.__setitem__(name, makers[name]()))
 
     def write(self, kind: str, step: int, metrics: Mapping[str, ArrayLike]) -> None:
-        """Append one row of `kind` ("train" or "eval"); a value is a scalar or one number for each seed.
+        """Append one row of `kind`, one of `KINDS`; a value is a scalar or one number for each seed.
 
         Values that are not finite are written as null, since JSON has no word for them; `read_rows` and the CSV
         show them as NaN, and the trackers leave them out.

@@ -39,6 +39,8 @@ class Train(Generic[C]):
     """Seeds are K, K+1, ..."""
     steps: int | None = None
     """Environment steps per seed; short for --schedule.total-steps."""
+    diagnose_every: int | None = None
+    """Steps between two diagnoses of the model, see `pbrl diagnose --help`; short for --schedule.diagnose-every."""
     preset: str = "paper"
     """Hyper-parameters to start from: see `pbrl list`."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE.yaml")] = None
@@ -118,6 +120,8 @@ def make_run(options: Train) -> Run:
     schedule = options.schedule
     if options.steps is not None:
         schedule = replace(schedule, total_steps=options.steps)
+    if options.diagnose_every is not None:
+        schedule = replace(schedule, diagnose_every=options.diagnose_every)
     mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)

@@ -29,9 +29,15 @@ Act = Callable[[np.ndarray, dict], jax.Array]
 
 
 def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
-    """Read the agents' states, with a leading axis over streams, from the newest good checkpoint or that of `step`.
+    """Read the agents' states, with a leading axis over streams; as `restore_learner`."""
+    learner, step = restore_learner(run, step)
+    return jax.device_put(learner.agent), step
 
-    Returns `(state, step)`. Raises `CheckpointError` where there is no good one, `RunError` for a step without one.
+
+def restore_learner(run: Run, step: int | None = None) -> tuple[Any, int]:
+    """Read the agents' states and buffers, stacked over streams, from the newest good checkpoint or that of `step`.
+
+    Returns `(learner, step)`. Raises `CheckpointError` where there is no good one, `RunError` for a step without one.
     """
     folder = run.folder / "checkpoints"
     there = checkpoint.steps(folder)
@@ -39,7 +45,7 @@ def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
         raise RunError(f"{run.folder} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none'}")
     info, _ = checkpoint.read_info(folder, step=step)
     tree, _, step = checkpoint.restore(folder, driver_module(run).template(run, info["capacity"]), step=step)
-    return jax.device_put(tree["learner"].agent), step
+    return tree["learner"], step
 
 
 def policies(run: Run, state: Any) -> Act:

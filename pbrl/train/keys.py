@@ -7,7 +7,7 @@ import jax
 
 from pbrl.types import Array, Key
 
-START, FIT, UPDATE, ACT, RANDOM, IMAGINE, RESET, STEP, EVALUATE = range(9)
+START, FIT, UPDATE, ACT, RANDOM, IMAGINE, RESET, STEP, EVALUATE, DIAGNOSE = range(10)
 """What a key is for. `pbrl.playback` folds the number of a call into keys of its own."""
 
 

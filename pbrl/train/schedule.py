@@ -39,6 +39,8 @@ class Schedule:
     """Steps between two evaluations."""
     eval_episodes: int = 10
     """Whole episodes per evaluation and seed."""
+    diagnose_every: int = 0
+    """Steps between two diagnoses of the model (`pbrl diagnose`), the first after the warm-up; 0 makes none."""
     log_every: int = 1_000
     """Steps between two rows of training metrics."""
     checkpoint_every: int = 10_000
@@ -78,7 +80,7 @@ class Schedule:
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
         may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every"}
-        may_be_zero |= {"checkpoint_minutes", "imagine_every"}
+        may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < low:

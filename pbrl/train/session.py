@@ -6,6 +6,7 @@ all are put together; between meetings each goes its own pace.
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import checkpoint, parallel, replay
+from pbrl import checkpoint, diagnosis, parallel, replay
+from pbrl.diagnose import worries
+from pbrl.diagnosis import Diagnosis
 from pbrl.envs.gym import EnvError
 from pbrl.log import RunLog, read_rows
 from pbrl.train.guard import Diverged, Guard
@@ -50,6 +53,8 @@ def check(run: Run, driver: str) -> None:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
     refuse_another(run)
     parallel.share(run)
+    if run.schedule.diagnose_every:
+        diagnosis.check(run)
 
 
 def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progress], None]) -> Progress:
@@ -99,6 +104,8 @@ class Session:
         self.whole, self.run = run, parallel.share(run)
         self.checkpoints, self.guard = run.folder / "checkpoints", Guard(self.run)
         self.step, self.seconds, self.stride = 0, 0.0, 1
+        self.diagnosis: Diagnosis | None = None
+        self.worried: set[str] = set()
         newest = None
         if parallel.is_first() and checkpoint.steps(self.checkpoints):
             newest = checkpoint.read_info(self.checkpoints)
@@ -156,6 +163,8 @@ class Session:
 
     def close(self) -> None:
         """Close environments and logs."""
+        if self.diagnosis is not None:
+            self.diagnosis.close()
         self.log.close()
 
     # What the drivers share
@@ -210,8 +219,8 @@ class Session:
     def _advance(self) -> tuple[Exception | None, float]:
         """Step on; with other hosts, to the next meeting. Return what went wrong, and the steps that fit in between."""
         schedule, step, began = self.run.schedule, self.step, time.perf_counter()
-        cadences = [every for every in (schedule.log_every, schedule.eval_every, schedule.checkpoint_every) if every]
-        due = min([schedule.total_steps, *((step // every + 1) * every for every in cadences)])
+        cadences = (schedule.log_every, schedule.eval_every, schedule.diagnose_every, schedule.checkpoint_every)
+        due = min([schedule.total_steps, *((step // every + 1) * every for every in cadences if every)])
         try:
             if parallel.alone():
                 self.advance(due)
@@ -257,6 +266,8 @@ class Session:
         if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
             self._evaluate()
             due = True
+        if schedule.due_after_warmup(self.step, schedule.diagnose_every):
+            self._diagnose()
         return due
 
     def _metrics(self) -> dict[str, np.ndarray]:
@@ -271,6 +282,17 @@ class Session:
         row = parallel.joined({**scores, **self.guard.metrics(), "eval/seconds": self.elapsed})
         self.evaluation = {name: row[name] for name in scores}
         self.log.write("eval", self.step, row)
+
+    def _diagnose(self) -> None:
+        """Write a row on the model, and warn once of each thing in it that should worry."""
+        if self.diagnosis is None:
+            self.diagnosis = Diagnosis(self.run)
+        row = parallel.joined(self.diagnosis.of(self.learner, self.step))
+        self.log.write("diagnose", self.step, row)
+        for name, sentence in worries(row).items():
+            if name not in self.worried and parallel.is_first():
+                warnings.warn(f"step {self.step}: {sentence}", stacklevel=2)
+            self.worried.add(name)
 
     def progress(self) -> Progress:
         """Return where the run stands."""
