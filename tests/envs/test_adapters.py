@@ -1,0 +1,57 @@
+"""Adapters to environments of other packages, where those are installed."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import config
+
+from pbrl.agents import sac
+from pbrl.envs import base
+from pbrl.envs.gym import EnvError
+from pbrl.envs.gymnax import from_gymnax
+from pbrl.envs.playground import from_playground
+from pbrl.train import device
+from pbrl.train.schedule import Schedule
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "MountainCarContinuous-v0"])
+def test_gymnax(name):
+    """Its own step with rescaled actions; the time limit is the spec's and ends nothing by itself."""
+    gymnax = pytest.importorskip("gymnax")
+    theirs, params = gymnax.make(name)
+    env = from_gymnax(theirs, params)
+    base.check(env, name)
+    assert env.spec.episode_length == params.max_steps_in_episode
+    box, state = theirs.action_space(params), env.reset(jax.random.key(0))
+    (_, inner), step = state, jax.jit(env.step)
+    for i, key in enumerate(jax.random.split(jax.random.key(1), env.spec.episode_length + 1)):
+        action = jax.random.uniform(key, (1,), minval=-0.1, maxval=0.1)
+        state, reward, discount = step(state, action, key)
+        assert discount == 1 and np.shape(reward) == ()
+        if i < 3:
+            obs, inner, expected, *_ = theirs.step_env(key, inner, action * box.high, params)
+            np.testing.assert_allclose(env.observe(state), obs, rtol=1e-5)
+            np.testing.assert_allclose(reward, expected, rtol=1e-5)
+
+
+def test_playground():
+    """Its own step, and a run on the device whose states hold keys of their own."""
+    registry = pytest.importorskip("mujoco_playground").registry
+    theirs = registry.load("CartpoleBalance", config_overrides={"impl": "jax"})
+    env = from_playground(theirs, episode_length=8)
+    base.check(env, "CartpoleBalance")
+    state, action = jax.jit(env.reset)(jax.random.key(0)), jnp.array([0.5])
+    after, reward, discount = jax.jit(env.step)(state, action, jax.random.key(1))
+    expected = jax.jit(theirs.step)(state, action)
+    np.testing.assert_allclose(env.observe(after), expected.obs, rtol=1e-5)
+    assert reward == expected.reward and discount == 1 - expected.done
+    schedule = Schedule(
+        total_steps=20, warmup_steps=10, batch_size=8, updates_per_step=1, model_every=0, eval_every=0, log_every=10
+    )
+    state, metrics = jax.jit(lambda key: device.run(sac, env, config("sac"), schedule, key))(jax.random.key(0))
+    assert state.learner.replay.inserted == 20 and np.isfinite(metrics["critic/loss"][-1])
+    with pytest.raises(EnvError, match="expected an environment that observes a vector"):
+        from_playground(SimpleNamespace(observation_size={"state": (3,)}))
