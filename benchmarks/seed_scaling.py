@@ -2,14 +2,24 @@
 
     python benchmarks/seed_scaling.py                    # some minutes on two cores, which nothing else should use
     python benchmarks/seed_scaling.py --agents td3 --seeds 1 8
+    python benchmarks/seed_scaling.py --devices          # the same 8 seeds over 1, 2, 4, 8 fake devices
 
 The driver on the device trains `cpu` presets on the toy pendulum, seeds by `vmap` and by `map`, past the warm-up; all
 counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all that
 belongs to it. `times one` compares it with one seed's: as many seeds one after the other would take that many times as
 long. Memory is that of the seeds' states and of the program's buffers, for each seed.
 
-Writes benchmarks/results/seed-scaling.json.
+With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices that are all this machine's cores: what that costs is the price
+of partitioning, since there is nothing to gain. `times one` compares with one device.
+
+Writes benchmarks/results/seed-scaling.json, or seed-devices.json.
 """
+
+import os
+import sys
+
+if "--devices" in sys.argv:  # their number is fixed once jax has begun
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 
 import argparse
 import json
@@ -17,28 +27,33 @@ import statistics
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 from timing import machine
 
-from pbrl import options, presets
+from pbrl import options, parallel, presets
 from pbrl.train import device
 from pbrl.train.run import Run, agent_module
 from pbrl.train.schedule import Schedule
 
-RESULTS = Path(__file__).parent / "results" / "seed-scaling.json"
+RESULTS = Path(__file__).parent / "results"
+DEVICES = (1, 2, 4, 8)
 ENV, SECONDS = "pbrl/ToyPendulum-v0", 0.5
 COUNTS = {"td3": (1, 2, 4, 8, 16, 32, 64), "sac": (1, 2, 4, 8, 16), "mage": (1, 2, 4, 8)}
 
 
 class Timed:
-    """A training run of some seeds, past its warm-up, compiled."""
+    """A training run of some seeds, past its warm-up, compiled, on one device or on several."""
 
-    def __init__(self, agent: str, seeds: int, mode: str):
+    def __init__(self, agent: str, seeds: int, mode: str, devices: int = 1):
         changes = {**presets.preset("cpu", agent, ENV), "schedule.eval_every": 0, "schedule.total_steps": 100_000}
         config, schedule = options.apply(agent_module(agent).Config(), Schedule(), changes)
         run = Run(agent, ENV, tuple(range(seeds)), config, schedule, Path("nowhere"), mode, driver="device")
-        self.programs, self.step, self.updates = device.Programs(run), schedule.warmup_steps, schedule.updates_per_step
+        mesh = parallel.mesh(devices, devices=jax.devices()[:devices]) if devices > 1 else None
+        with mock.patch.object(parallel, "own_mesh", lambda n: mesh):
+            self.programs = device.Programs(run)
+        self.step, self.updates = schedule.warmup_steps, schedule.updates_per_step
         self.state = self.programs.start(20_000)
         begin = time.perf_counter()
         arguments = self.state, self.programs.plan, 0, 1
@@ -70,11 +85,17 @@ def main() -> None:
     parser.add_argument("--agents", nargs="+", choices=list(COUNTS), default=list(COUNTS))
     parser.add_argument("--seeds", nargs="+", type=int, help="counts of seeds (default: each agent's)")
     parser.add_argument("--repeats", type=int, default=5, help="turns")
+    parser.add_argument("--devices", action="store_true", help="8 seeds over fake devices instead")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {"command": "python benchmarks/seed_scaling.py", "machine": machine(), "rows": {}}
+    command = "python benchmarks/seed_scaling.py" + " --devices" * arguments.devices
+    report: dict[str, Any] = {"command": command, "machine": machine(), "rows": {}}
     for agent in arguments.agents:
         counts = arguments.seeds or COUNTS[agent]
-        timed = {(n, mode): Timed(agent, n, mode) for n in counts for mode in ("vmap", "map")}
+        if arguments.devices:
+            counts = DEVICES
+            timed = {(d, mode): Timed(agent, 8, mode, d) for d in counts for mode in ("vmap", "map")}
+        else:
+            timed = {(n, mode): Timed(agent, n, mode) for n in counts for mode in ("vmap", "map")}
         times = {key: [] for key in timed}
         for _ in range(arguments.repeats):
             for key, one in timed.items():
@@ -82,18 +103,20 @@ def main() -> None:
         rows = report["rows"][agent] = {}
         for (n, mode), one in timed.items():
             step, alone = (statistics.median(times[n_, mode]) for n_ in (n, counts[0]))
+            seeds, what = (8, "devices") if arguments.devices else (n, "seeds")
             rows[f"{n}, {mode}"] = row = {
                 "ms_per_step": 1e3 * step,
                 "times_one": step / alone,
-                "steps_per_second": n / step,
-                "updates_per_second": n * one.updates / step,
+                "steps_per_second": seeds / step,
+                "updates_per_second": seeds * one.updates / step,
                 "compile_s": one.compile_s,
                 "mib_per_seed": one.mib,
             }
             values = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
-            print(f"{agent:5s} {n:3d} seeds, {mode:4s}  {values}", flush=True)
+            print(f"{agent:5s} {n:3d} {what}, {mode:4s}  {values}", flush=True)
         if not arguments.seeds and arguments.agents == list(COUNTS):
-            RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+            name = "seed-devices.json" if arguments.devices else "seed-scaling.json"
+            (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

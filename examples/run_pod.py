@@ -16,14 +16,17 @@ from pbrl import cli, commands, options, parallel
 
 def main() -> None:
     """Join the job, then do what `pbrl train` does."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--coordinator")
-    parser.add_argument("--processes", type=int)
-    parser.add_argument("--process", type=int)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage="run_pod.py [HOSTS] AGENT --env ID ...")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0; not where jax knows the cluster")
+    parser.add_argument("--processes", type=int, help="how many there are")
+    parser.add_argument("--process", type=int, help="which one this is, from 0")
     job, words = parser.parse_known_args()
-    if not {"-h", "--help"} & set(words):
+    if {"-h", "--help"} & set(words):
+        parser.print_help()
+    else:
         parallel.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
-    commands.train(options.parse(words, prog="python examples/run_pod.py"))
+    with parallel.together():
+        commands.train(options.parse(words, prog="python examples/run_pod.py"))
 
 
 if __name__ == "__main__":

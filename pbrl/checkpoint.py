@@ -119,7 +119,8 @@ def _newest_good(folder: Path, step: int | None) -> tuple[Manifest, Path]:
     for candidate in candidates:
         path = folder / str(candidate)
         try:
-            return manifest.verify(path), path
+            # The first host has looked at every byte before it told the others which step to read.
+            return (manifest.verify if parallel.is_first() else manifest.read)(path), path
         except OtherSchema:
             raise
         except CheckpointError as error:

@@ -88,6 +88,14 @@ def run(argv: Sequence[str]) -> None:
         tyro.cli(functions[name], args=rest, prog=f"pbrl {name}")
 
 
+def exit_code(error: BaseException) -> int | None:
+    """Return the code that an error ends the process with; None for a bug of pbrl's."""
+    code = getattr(error, "exit_code", EXIT_CODES.get(type(error).__name__))
+    if code is None and isinstance(error, OSError) and error.filename is not None:
+        code = 2  # a folder that cannot be written, and the like
+    return code
+
+
 def guarded(function: Callable[[], None]) -> int:
     """Call it and return the exit code, with one or two lines on standard error for what is no bug of pbrl's.
 
@@ -99,9 +107,7 @@ def guarded(function: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        code = getattr(error, "exit_code", EXIT_CODES.get(type(error).__name__))
-        if code is None and isinstance(error, OSError) and error.filename is not None:
-            code = 2  # a folder that cannot be written, and the like
+        code = exit_code(error)
         if code is None:
             raise
         print(f"pbrl: {error}", file=sys.stderr)

@@ -34,7 +34,7 @@ def train(run: Run) -> None:
 
     runtime.start()
     driver = driver_module(run)
-    driver.check(run)
+    parallel.all_or_none(lambda: driver.check(run))
     if not parallel.is_first():
         driver.train(run)
         return
@@ -68,7 +68,7 @@ def announce(run: Run) -> None:
     """Say once what will train, on what and with what precision, and whether it goes on from an earlier process."""
     import jax
 
-    from pbrl import checkpoint
+    from pbrl import checkpoint, parallel
 
     folder = run.folder / "checkpoints"
     done = checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
@@ -77,8 +77,9 @@ def announce(run: Run) -> None:
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
     print(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
-    count, hosts = jax.device_count(), jax.process_count()
-    several = f"{count} devices" + f" on {hosts} hosts" * (hosts > 1) if count > 1 else "device"
+    own, hosts = parallel.own_mesh(len(parallel.share(run).stream_seeds)), jax.process_count()
+    used, there = hosts * (own.size if own else 1), jax.device_count()
+    several = f"{used} of {there} devices" + f" on {hosts} hosts" * (hosts > 1) if there > 1 else "device"
     print(
         f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end=""
     )

@@ -71,7 +71,7 @@ def verify(folder: Path) -> Manifest:
         raise CheckpointError(f"{folder} is a link, which no checkpoint holds")
     try:
         found = _files(folder)
-        manifest = _read(folder)
+        manifest = read(folder)
         for name in sorted(manifest.files.keys() | found.keys()):
             if name not in found:
                 raise CheckpointError(f"{folder / name} is missing")
@@ -85,7 +85,7 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def _read(folder: Path) -> Manifest:
+def read(folder: Path) -> Manifest:
     path, seal = folder / MANIFEST, folder / SEAL
     for file in (path, seal):
         if file.is_symlink() or not file.is_file():

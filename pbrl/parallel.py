@@ -10,10 +10,13 @@ import contextlib
 import json
 import os
 import re
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -21,11 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pbrl import cli
 from pbrl.train.run import Run, RunError
 from pbrl.train.stopping import Stopped
 
 SEEDS, DATA = "seeds", "data"
-STATUS = re.compile(r"[A-Z_]+: ")  # how the runtime's errors begin, as ValueError too: "UNAVAILABLE: ..."
+UNANSWERED = re.compile(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|[Bb]arrier|heartbeat")
+"""In the runtime's errors, some of them `ValueError`; storage has errors of the same kinds."""
 F = TypeVar("F", bound=Callable)
 E = TypeVar("E", bound=Exception)
 
@@ -43,7 +48,7 @@ def mesh(seeds: int | None = None, data: int = 1, devices: Sequence[Any] | None 
     Raises `ValueError` where there are fewer.
     """
     devices = jax.devices() if devices is None else devices
-    seeds = max(len(devices) // data, 1) if seeds is None else seeds
+    seeds = max(len(devices) // max(data, 1), 1) if seeds is None else seeds
     if min(seeds, data) < 1 or seeds * data > len(devices):
         raise ValueError(f"a mesh of {seeds} x {data} (seeds x data) is not to be had from {len(devices)} devices")
     return Mesh(np.array(devices[: seeds * data]).reshape(seeds, data), (SEEDS, DATA), axis_types=(AxisType.Auto,) * 2)
@@ -75,11 +80,22 @@ def spread(function: F, mesh: Mesh | None) -> F:
 def own_mesh(n: int) -> Mesh | None:
     """Return a mesh of this process' devices for `n` streams, equally many each: of as many as allow it, None for one.
 
-    All devices of a process count, but for CPUs whose number was not set on purpose (there is one then).
+    A CPU is one device, whatever its cores.
     """
-    local = jax.local_devices()
-    count = max(d for d in range(1, min(n, len(local)) + 1) if n % d == 0)
-    return mesh(count, devices=local[:count]) if count > 1 else None
+    own = _devices(jax.process_index())
+    count = max(d for d in range(1, min(n, len(own)) + 1) if n % d == 0)
+    return mesh(count, devices=own[:count]) if count > 1 else None
+
+
+def _devices(process: int) -> list[Any]:
+    """Return a process' devices, in the one order that every process sees."""
+    return sorted((d for d in jax.devices() if d.process_index == process), key=lambda d: d.id)
+
+
+def lay(tree: Any, n: int) -> Any:
+    """Put arrays over `n` streams where programs keep them: spread over `own_mesh(n)`, or on the first device."""
+    own = own_mesh(n)
+    return place(tree, own, SEEDS) if own else jax.tree.map(jnp.asarray, tree)
 
 
 # Hosts
@@ -92,22 +108,53 @@ def start_hosts(coordinator: str | None = None, processes: int | None = None, pr
     `coordinator` (HOST:PORT of process 0), the number of `processes`, and which one this is, from 0. Training
     then gives every process its share of a run's seeds (`share`).
 
-    Raises `RunError` where the job cannot be joined, within five minutes.
+    Raises `RunError` where the job cannot be joined; a coordinator that does not answer is waited for five minutes.
     """
     given = (coordinator, processes, process)
     if any(x is None for x in given) and any(x is not None for x in given):
         raise RunError(f"hosts: expected a coordinator, the number of processes and this one's, or none, got {given}")
+    if coordinator is not None:
+        _await(coordinator, there=process == 0)
+    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM to itself
     try:
         jax.distributed.initialize(coordinator, processes, process)
     except (ValueError, RuntimeError) as error:
         raise RunError(
             f"this process cannot join a job of several hosts: {' '.join(str(error).split())[:300]}. Start it where "
-            "jax knows the cluster (TPU pod, SLURM, Open MPI), or give coordinator HOST:PORT, processes and process"
+            "jax knows the cluster (TPU pod, SLURM, Open MPI, Kubernetes), or give coordinator, processes and process"
         ) from None
     atexit.register(_leave)  # after jax's own, so before it
+    everyone("is here")  # connects all, while all are here: on CPUs that may take no longer than 30 s
 
 
-_broken = False
+def _await(coordinator: str, there: bool, seconds: float = 300.0) -> None:
+    """Wait until a coordinator listens: jax itself would abort the process. It need not yet where it is `there`."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise RunError(f"coordinator: expected HOST:PORT, such as 10.0.0.1:8476, got {coordinator!r}")
+    end = time.monotonic() + seconds
+    while not there:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RunError(f"nobody answers at the coordinator {coordinator} ({error}); start process 0") from None
+            time.sleep(0.5)
+
+
+def visible(path: Path, seconds: float = 60.0) -> bool:
+    """Return whether a file that another host has written can be seen; network folders show it after a while."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+_broken: int | None = None
+"""The code to leave with, once the job is."""
 
 
 @contextlib.contextmanager
@@ -120,8 +167,27 @@ def together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _broken = not (alone() or isinstance(error, Stopped) or getattr(error, "agreed", False))
+        if not (alone() or isinstance(error, Stopped) or getattr(error, "agreed", False)):
+            _broken = cli.exit_code(error) or 1
         raise
+
+
+def all_or_none(function: Callable[[], None]) -> None:
+    """Call a function on every host; where it fails on some, raise the first of these errors on all."""
+    mine = None
+    try:
+        function()
+    except Exception as error:
+        if alone():
+            raise
+        mine = error
+    told = everyone(None if mine is None else [cli.exit_code(mine), str(mine)])
+    failed = [(i, *one) for i, one in enumerate(told) if one is not None]
+    if failed:
+        i, code, text = failed[0]
+        error = mine or RunError(f"host {i}: {text}")
+        error.exit_code = code or 1  # pyright: ignore[reportAttributeAccessIssue]
+        raise agreed(error)
 
 
 def agreed(error: E) -> E:
@@ -137,20 +203,20 @@ def answered() -> Iterator[None]:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        if alone() or not STATUS.match(reason):
+        if alone() or not UNANSWERED.search(reason):
             raise
         raise HostLost(
-            f"another host of this job has ended or cannot be reached ({reason}); its own output says why. "
-            "Start the same command again on all hosts: it resumes from the last checkpoint"
+            f"another host of this job has ended or cannot be reached ({reason}); its own output says why. Start the "
+            "same command again on all hosts: it resumes from the last checkpoint"
         ) from None
 
 
 def _leave() -> None:
     """End a broken job without jax' farewell, which would wait until the heartbeat of a host that is gone times out."""
-    if _broken:
+    if _broken is not None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(_broken)
 
 
 def alone() -> bool:
@@ -249,9 +315,8 @@ def layout(n: int) -> NamedSharding:
     """Return how arrays over `n` streams in all lie over the devices of all processes."""
     here = own_mesh(n // jax.process_count())
     count = here.size if here else 1
-    devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
-    by_host = [[d for d in devices if d.process_index == i][:count] for i in range(jax.process_count())]
-    return NamedSharding(mesh(devices=[d for host in by_host for d in host]), PartitionSpec(SEEDS))
+    devices = [d for process in range(jax.process_count()) for d in _devices(process)[:count]]
+    return NamedSharding(mesh(devices=devices), PartitionSpec(SEEDS))
 
 
 def part(x: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ import pytest
 
 from pbrl import checkpoint, cli, parallel
 from pbrl.log import read_rows
-from pbrl.train.run import RunError, driver_module, load
+from pbrl.train.run import RunError, driver_module, load, locked
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "run_pod.py"
 SEEDS, STEPS = 4, 400
@@ -109,7 +109,7 @@ def straight(request, tmp_path_factory):
 def test_two_hosts_train_what_one_does(straight, tmp_path):
     words, alone = straight
     first, second = train(tmp_path / "run", words, 2)
-    assert "2 devices on 2 hosts" in first and "return at step" in first
+    assert "2 of 2 devices on 2 hosts" in first and "return at step" in first
     assert "return" not in second
     assert_same(final(alone), final(tmp_path / "run"))
     for kind in ("train", "eval"):
@@ -153,10 +153,21 @@ def test_seeds_that_do_not_come_out_even_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_job_that_cannot_be_is_refused(capsys):
-    def join():
-        parallel.start_hosts("10.0.0.1:1", 2)
+def test_a_folder_that_is_in_use_is_refused_on_all(tmp_path):
+    with locked(tmp_path / "run"):
+        codes, printed = finish(start(tmp_path / "run", COMMANDS["device"], 2))
+    assert codes == [2, 2] and all("another process is training in" in text for text in printed)
+    assert "pbrl: host 0: another process" in printed[1]
 
-    assert cli.guarded(join) == 2 and "expected a coordinator, the number" in capsys.readouterr().err
+
+def test_a_job_that_cannot_be_is_refused(capsys):
+    for given, said in (
+        (("10.0.0.1:1", 2), "expected a coordinator, the number"),
+        (("nonsense", 2, 0), "expected HOST:PORT, such as 10.0.0.1:8476, got 'nonsense'"),
+    ):
+        assert cli.guarded(lambda given=given: parallel.start_hosts(*given)) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(RunError, match=r"nobody answers at the coordinator 127.0.0.1:1 .*; start process 0"):
+        parallel._await("127.0.0.1:1", there=False, seconds=0.0)
     with pytest.raises(RunError, match="cannot join a job of several hosts"):
         parallel.start_hosts()

@@ -54,7 +54,7 @@ def test_an_epoch_and_an_evaluation_over_seeds_communicate_nothing(eight):
 
 @pytest.mark.parametrize("driver", ["device", "host"])
 def test_a_run_uses_all_devices_and_ends_as_on_one(eight, driver):
-    assert eight[driver] == {"apart": 0.0, "devices": 8, "shard": 1}
+    assert eight[driver] == {"apart": 0.0, "devices": 8, "shard": 1, "resumed": [8]}
 
 
 def test_as_many_devices_as_get_equally_many_streams(eight):
@@ -64,6 +64,8 @@ def test_as_many_devices_as_get_equally_many_streams(eight):
 def test_a_mesh_larger_than_the_machine_is_refused():
     with pytest.raises(ValueError, match=r"a mesh of 3 x 2 \(seeds x data\) is not to be had from 1 devices"):
         parallel.mesh(3, 2, jax.devices()[:1])
+    with pytest.raises(ValueError, match="a mesh of 1 x 0"):
+        parallel.mesh(data=0)
 
 
 def test_by_itself_a_process_shares_with_nobody():

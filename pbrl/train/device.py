@@ -144,7 +144,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     As `pbrl.train.host.train`, which says what is reported and raised. What takes a step is an epoch here: a signal
     is heard, and a stream that diverges or an environment that breaks is noticed, when it ends.
     """
-    check(run)
+    parallel.all_or_none(lambda: check(run))
     return session.train(run, Training, report)
 
 
@@ -186,12 +186,12 @@ class Training(Session):
         return _tree(state)
 
     def put_back(self, tree: dict[str, Any]) -> None:
-        streams = jax.tree.map(jnp.asarray, tree["streams"])
+        streams = parallel.lay(tree["streams"], len(self.run.stream_seeds))
         self.state = replace(streams, learner=tree["learner"])
 
     def advance(self, limit: int) -> None:
         """Run one epoch: as far as one gets in about a second."""
-        count = self._epoch_length(limit)
+        count = min(self.longest, limit - self.step)
         began = time.perf_counter()
         self.state = self.programs.epoch(self.state, self.programs.plan, self.step, count)
         lost = np.asarray(self.state.lost)  # waits for the epoch
@@ -208,11 +208,6 @@ class Training(Session):
                 f"{self.run.env}: seeds {seeds}: the last {MAX_FAULTS} steps or more gave an observation or a reward "
                 "that is not finite; see what the environment does there"
             )
-
-    def _epoch_length(self, limit: int) -> int:
-        warmup = self.run.schedule.warmup_steps
-        limit = min(limit, warmup) if self.step < warmup else limit
-        return min(self.longest, limit - self.step)
 
     def scores(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}

@@ -36,13 +36,12 @@ class Guard:
             seeds = [seed for seed, is_lost in zip(self.run.seeds, lost, strict=True) if is_lost]
             limit = self.run.schedule.max_skipped_updates
             raise Diverged(
-                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone, or the policy's "
-                f"actions are not finite; the state before is saved at step {step}. Lower the learning rates, or leave "
-                "the seeds out"
+                f"seeds {seeds}: at step {step} the last {limit} updates or more were not finite, and were undone, or "
+                "the policy's actions are not finite. Lower the learning rates, or leave the seeds out"
             )
         self.since = np.where(self.since == NEVER, since, self.since)
         if (self.since != NEVER).all():
-            raise Diverged(f"every trial has diverged by step {step}, and is saved there; narrow the --space")
+            raise Diverged(f"every trial has diverged by step {step}; narrow the --space")
 
     def actions(self, actions: np.ndarray, step: int) -> np.ndarray:
         """Return `actions [N, *, A]`, in a sweep with zeros for the streams that are given up now or were before."""

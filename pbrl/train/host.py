@@ -81,7 +81,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row (of all
     streams, in a sweep), and `Stopped` on Ctrl-C or SIGTERM; before these two a checkpoint is saved.
     """
-    check(run)
+    parallel.all_or_none(lambda: check(run))
     return session.train(run, Training, report)
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pbrl import checkpoint, diagnosis, parallel, replay
@@ -62,11 +61,15 @@ def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progr
 
     On several hosts, each trains its share of the seeds, and the first holds and writes the folder that all see.
     """
-    first = parallel.is_first()
-    with parallel.together(), locked(run.folder) if first else contextlib.nullcontext(), Stop() as stop:
-        if first:
-            prepare(run)
-        _agree_on(run)
+    with parallel.together(), contextlib.ExitStack() as held, Stop() as stop:
+
+        def begin() -> None:
+            if parallel.is_first():
+                held.enter_context(locked(run.folder))
+                prepare(run)
+
+        parallel.all_or_none(begin)
+        parallel.all_or_none(lambda: _agree_on(run))
         training = session(run)
         try:
             return training.run_to_end(stop, report)
@@ -76,18 +79,15 @@ def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progr
 
 def _agree_on(run: Run) -> None:
     """Raise `RunError` on every host where they were not given the same run, or do not see the same folder."""
-    told = {**run.identity(), "total_steps": run.schedule.total_steps}
-    parallel.everyone("host 0 has made the folder")
-    seen = parallel.everyone({"run": told, "folder": (run.folder / "config.json").exists()})
-    for i, theirs in enumerate(seen):
-        if theirs["run"] != seen[0]["run"]:
-            text = f"host {i} was given another run than host 0; start the same command on all hosts"
-            raise parallel.agreed(RunError(text))
-        if not theirs["folder"]:
-            text = (
-                f"host {i} does not see {run.folder}, which host 0 has made; with --out, name a folder that all share"
-            )
-            raise parallel.agreed(RunError(text))
+    mine = {**run.identity(), "total_steps": run.schedule.total_steps}
+    told = parallel.everyone(mine)
+    if any(theirs != told[0] for theirs in told):
+        raise RunError("the hosts were not all given the same run; start the same command on all of them")
+    path = run.folder / "config.json"
+    if not parallel.visible(path):
+        raise RunError(
+            f"{path}, which host 0 has written, cannot be seen here; with --out, name a folder that all share"
+        )
 
 
 class Session:
@@ -171,11 +171,13 @@ class Session:
 
     def _resume(self, info: dict[str, Any], step: int) -> None:
         """Restore the checkpoint of `step`; its buffer is smaller where the run has been made longer since."""
+        parallel.visible(self.checkpoints / str(step))
         tree, info, self.step = checkpoint.restore(self.checkpoints, self.tree(info["capacity"]), step=step)
         self.seconds = info["seconds"]
         self.guard.restore(info)
-        learner = jax.tree.map(jnp.asarray, tree["learner"])
-        grown = jax.vmap(partial(replay.grow, capacity=self.run.schedule.capacity))(learner.replay)
+        n, capacity = len(self.run.stream_seeds), self.run.schedule.capacity
+        learner = parallel.lay(tree["learner"], n)
+        grown = parallel.lay(jax.vmap(partial(replay.grow, capacity=capacity))(learner.replay), n)
         self.put_back({**tree, "learner": replace(learner, replay=grown)})
 
     def save(self) -> None:
@@ -205,6 +207,7 @@ class Session:
         while self.step < schedule.total_steps:
             signal, overdue = self._meet(*self._advance(), stop)
             logged = self._log_and_evaluate()
+            signal = stop.signal if parallel.alone() else signal  # hosts hear of it when they meet
             if signal is not None:
                 self.save()
                 raise Stopped(f"stopped at step {self.step}, saved; the same command resumes", 128 + signal)
@@ -219,7 +222,13 @@ class Session:
     def _advance(self) -> tuple[Exception | None, float]:
         """Step on; with other hosts, to the next meeting. Return what went wrong, and the steps that fit in between."""
         schedule, step, began = self.run.schedule, self.step, time.perf_counter()
-        cadences = (schedule.log_every, schedule.eval_every, schedule.diagnose_every, schedule.checkpoint_every)
+        cadences = (
+            schedule.warmup_steps,
+            schedule.log_every,
+            schedule.eval_every,
+            schedule.diagnose_every,
+            schedule.checkpoint_every,
+        )
         due = min([schedule.total_steps, *((step // every + 1) * every for every in cadences if every)])
         try:
             if parallel.alone():
@@ -238,17 +247,20 @@ class Session:
         Raises the error of a step on all of them. By itself, a process saves where it diverged; others have gone on
         from there.
         """
+        if isinstance(error, Diverged) and parallel.alone():
+            self.save()
+            raise Diverged(f"{error}; the state before is saved at step {self.step}")
         if error is not None and parallel.alone():
-            if isinstance(error, Diverged):
-                self.save()
             raise error
         mine = {"signal": stop.signal, "overdue": self._overdue(), "fits": fits}
         mine["error"] = [isinstance(error, Diverged), str(error)] if error is not None else None
         told = parallel.everyone(mine)
         for diverged, text in filter(None, (one["error"] for one in told)):
-            error = (Diverged if diverged else EnvError)(f"{text} (several hosts: saved is the last checkpoint)")
+            error = (Diverged if diverged else EnvError)(f"{text}; the last checkpoint stands")
             raise parallel.agreed(error)
         self.stride = max(1, min(2 * self.stride, *(int(one["fits"]) for one in told)))
+        if self.step == self.run.schedule.warmup_steps:
+            self.stride = 1  # steps take longer from here on
         signals = [one["signal"] for one in told if one["signal"] is not None]
         return signals[0] if signals else None, any(one["overdue"] for one in told)
 

@@ -38,8 +38,3 @@ class Stop:
         if self.signal is not None:
             raise SystemExit(128 + number)
         self.signal = number
-
-    @property
-    def exit_code(self) -> int:
-        """Return 128 plus the signal's number."""
-        return 128 + (self.signal or 0)
