@@ -11,7 +11,7 @@ or on another number of hosts that divides the seeds, resumes. `docs/parallel.md
 import argparse
 import sys
 
-from pbrl import cli, commands, options, parallel
+from pbrl import cli, commands, hosts, options, parallel
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         parser.print_help()
     else:
         parallel.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
-    with parallel.together():
+    with hosts.together():
         commands.train(options.parse(words, prog="python examples/run_pod.py"))
 
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import manifest, parallel
+from pbrl import hosts, manifest, parallel
 from pbrl.manifest import MANIFEST, CheckpointError, Leaf, Manifest, OtherSchema
 
 __all__ = ["MANIFEST", "CheckpointError", "read_info", "restore", "save", "steps"]
@@ -47,7 +47,7 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
     if step < 0 or keep < 1:
         raise ValueError(f"expected a step of 0 or more and keep of 1 or more, got step {step} and keep {keep}")
     json.dumps(info)
-    folder, first = Path(folder), parallel.is_first()
+    folder, first = Path(folder), hosts.is_first()
     target, partial, before = (folder / f"{step}{end}" for end in ("", PARTIAL, f".before{PARTIAL}"))
     try:
         if first:
@@ -55,17 +55,17 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
             _clean(folder)
             partial.mkdir()
         arrays, leaves = _flatten(parallel.whole(tree))
-        parallel.everyone("there is a folder")
-        with parallel.answered():
+        hosts.everyone("there is a folder")
+        with hosts.answered():
             _write_arrays(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
-        parallel.everyone("all is written")
+        hosts.everyone("all is written")
         if first:
             manifest.write(partial, step, info, leaves)
             if target.exists():
                 target.rename(before)
             partial.rename(target)
-        parallel.everyone("it can be seen")
-    except parallel.HostLost:
+        hosts.everyone("it can be seen")
+    except hosts.HostLost:
         raise
     except Exception as error:  # Orbax and its storage raise many kinds
         if first:
@@ -98,7 +98,7 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
     for name in wanted:
         shape, dtype, key = found.leaves[name]
         array = arrays[name] if name in arrays else np.zeros(shape, dtype)
-        array = array if parallel.alone() else parallel.part(array)
+        array = array if hosts.alone() else parallel.part(array)
         leaves.append(jax.random.wrap_key_data(jnp.asarray(array), impl=key) if key else array)
     return jax.tree.unflatten(jax.tree.structure(template), leaves), found.info, found.step
 
@@ -120,7 +120,7 @@ def _newest_good(folder: Path, step: int | None) -> tuple[Manifest, Path]:
         path = folder / str(candidate)
         try:
             # The first host has looked at every byte before it told the others which step to read.
-            return (manifest.verify if parallel.is_first() else manifest.read)(path), path
+            return (manifest.verify if hosts.is_first() else manifest.read)(path), path
         except OtherSchema:
             raise
         except CheckpointError as error:
@@ -182,7 +182,7 @@ def _compare(path: Path, there: dict[str, Leaf], wanted: dict[str, Leaf]) -> Non
 
 def _of_all_hosts(leaf: Leaf) -> Leaf:
     """Say what is stored of an array of which each host has its own rows."""
-    return leaf if parallel.alone() else leaf._replace(shape=[leaf.shape[0] * jax.process_count(), *leaf.shape[1:]])
+    return leaf if hosts.alone() else leaf._replace(shape=[leaf.shape[0] * jax.process_count(), *leaf.shape[1:]])
 
 
 def _describe(leaf: Any) -> Leaf:
@@ -246,7 +246,7 @@ def _read_arrays(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
 
     how: dict[str, Any] = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
     for name, leaf in leaves.items():
-        if not parallel.alone() and np.dtype(leaf.dtype).itemsize <= 4:  # jax would narrow what is wider
+        if not hosts.alone() and np.dtype(leaf.dtype).itemsize <= 4:  # jax would narrow what is wider
             how[name] = ocp.ArrayRestoreArgs(sharding=parallel.layout(leaf.shape[0]))
     with _quiet(), ocp.PyTreeCheckpointer() as reader:
         stored = reader.metadata(path.absolute()).item_metadata.tree

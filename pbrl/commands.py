@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from pbrl import AGENTS, presets
 from pbrl import config as configs
 from pbrl import mpc as planner
-from pbrl.train.run import Run, RunError, agent_module, driver_module, load
+from pbrl.train.folder import load
+from pbrl.train.run import Run, RunError, agent_module, driver_module
 
 # The ids of Gymnasium that work as they are; `pbrl.envs.TASKS` has those of pbrl.
 GYMNASIUM = {
@@ -30,12 +31,12 @@ def train(run: Run) -> None:
 
     Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged`, `Stopped` and `HostLost` as its driver's `train`.
     """
-    from pbrl import display, parallel, runtime
+    from pbrl import display, hosts, runtime
 
     runtime.start()
     driver = driver_module(run)
-    parallel.all_or_none(lambda: driver.check(run))
-    if not parallel.is_first():
+    hosts.all_or_none(lambda: driver.check(run))
+    if not hosts.is_first():
         driver.train(run)
         return
     announce(run)
@@ -77,9 +78,9 @@ def announce(run: Run) -> None:
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
     print(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
-    own, hosts = parallel.own_mesh(len(parallel.share(run).stream_seeds)), jax.process_count()
-    used, there = hosts * (own.size if own else 1), jax.device_count()
-    several = f"{used} of {there} devices" + f" on {hosts} hosts" * (hosts > 1) if there > 1 else "device"
+    own, many = parallel.own_mesh(len(parallel.share(run).stream_seeds)), jax.process_count()
+    used, there = many * (own.size if own else 1), jax.device_count()
+    several = f"{used} of {there} devices" + f" on {many} hosts" * (many > 1) if there > 1 else "device"
     print(
         f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end=""
     )

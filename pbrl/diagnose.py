@@ -33,7 +33,8 @@ def diagnose(
         horizons: Steps H through the model; those that are longer than half an episode are left out.
         states: For each of eight estimates of a gradient, whose spread is its noise.
     """
-    from pbrl.train.run import RunError, load
+    from pbrl.train.folder import load
+    from pbrl.train.run import RunError
 
     if not horizons or min(horizons) < 1:
         raise RunError(f"--horizons: expected numbers of at least 1, got {' '.join(map(str, horizons)) or 'none'}")

@@ -14,7 +14,8 @@ import tyro
 
 from pbrl import AGENTS, presets
 from pbrl import config as configs
-from pbrl.train.run import Run, RunError, agent_module, default_driver, default_folder, default_seed_mode
+from pbrl.train.folder import default_folder
+from pbrl.train.run import Run, RunError, agent_module, default_driver, default_seed_mode
 from pbrl.train.schedule import Schedule
 
 C = TypeVar("C")

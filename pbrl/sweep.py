@@ -13,7 +13,8 @@ import tyro
 from pbrl import config as configs
 from pbrl import options, search
 from pbrl.search import Space
-from pbrl.train.run import Run, RunError, agent_module, check, default_folder
+from pbrl.train.folder import default_folder
+from pbrl.train.run import Run, RunError, agent_module, check
 
 C = TypeVar("C")
 TRIALS = 20  # as many as the paper of SVG made for each task

@@ -11,8 +11,9 @@ import pytest
 
 from pbrl import checkpoint, cli, options, runtime
 from pbrl.envs.gym import GymEnv
+from pbrl.train.folder import prepare
 from pbrl.train.guard import Diverged
-from pbrl.train.run import RunError, prepare
+from pbrl.train.run import RunError
 from pbrl.train.stopping import Stopped
 
 PENDULUM = ("train", "mage", "--env", "Pendulum-v1")

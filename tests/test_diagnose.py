@@ -169,7 +169,7 @@ def test_without_dynamics_of_its_own_an_environment_has_returns_only(tmp_path, c
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, capsys, name, words, said):
-    from pbrl.train.run import prepare
+    from pbrl.train.folder import prepare
 
     prepare(make_run(tmp_path, name, model_every=0 if name == "td3" else 20, diagnose_every=0))
     assert cli.guarded(lambda: cli.run(["diagnose", str(tmp_path), *words])) == 2

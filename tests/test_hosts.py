@@ -15,7 +15,8 @@ import pytest
 
 from pbrl import checkpoint, cli, parallel
 from pbrl.log import read_rows
-from pbrl.train.run import RunError, driver_module, load, locked
+from pbrl.train.folder import load, locked
+from pbrl.train.run import RunError, driver_module
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "run_pod.py"
 SEEDS, STEPS = 4, 400

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small import config
 
-from pbrl import parallel
+from pbrl import hosts, parallel
 from pbrl.train.run import Run, RunError
 from pbrl.train.schedule import Schedule
 
@@ -70,8 +70,8 @@ def test_a_mesh_larger_than_the_machine_is_refused():
 
 def test_by_itself_a_process_shares_with_nobody():
     arrays = {"a": np.arange(3.0), "b": np.float32(2)}
-    assert parallel.alone() and parallel.is_first() and parallel.everyone({"x": [1, None]}) == [{"x": [1, None]}]
-    assert parallel.everyones_arrays(arrays) == [arrays] and parallel.joined(arrays)["a"] is arrays["a"]
+    assert hosts.alone() and hosts.is_first() and hosts.everyone({"x": [1, None]}) == [{"x": [1, None]}]
+    assert hosts.everyones_arrays(arrays) == [arrays] and hosts.joined(arrays)["a"] is arrays["a"]
     assert parallel.whole(arrays) is arrays
 
 

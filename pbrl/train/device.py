@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
-from pbrl import parallel
+from pbrl import hosts, parallel
 from pbrl.envs import base
 from pbrl.envs.base import JaxEnv
 from pbrl.envs.gym import EnvError
@@ -144,7 +144,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     As `pbrl.train.host.train`, which says what is reported and raised. What takes a step is an epoch here: a signal
     is heard, and a stream that diverges or an environment that breaks is noticed, when it ends.
     """
-    parallel.all_or_none(lambda: check(run))
+    hosts.all_or_none(lambda: check(run))
     return session.train(run, Training, report)
 
 

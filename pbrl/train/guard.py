@@ -36,7 +36,7 @@ class Guard:
             seeds = [seed for seed, is_lost in zip(self.run.seeds, lost, strict=True) if is_lost]
             limit = self.run.schedule.max_skipped_updates
             raise Diverged(
-                f"seeds {seeds}: at step {step} the last {limit} updates or more were not finite, and were undone, or "
+                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone, or "
                 "the policy's actions are not finite. Lower the learning rates, or leave the seeds out"
             )
         self.since = np.where(self.since == NEVER, since, self.since)

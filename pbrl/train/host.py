@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
-from pbrl import parallel
+from pbrl import hosts, parallel
 from pbrl.envs.gym import GymEnv
 from pbrl.train import fitting, keys, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
@@ -81,7 +81,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row (of all
     streams, in a sweep), and `Stopped` on Ctrl-C or SIGTERM; before these two a checkpoint is saved.
     """
-    parallel.all_or_none(lambda: check(run))
+    hosts.all_or_none(lambda: check(run))
     return session.train(run, Training, report)
 
 

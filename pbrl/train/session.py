@@ -1,7 +1,7 @@
 """One process' work on a run, whichever driver steps its environments: folder, log, evaluations and checkpoints.
 
-Several hosts each train their share of the seeds. They meet at the same steps (`_meet`), where logs and checkpoints of
-all are put together; between meetings each goes its own pace.
+Several hosts each train their share of the seeds. They meet at the same steps (`pbrl.train.meetings`), where logs and
+checkpoints of all are put together; between meetings each goes its own pace.
 """
 
 import contextlib
@@ -15,18 +15,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from pbrl import checkpoint, diagnosis, parallel, replay
+from pbrl import checkpoint, diagnosis, hosts, parallel, replay
 from pbrl.diagnose import worries
 from pbrl.diagnosis import Diagnosis
 from pbrl.envs.gym import EnvError
 from pbrl.log import RunLog, read_rows
+from pbrl.train import meetings
+from pbrl.train.folder import locked, prepare, refuse_another
 from pbrl.train.guard import Diverged, Guard
 from pbrl.train.learn import Learner
-from pbrl.train.run import Run, RunError, locked, prepare, refuse_another
+from pbrl.train.run import Run, RunError
 from pbrl.train.stopping import Stop, Stopped
-
-MEETING_SECONDS = 1.0
-"""About how far apart hosts meet, so that a signal to one of them is heard by all."""
 
 
 @dataclass
@@ -61,33 +60,20 @@ def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progr
 
     On several hosts, each trains its share of the seeds, and the first holds and writes the folder that all see.
     """
-    with parallel.together(), contextlib.ExitStack() as held, Stop() as stop:
+    with hosts.together(), contextlib.ExitStack() as held, Stop() as stop:
 
         def begin() -> None:
-            if parallel.is_first():
+            if hosts.is_first():
                 held.enter_context(locked(run.folder))
                 prepare(run)
 
-        parallel.all_or_none(begin)
-        parallel.all_or_none(lambda: _agree_on(run))
+        hosts.all_or_none(begin)
+        hosts.all_or_none(lambda: meetings.agree_on(run))
         training = session(run)
         try:
             return training.run_to_end(stop, report)
         finally:
             training.close()
-
-
-def _agree_on(run: Run) -> None:
-    """Raise `RunError` on every host where they were not given the same run, or do not see the same folder."""
-    mine = {**run.identity(), "total_steps": run.schedule.total_steps}
-    told = parallel.everyone(mine)
-    if any(theirs != told[0] for theirs in told):
-        raise RunError("the hosts were not all given the same run; start the same command on all of them")
-    path = run.folder / "config.json"
-    if not parallel.visible(path):
-        raise RunError(
-            f"{path}, which host 0 has written, cannot be seen here; with --out, name a folder that all share"
-        )
 
 
 class Session:
@@ -103,20 +89,20 @@ class Session:
         """Go on from the newest checkpoint, or begin. A driver's session makes its programs first."""
         self.whole, self.run = run, parallel.share(run)
         self.checkpoints, self.guard = run.folder / "checkpoints", Guard(self.run)
-        self.step, self.seconds, self.stride = 0, 0.0, 1
+        self.meetings, self.step, self.seconds = meetings.Meetings(run.schedule), 0, 0.0
         self.diagnosis: Diagnosis | None = None
         self.worried: set[str] = set()
         newest = None
-        if parallel.is_first() and checkpoint.steps(self.checkpoints):
+        if hosts.is_first() and checkpoint.steps(self.checkpoints):
             newest = checkpoint.read_info(self.checkpoints)
-        newest = parallel.everyone(newest)[0]
+        newest = hosts.everyone(newest)[0]
         if newest is None:
             self.begin()
         else:
             self._resume(*newest)
         self.saved = self.began_step = self.step
         self.began = self.saved_at = time.perf_counter()
-        if parallel.is_first():
+        if hosts.is_first():
             self.log = RunLog(run.folder, sinks=run.sinks, resume_step=self.step)
         else:
             self.log = RunLog(run.folder, sinks=())
@@ -171,7 +157,7 @@ class Session:
 
     def _resume(self, info: dict[str, Any], step: int) -> None:
         """Restore the checkpoint of `step`; its buffer is smaller where the run has been made longer since."""
-        parallel.visible(self.checkpoints / str(step))
+        hosts.visible(self.checkpoints / str(step))
         tree, info, self.step = checkpoint.restore(self.checkpoints, self.tree(info["capacity"]), step=step)
         self.seconds = info["seconds"]
         self.guard.restore(info)
@@ -205,9 +191,10 @@ class Session:
             self._evaluate()
         reported = 0.0
         while self.step < schedule.total_steps:
-            signal, overdue = self._meet(*self._advance(), stop)
+            error = self._advance()
+            signal, overdue = self.meetings.agree(self.step, stop.signal, self._overdue(), error)
             logged = self._log_and_evaluate()
-            signal = stop.signal if parallel.alone() else signal  # hosts hear of it when they meet
+            signal = stop.signal if hosts.alone() else signal  # hosts hear of it when they meet
             if signal is not None:
                 self.save()
                 raise Stopped(f"stopped at step {self.step}, saved; the same command resumes", 128 + signal)
@@ -219,50 +206,19 @@ class Session:
         self.save()
         return self.progress()
 
-    def _advance(self) -> tuple[Exception | None, float]:
-        """Step on; with other hosts, to the next meeting. Return what went wrong, and the steps that fit in between."""
-        schedule, step, began = self.run.schedule, self.step, time.perf_counter()
-        cadences = (
-            schedule.warmup_steps,
-            schedule.log_every,
-            schedule.eval_every,
-            schedule.diagnose_every,
-            schedule.checkpoint_every,
-        )
-        due = min([schedule.total_steps, *((step // every + 1) * every for every in cadences if every)])
+    def _advance(self) -> Exception | None:
+        """Step on, with other hosts to the next meeting; return what went wrong."""
+        limit = self.meetings.following(self.step)
         try:
-            if parallel.alone():
-                self.advance(due)
-            else:
-                due = min(due, step + self.stride)
-                while self.step < due:
-                    self.advance(due)
+            self.advance(limit)
+            while self.step < limit and not hosts.alone():
+                self.advance(limit)
         except (Diverged, EnvError) as error:
-            return error, 0.0
-        return None, (self.step - step) * MEETING_SECONDS / max(time.perf_counter() - began, 1e-9)
-
-    def _meet(self, error: Exception | None, fits: float, stop: Stop) -> tuple[int | None, bool]:
-        """Return a signal that some host got, if any, and whether a checkpoint is overdue, the same on all hosts.
-
-        Raises the error of a step on all of them. By itself, a process saves where it diverged; others have gone on
-        from there.
-        """
-        if isinstance(error, Diverged) and parallel.alone():
+            if not isinstance(error, Diverged) or not hosts.alone():
+                return error
             self.save()
-            raise Diverged(f"{error}; the state before is saved at step {self.step}")
-        if error is not None and parallel.alone():
-            raise error
-        mine = {"signal": stop.signal, "overdue": self._overdue(), "fits": fits}
-        mine["error"] = [isinstance(error, Diverged), str(error)] if error is not None else None
-        told = parallel.everyone(mine)
-        for diverged, text in filter(None, (one["error"] for one in told)):
-            error = (Diverged if diverged else EnvError)(f"{text}; the last checkpoint stands")
-            raise parallel.agreed(error)
-        self.stride = max(1, min(2 * self.stride, *(int(one["fits"]) for one in told)))
-        if self.step == self.run.schedule.warmup_steps:
-            self.stride = 1  # steps take longer from here on
-        signals = [one["signal"] for one in told if one["signal"] is not None]
-        return signals[0] if signals else None, any(one["overdue"] for one in told)
+            return Diverged(f"{error}; the state before is saved at step {self.step}")
+        return None
 
     def _overdue(self) -> bool:
         minutes = self.run.schedule.checkpoint_minutes
@@ -273,7 +229,7 @@ class Session:
         last = self.step == schedule.total_steps
         if self.step % schedule.log_every == 0 or last:
             row = {**self._metrics(), "train/return": self.episode_return, "train/seconds": self.elapsed}
-            self.log.write("train", self.step, parallel.joined(row))
+            self.log.write("train", self.step, hosts.joined(row))
             due = True
         if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
             self._evaluate()
@@ -291,7 +247,7 @@ class Session:
 
     def _evaluate(self) -> None:
         scores = self.guard.mask(self.scores())
-        row = parallel.joined({**scores, **self.guard.metrics(), "eval/seconds": self.elapsed})
+        row = hosts.joined({**scores, **self.guard.metrics(), "eval/seconds": self.elapsed})
         self.evaluation = {name: row[name] for name in scores}
         self.log.write("eval", self.step, row)
 
@@ -299,10 +255,10 @@ class Session:
         """Write a row on the model, and warn once of each thing in it that should worry."""
         if self.diagnosis is None:
             self.diagnosis = Diagnosis(self.run)
-        row = parallel.joined(self.diagnosis.of(self.learner, self.step))
+        row = hosts.joined(self.diagnosis.of(self.learner, self.step))
         self.log.write("diagnose", self.step, row)
         for name, sentence in worries(row).items():
-            if name not in self.worried and parallel.is_first():
+            if name not in self.worried and hosts.is_first():
                 warnings.warn(f"step {self.step}: {sentence}", stacklevel=2)
             self.worried.add(name)
 

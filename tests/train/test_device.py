@@ -22,8 +22,9 @@ from pbrl.envs.gym import EnvError
 from pbrl.envs.toy import TOYS
 from pbrl.log import read_rows
 from pbrl.train import device, host, keys
+from pbrl.train.folder import load, prepare
 from pbrl.train.guard import Diverged
-from pbrl.train.run import Run, RunError, load, prepare
+from pbrl.train.run import Run, RunError
 from pbrl.train.schedule import Schedule
 from pbrl.train.stopping import Stopped
 from pbrl.types import EnvSpec

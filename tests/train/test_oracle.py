@@ -13,7 +13,8 @@ from pbrl import options, planning, plots
 from pbrl.envs import oracles
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.train import fitting, host
-from pbrl.train.run import Run, RunError, load
+from pbrl.train.folder import load
+from pbrl.train.run import Run, RunError
 
 
 def make_run(folder, name="svg", env=PENDULUM):

@@ -17,8 +17,9 @@ from small import AGENTS, config, module
 from pbrl import checkpoint
 from pbrl.log import read_rows
 from pbrl.train import device, host, session
+from pbrl.train.folder import prepare
 from pbrl.train.guard import Diverged
-from pbrl.train.run import Run, RunError, default_driver, driver_module, prepare
+from pbrl.train.run import Run, RunError, default_driver, driver_module
 from pbrl.train.schedule import Schedule
 from pbrl.train.stopping import Stopped
 

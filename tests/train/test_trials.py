@@ -13,8 +13,9 @@ from small import config
 from pbrl import checkpoint, playback
 from pbrl.log import read_rows
 from pbrl.train import host
+from pbrl.train.folder import default_folder, load, prepare
 from pbrl.train.guard import NEVER, Diverged, Guard
-from pbrl.train.run import Run, RunError, default_driver, default_folder, driver_module, load, prepare
+from pbrl.train.run import Run, RunError, default_driver, driver_module
 from pbrl.train.schedule import Schedule
 from pbrl.train.stopping import Stopped
 
