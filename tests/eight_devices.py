@@ -74,11 +74,11 @@ def updates(name):
 
 
 def training(driver, name, env, schedule, folder):
-    """A run whose streams are spread over all devices against the same on one."""
+    """A run whose streams are spread over all devices, two on each, against the same on one."""
     run = Run(
         name,
         env,
-        tuple(range(N)),
+        tuple(range(2 * N)),
         config(name),
         schedule,
         folder / "spread",
