@@ -92,7 +92,7 @@ def pendulum(obs: Array, action: Array, next_obs: Array) -> Array:
 
 def cartpole(obs: Array, action: Array, next_obs: Array) -> Array:
     """One point a step (the released code pays `1 - done(s) · done(s')`, which is the same but for dead states)."""
-    return jnp.ones(obs.shape[:-1], obs.dtype)
+    return jnp.ones_like(obs[..., 0])
 
 
 def cartpole_fell(next_obs: Array) -> Array:
