@@ -42,7 +42,8 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
     Several hosts call it together, each with the rows `[n, ...]` of its own seeds, and write one checkpoint of all.
     The step appears by one rename after everything is written. It and the newest other good ones remain, `keep` in
     all; damaged ones go. Raises `CheckpointError` where writing fails (a full disk, say), and the checkpoints that
-    were there stay as they were; `ValueError` or `TypeError` for a step, `keep` or `info` that cannot be.
+    were there stay as they were; `HostLost` where another host has gone; `ValueError` or `TypeError` for a step, `keep`
+    or `info` that cannot be.
     """
     if step < 0 or keep < 1:
         raise ValueError(f"expected a step of 0 or more and keep of 1 or more, got step {step} and keep {keep}")
@@ -202,14 +203,15 @@ def _describe(leaf: Any) -> Leaf:
     return Leaf(list(leaf.shape), np.dtype(leaf.dtype).name, None)
 
 
-def _flatten(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Leaf]]:
+def _flatten(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
     """Return `({path: array}, {path: what it is})`; of a typed key the array has its raw words."""
     arrays, leaves = {}, {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path)
         leaves[name] = _describe(leaf)
         words = jax.random.key_data(leaf) if leaves[name].key else leaf
-        arrays[name] = words if getattr(words, "is_fully_addressable", True) is False else np.asarray(words)
+        spread = isinstance(words, jax.Array) and not words.is_fully_addressable  # over hosts: Orbax takes it as it is
+        arrays[name] = words if spread else np.asarray(words)
         if arrays[name].dtype.kind in "OSUMm":
             raise ValueError(f"leaf {name} is {leaves[name]}, expected numbers")
     return arrays, leaves

@@ -28,13 +28,8 @@ first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
 COMMANDS = ("train", "sweep", "eval", "plot", "video", "diagnose", "gradcheck", "list")
-EXIT_CODES = {
-    "RunError": 2,
-    "EnvError": 2,
-    "CheckpointError": 3,
-    "Diverged": 1,
-    "HostLost": 1,
-}  # by name: importing them takes jax
+# By name, since importing them takes jax.
+EXIT_CODES = {"RunError": 2, "EnvError": 2, "CheckpointError": 3, "Diverged": 1, "HostLost": 1}
 
 
 def main() -> None:

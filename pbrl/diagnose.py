@@ -33,13 +33,10 @@ def diagnose(
         horizons: Steps H through the model; those that are longer than half an episode are left out.
         states: For each of eight estimates of a gradient, whose spread is its noise.
     """
+    from pbrl.gradcheck import require_some
     from pbrl.train.folder import load
-    from pbrl.train.run import RunError
 
-    if not horizons or min(horizons) < 1:
-        raise RunError(f"--horizons: expected numbers of at least 1, got {' '.join(map(str, horizons)) or 'none'}")
-    if states < 1:
-        raise RunError(f"--states: expected at least 1, got {states}")
+    require_some(horizons, states)
     it = load(run)
     from pbrl import diagnosis, playback, runtime
     from pbrl.log import read_rows

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from pbrl import imagine, losses, values
 from pbrl.envs import oracles
 from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.gradcheck import beginnings
 from pbrl.train import keys
 from pbrl.train.evaluate import episode_seed
 from pbrl.train.learn import Learner
@@ -82,17 +83,14 @@ class Diagnosis:
         `action_cosine`, `action_error` (medians over states), the least and largest `q_low`, `q_high`, and what rewards
         seen so far allow, `q_floor`, `q_ceiling`.
         """
-        each = [
-            self._of_one(jax.tree.map(lambda x, i=i: x[i], learner), seed, step)
-            for i, seed in enumerate(self.run.stream_seeds)
-        ]
+        each = [self._of_one(learner, i, seed, step) for i, seed in enumerate(self.run.stream_seeds)]
         return {f"diagnose/{name}": np.array([float(one[name]) for one in each]) for name in each[0]}
 
-    def _of_one(self, learner: Learner, seed: int, step: int) -> dict[str, Any]:
-        state = learner.agent
+    def _of_one(self, learner: Learner, i: int, seed: int, step: int) -> dict[str, Any]:
+        state = jax.tree.map(lambda x: x[i], learner.agent)
         batch, real = self._starts(state, seed, step)
         key = keys.at(keys.root(seed), step, keys.DIAGNOSE)
-        rewards = np.asarray(learner.replay.rows.reward)[: int(learner.replay.size)]
+        rewards = np.asarray(learner.replay.rows.reward[i])[: int(learner.replay.size[i])]
         floor, ceiling = reward_bounds(state, rewards)
         found = self._measure(state, batch, key)
         spread = {f"spread_h{h}": x.std() for h, x in real.items()}
@@ -123,9 +121,7 @@ class Diagnosis:
                 break
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(rows), wanted, replace=len(rows) < wanted)
-        obs, extras = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs), float), *(rows[i] for i in chosen))
-        nothing = jnp.zeros(wanted)
-        batch = Transition(obs, jnp.zeros((wanted, self.env.spec.action_size)), nothing, nothing + 1.0, obs, extras)
+        batch = beginnings([rows[i] for i in chosen], self.env.spec.action_size)
         return batch, {h: np.array(x)[chosen] for h, x in returns.items()}
 
     def close(self) -> None:

@@ -67,12 +67,8 @@ def gradcheck(
     import jax
 
     from pbrl import runtime
-    from pbrl.train.run import RunError
 
-    if not horizons or min(horizons) < 1:
-        raise RunError(f"--horizons: expected numbers of at least 1, got {' '.join(map(str, horizons)) or 'none'}")
-    if states < 1:
-        raise RunError(f"--states: expected at least 1, got {states}")
+    require_some(horizons, states)
     runtime.start()
     jax.config.update("jax_enable_x64", True)
     check = measure(env, tuple(sorted(set(horizons))), states, seed)
@@ -90,6 +86,16 @@ def gradcheck(
         facts = {"env": env, "states": states, "seed": seed, "rows": [row._asdict() for row in check.rows]}
         out.write_text(json.dumps({**facts, "compile_s": check.compile_s, "run_ms": check.run_ms}, indent=1) + "\n")
         print(out)
+
+
+def require_some(horizons: tuple[int, ...], states: int) -> None:
+    """Raise `RunError` for `--horizons` or `--states` with which nothing can be measured."""
+    from pbrl.train.run import RunError
+
+    if not horizons or min(horizons) < 1:
+        raise RunError(f"--horizons: expected numbers of at least 1, got {' '.join(map(str, horizons)) or 'none'}")
+    if states < 1:
+        raise RunError(f"--states: expected at least 1, got {states}")
 
 
 def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> Check:
@@ -150,11 +156,7 @@ def masks(horizon: int, at: Array) -> tuple[Array, Array]:
 
 def reached(env_id: str, states: int, seed: int) -> Any:
     """Return transitions `[states]` that begin where random actions led, with the simulator's state as extras."""
-    import jax
-    import jax.numpy as jnp
-
     from pbrl.envs.gym import GymEnv
-    from pbrl.types import Transition
 
     env, rng, rows = GymEnv(env_id), np.random.default_rng(seed), []
     for episode in range(states):
@@ -165,9 +167,19 @@ def reached(env_id: str, states: int, seed: int) -> Any:
                 obs = env.reset()
         rows.append((obs, env.extras()))
     env.close()
+    return beginnings(rows, env.spec.action_size)
+
+
+def beginnings(rows: list[tuple[np.ndarray, dict[str, np.ndarray]]], action_size: int) -> Any:
+    """Return transitions `[B]` for dynamics to start from: of each, only its observation and extras mean anything."""
+    import jax
+    import jax.numpy as jnp
+
+    from pbrl.types import Transition
+
     obs, extras = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs), float), *rows)
-    nothing = jnp.zeros(states)
-    return Transition(obs, jnp.zeros((states, env.spec.action_size)), nothing, nothing + 1.0, obs, extras)
+    nothing = jnp.zeros(len(rows))
+    return Transition(obs, jnp.zeros((len(rows), action_size)), nothing, nothing + 1.0, obs, extras)
 
 
 def advice(rows: list[Row]) -> list[str]:
