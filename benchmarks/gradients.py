@@ -95,7 +95,7 @@ def measure(env_id: str) -> dict[str, Any]:
     exact = differences(env, extras, actions, direction, c)
     env.close()
     switching = np.abs(exact[0] - exact[1]) > 1e-3 * np.abs(exact[0])
-    variants, implicit = {"implicit": mjx.PRESETS["fidelity"]}, physics.solve
+    variants, implicit = {"implicit": mjx.ITERATIONS["fidelity"]}, physics.solve
     if env_id in ONE_ITERATION:
         variants["one iteration"] = (1, 4)
     result = {}
@@ -103,7 +103,7 @@ def measure(env_id: str) -> dict[str, Any]:
         if name == "one iteration":
             from mujoco.mjx._src import solver
 
-            physics.solve, mjx.PRESETS["one iteration"] = solver.solve, iterations
+            physics.solve, mjx.ITERATIONS["one iteration"] = solver.solve, iterations
         dynamics = mjx.twin(env_id, "fidelity" if name == "implicit" else name)
         nothing = jnp.zeros(STATES)
         batch = Transition(jnp.asarray(obs), nothing, nothing, nothing, nothing, jax.tree.map(jnp.asarray, extras))

@@ -17,7 +17,7 @@ class Row:
     agent: str
     env: str
     changes: dict[str, Any] = field(default_factory=dict)
-    oracle: bool = False
+    oracle: str = ""
     driver: str = "host"
 
 
@@ -64,7 +64,7 @@ def horizons(*envs: str) -> tuple[Row, ...]:
 def learned_and_true(env: str) -> tuple[Row, ...]:
     """Each paper's agent with its learned model, and with the environment's own dynamics in its place."""
     agents = {"MAGE": "mage", "SVG(2)": "svg", "MAAC": "maac"}
-    kinds = {"learned": False, "true dynamics": True}
+    kinds = {"learned": "", "true dynamics": "fidelity"}
     return tuple(Row(f"{a}, {k}", agents[a], env, oracle=kinds[k]) for a in agents for k in kinds)
 
 

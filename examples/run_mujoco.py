@@ -18,7 +18,7 @@ DEFAULTS = options.Train(agent="mage", env="pbrl/MageHalfCheetah-v0", preset="cp
 def main() -> None:
     """Do what `pbrl train` does, step by step."""
     run = options.parse(sys.argv[1:], DEFAULTS, prog="python examples/run_mujoco.py")  # agent, env, seeds, sizes
-    runtime.start()  # compilation cache, headless rendering
+    runtime.start(run.float64)  # compilation cache, headless rendering
 
     from pbrl.train.run import driver_module
 

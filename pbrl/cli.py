@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -95,12 +96,16 @@ def guarded(function: Callable[[], None]) -> int:
     """Call it and return the exit code, with one or two lines on standard error for what is no bug of pbrl's.
 
     0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint;
-    130, 143: stopped by a signal, after saving. Any other exception passes, with its traceback.
+    129, 130, 143: stopped by a signal, after saving; 141: nobody reads its output any more. Any other exception
+    passes, with its traceback.
     """
     try:
         function()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes the rest at exit
+        return 141
     except Exception as error:
         code = exit_code(error)
         if code is None:

@@ -33,7 +33,7 @@ def train(run: Run) -> None:
     """
     from pbrl import display, hosts, runtime
 
-    runtime.start()
+    runtime.start(run.float64)
     driver = driver_module(run)
     hosts.all_or_none(lambda: driver.check(run))
     if not hosts.is_first():
@@ -84,9 +84,10 @@ def announce(run: Run) -> None:
     print(
         f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end=""
     )
-    print(f"matmul precision: {run.config.precision} (actor, critics), highest (model)")
+    width = "float64" if run.float64 else "float32"
+    print(f"{width}, matmul precision: {run.config.precision} (actor, critics), highest (model)")
     if run.oracle:
-        print("oracle: the environment's own dynamics take the place of a learned model")
+        print(f"oracle ({run.oracle}): the environment's own dynamics take the place of a learned model")
     if note := _unfinished_schedule(run):
         print(note)
     if done >= run.schedule.total_steps:
@@ -145,10 +146,10 @@ def evaluate(
     it = load(run)
     from pbrl import planning, playback, runtime
 
-    runtime.start()
+    runtime.start(it.float64)
     if mpc:
         try:
-            planning.check(agent_module(it.agent), it.config, mpc_, oracle=it.oracle)
+            planning.check(agent_module(it.agent), it.config, mpc_, oracle=bool(it.oracle))
         except ValueError as error:
             raise RunError(str(error)) from None
     state, at = playback.restore(it, step)
@@ -214,7 +215,7 @@ def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episode
     it = load(run)
     from pbrl import playback, runtime
 
-    runtime.start()
+    runtime.start(it.float64)
     out = out or it.folder / "video.mp4"
     state, at = playback.restore(it)
     returns = playback.record(it, state, at, seed_index, episodes, out)

@@ -142,11 +142,8 @@ def _numbers(value: Any) -> tuple:
 
 
 def cast(config: T) -> T:
-    """Make every leaf a float32 array once, since a Python float leaf costs a second trace of every function.
-
-    Networks start in float32 under `jax_enable_x64` as well, and some of Optax's transformations mix no widths.
-    """
+    """Make every leaf an array of JAX's float once: a Python float costs a second trace of every function."""
     import jax
     import jax.numpy as jnp
 
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), config)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), config)

@@ -41,7 +41,7 @@ def diagnose(
     from pbrl import diagnosis, playback, runtime
     from pbrl.log import read_rows
 
-    runtime.start()
+    runtime.start(it.float64)
     diagnosis.check(it)
     learner, at = playback.restore_learner(it, step)
     measuring = diagnosis.Diagnosis(it, horizons, states)

@@ -1,5 +1,6 @@
 """What a user sees while a run trains: a live panel on a terminal, one line now and then anywhere else."""
 
+import contextlib
 import sys
 import time
 from collections import deque
@@ -59,7 +60,8 @@ class Lines:
         self.evaluation, self.printed = progress.evaluation, now
         parts = [f"step {progress.step}/{progress.total_steps}", shown, losses(progress)]
         parts += [self.speed.text(progress.total_steps)]
-        print("  ".join(part for part in parts if part), flush=True)
+        with contextlib.suppress(OSError):  # nobody reads any more, such as `head`: no reason to stop training
+            print("  ".join(part for part in parts if part), flush=True)
 
     def __enter__(self) -> "Lines":
         return self

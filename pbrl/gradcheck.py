@@ -64,13 +64,11 @@ def gradcheck(
         seed: Of states, actions and directions.
         out: Write all numbers here as JSON as well.
     """
-    import jax
 
     from pbrl import runtime
 
     require_some(horizons, states)
-    runtime.start()
-    jax.config.update("jax_enable_x64", True)
+    runtime.start(float64=True)
     check = measure(env, tuple(sorted(set(horizons))), states, seed)
     print(f"{env}: gradients in float64 from {states} states, median (95th percentile; of the cosine the 5th)")
     print(f"{'H':>4} {'finite':>8} {'cosine':>18} {'relative error':>18} {'norm':>18}")

@@ -41,7 +41,7 @@ PRECISIONS = ("default", "high", "highest")  # of matrix products, as JAX names 
 def uniform(bound: float) -> Callable[..., Array]:
     """Return an initialiser that draws from U(-bound, bound)."""
 
-    def draw(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return draw
@@ -56,6 +56,11 @@ def _initializers(scheme: str, inputs: int) -> tuple[Callable, Callable, Callabl
         draw = uniform(1 / math.sqrt(inputs))
         return draw, draw, draw
     return glorot, nn.initializers.xavier_normal() if scheme == "glorot_normal_out" else glorot, zeros
+
+
+def _dense(width: int, kernel: Callable, bias: Callable, precision: str | None, name: str | None = None) -> nn.Dense:
+    """Return a layer whose parameters have the width of JAX's floats: float64 under `jax_enable_x64`."""
+    return nn.Dense(width, kernel_init=kernel, bias_init=bias, param_dtype=float, precision=precision, name=name)
 
 
 class MLP(nn.Module):
@@ -76,10 +81,9 @@ class MLP(nn.Module):
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
             kernel, _, bias = _initializers(self.scheme, x.shape[-1])
-            layer = nn.Dense(width, kernel_init=kernel, bias_init=bias, precision=self.precision)
-            x = ACTIVATIONS[self.activation](layer(x))
+            x = ACTIVATIONS[self.activation](_dense(width, kernel, bias, self.precision)(x))
         _, kernel, bias = _initializers(self.scheme, x.shape[-1])
-        return nn.Dense(self.out, kernel_init=kernel, bias_init=bias, precision=self.precision)(x)
+        return _dense(self.out, kernel, bias, self.precision)(x)
 
 
 class DeterministicActor(nn.Module):
@@ -133,10 +137,7 @@ class GRUCell(nn.Module):
     @nn.compact
     def __call__(self, hidden: Array | None, x: Array) -> Array:
         draw = uniform(1 / math.sqrt(self.width))
-        of_input, of_hidden = (
-            nn.Dense(3 * self.width, kernel_init=draw, bias_init=draw, precision=self.precision, name=name)
-            for name in ("input", "hidden")
-        )
+        of_input, of_hidden = (_dense(3 * self.width, draw, draw, self.precision, name) for name in ("input", "hidden"))
         given = of_input(x)
         kept = of_hidden.variables["params"]["bias"] if hidden is None else of_hidden(hidden)
         (reset_x, update_x, new_x), (reset_h, update_h, new_h) = (jnp.split(v, 3, axis=-1) for v in (given, kept))

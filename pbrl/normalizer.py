@@ -37,7 +37,7 @@ def update(normalizer: Normalizer, batch: Array) -> Normalizer:
     After a million rows a new one moves the mean by less than float32 resolves next to it, so that what rounding drops
     is kept and added later (Kahan 1965).
     """
-    n, added = normalizer.count, jnp.float32(batch.shape[0])
+    n, added = normalizer.count, jnp.asarray(batch.shape[0], float)
     mean = batch.mean(0)
     shift = mean - normalizer.mean
     total = n + added

@@ -50,13 +50,16 @@ class Train(Generic[C]):
     """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
     sinks: tuple[str, ...] = Run.sinks
     """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
-    oracle: bool = False
-    """Imagine with the environment's own differentiable dynamics, where it has them, instead of a learned model."""
+    oracle: Literal["none", "fidelity", "speed"] = "none"
+    """Imagine with the environment's own differentiable dynamics, where it has them, instead of a learned model.
+    `--oracle` alone is "fidelity"; "speed" halves the contact solver's iterations in MuJoCo's tasks."""
     driver: Literal["auto", "host", "device"] = "auto"
     """Who steps the environments: Gymnasium ("host") or, in JAX, the training program itself ("device"); auto: device
     for an id that is an environment in JAX, host for any other, even if it has a twin in JAX."""
     seed_mode: Literal["auto", "map", "vmap"] = "auto"
     """Seeds one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
+    float64: bool = False
+    """Compute everything in float64, networks as well: slow; to see whether rounding matters."""
     config: C = field(default=typing.cast(Any, None))
     schedule: Schedule = field(default_factory=Schedule)
 
@@ -99,8 +102,9 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
 
 
 def _flag(word: str, after: str) -> list[str]:
-    """Let `--oracle` stand without a value."""
-    return [word, "True"] if word == "--oracle" and after not in ("True", "False") else [word]
+    """Let `--oracle` and `--float64` stand without a value."""
+    alone = {"--oracle": "fidelity", "--float64": "True"}.get(word)
+    return [word, alone] if alone and (after.startswith("-") or not after) else [word]
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
@@ -127,7 +131,8 @@ def make_run(options: Train) -> Run:
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
-    return replace(run, oracle=options.oracle, driver=driver)
+    oracle = options.oracle if options.oracle != "none" else ""
+    return replace(run, oracle=oracle, driver=driver, float64=options.float64)
 
 
 def command_line(run: Run) -> str:
@@ -143,8 +148,9 @@ def command_line(run: Run) -> str:
             words = [*_changed("config", config, run.config), *_changed("schedule", schedule, run.schedule)]
             found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
     seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
-    oracle = ["--oracle"] if run.oracle else []
+    oracle = [f"--oracle={run.oracle}"] if run.oracle else []
     driver = [f"--driver={run.driver}"] if run.driver != default_driver(run.env) else []
+    driver += ["--float64"] if run.float64 else []
     return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *driver, *min(found, key=len)])
 
 

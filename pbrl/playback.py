@@ -83,7 +83,7 @@ def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarr
 
     The same step and number of episodes mean the same first states, whatever acts.
     """
-    evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes, extras=run.oracle)
+    evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes, extras=bool(run.oracle))
     guard = Guard(run)
     try:
         # a trial of a sweep whose policy has diverged scores NaN

@@ -116,7 +116,7 @@ def run_curves(folders: Sequence[Path], path: Path) -> Path:
         steps, returns = evaluation_curve(Path(folder))
         if not len(steps):
             raise ValueError(f"{folder} holds no evaluation yet; wait for the first, or lower schedule.eval_every")
-        about = {name: config[name] for name in ("agent", "oracle", "driver") if name in config}
+        about = {name: config[name] for name in ("agent", "oracle", "driver", "float64") if name in config}
         agents, title = collected.setdefault(config["env"], {}), titled(**about)
         if trials := config.get("trials"):
             by_trial = returns.reshape(len(trials), -1, len(steps))

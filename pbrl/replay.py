@@ -57,18 +57,18 @@ def add(replay: Replay, batch: Transition, last: Array, keep: Array | bool = Tru
     for leaf in jax.tree.leaves(batch):
         finite &= jnp.isfinite(leaf).reshape(*last.shape, -1).all(-1)
     stored = finite & keep
-    place = replay.inserted + jnp.cumsum(stored) - stored
+    place = replay.inserted + jnp.cumsum(stored, dtype=jnp.int32) - stored
     slot = jnp.where(stored, place % replay.capacity, replay.capacity)  # one past the end: dropped
     if last.shape[0] > replay.capacity:  # two rows for one slot would be written in any order
         slot = jnp.where(place < place[-1] + stored[-1] - replay.capacity, replay.capacity, slot)
     cut = last | ~stored
-    episode = replay.cuts + jnp.cumsum(cut) - cut
+    episode = replay.cuts + jnp.cumsum(cut, dtype=jnp.int32) - cut
     return Replay(
         rows=jax.tree.map(lambda ring, x: ring.at[slot].set(x, mode="drop"), replay.rows, batch),
         episode=replay.episode.at[slot].set(episode, mode="drop"),
-        inserted=replay.inserted + stored.sum(),
-        cuts=replay.cuts + cut.sum(),
-        refused=replay.refused + (keep & ~finite).sum(),
+        inserted=replay.inserted + stored.sum(dtype=jnp.int32),
+        cuts=replay.cuts + cut.sum(dtype=jnp.int32),
+        refused=replay.refused + (keep & ~finite).sum(dtype=jnp.int32),
     )
 
 

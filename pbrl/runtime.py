@@ -6,8 +6,12 @@ import warnings
 from pathlib import Path
 
 
-def start() -> None:
+def start(float64: bool = False) -> None:
     """Prepare jax, MuJoCo and warnings; call it before the first program is compiled or environment is made."""
+    import jax
+
+    if float64:
+        jax.config.update("jax_enable_x64", True)
     _render_without_display()
     _quiet()
     _cache_compilations()

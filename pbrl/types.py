@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import flax.struct
 import jax
+import numpy as np
 
 Array = jax.Array  # jitted functions take NumPy arrays as well
 Key = jax.Array
@@ -36,6 +37,11 @@ class Transition:
     next_obs: Array  # f32[*, S]
     extras: dict[str, Array] = flax.struct.field(default_factory=dict)
     """What an oracle needs besides the observation, such as a simulator's state."""
+
+
+def width() -> np.dtype:
+    """Return the type of JAX's floats here and now: float32, or float64 under `jax_enable_x64`."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(float))
 
 
 @dataclass(frozen=True)

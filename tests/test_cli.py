@@ -272,6 +272,16 @@ def test_the_example_takes_the_options_of_train(tmp_path):
     assert done.stderr.startswith("pbrl: schedule.warmup_steps: expected at most total_steps (10)")
 
 
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    listing = subprocess.Popen(
+        [sys.executable, "-c", "from pbrl.cli import main; main()", "list"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    listing.stdout.close()
+    assert listing.stderr.read() == ""
+    assert listing.wait() == 141
+
+
 def failing(error):
     def function():
         raise error

@@ -121,7 +121,7 @@ def test_worries(changes, name, said):
 
 def test_real_returns_are_those_that_the_environment_pays(tmp_path):
     """An oracle imagines what happens, so that imagined and real rewards are the same."""
-    run = replace(make_run(tmp_path), oracle=True)
+    run = replace(make_run(tmp_path), oracle="fidelity")
     host.train(run)
     rows = read_rows(tmp_path, "diagnose")
     assert [r["step"] for r in rows] == [20, 30, 60]

@@ -1,8 +1,10 @@
 """The live panel and the plain lines."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from pbrl import display
 
@@ -44,6 +46,18 @@ def test_lines_tell_of_training_where_evaluations_are_far_apart(capsys):
         report.printed -= 11  # seconds ago
         report(progress(70, evaluation))
     assert capsys.readouterr().out.splitlines()[1].startswith("step 70/100  training episode 1.0")
+
+
+def test_training_goes_on_where_nobody_reads_its_lines(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone, monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", gone)
+        with pytest.raises(BrokenPipeError):
+            print("anything", flush=True)
+        with display.Lines(RUN) as report:
+            report(progress(50, {"eval/return": np.array([1.0, 2.0])}))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # closing flushes
 
 
 def test_a_panel_without_news_leaves_no_trace(capsys):

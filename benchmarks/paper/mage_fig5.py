@@ -36,7 +36,7 @@ def make_run(lam: float, root: Path) -> Run:
     changes |= {"schedule.total_steps": STEPS, "schedule.log_every": EVERY, "schedule.eval_every": EVERY}
     config, schedule = options.apply(mage.Config(), Schedule(), changes)
     run = Run("mage", ENV, tuple(range(SEEDS)), config, schedule, root / f"lambda-{lam:g}", default_seed_mode())
-    return replace(run, oracle=True)
+    return replace(run, oracle="fidelity")
 
 
 def metric(run: Run) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Environments as pure functions: what the device driver trains on, and Gymnasium's interface to those with an id."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from gymnasium.spaces import Box
 
 from pbrl.envs import BRAX, TOYS, oracles, rewards
 from pbrl.envs.gym import EnvError
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras, width
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ def from_spec(
         return after, reward, 1.0 - termination_fn(observe(after)).astype(reward.dtype)
 
     return JaxEnv(spec, reset, step, observe, start=lambda batch: recover(batch.obs))
+
+
+def precise() -> contextlib.AbstractContextManager:
+    """Compute matrix products of physics in full float32, unless `jax_default_matmul_precision` says otherwise.
+
+    Accelerators multiply with fewer bits where nobody says, too few for contacts.
+    """
+    return jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest")
 
 
 def check(env: JaxEnv, name: str) -> None:
@@ -172,7 +181,7 @@ class Gym(gymnasium.Env):
         self._reset = jax.jit(lambda seed: env.reset(jax.random.key(seed)))
         self._step = jax.jit(lambda state, action, seed: env.step(state, action, jax.random.key(seed)))
         self._observe, self._extras = jax.jit(env.observe), jax.jit(env.extras)
-        self.observation_space = Box(-np.inf, np.inf, (env.spec.obs_size,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (env.spec.obs_size,), width().type)
         self.action_space = Box(-1.0, 1.0, (env.spec.action_size,), np.float32)
         self.state = self._reset(0)
 
@@ -184,7 +193,7 @@ class Gym(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take an action within [-1, 1]."""
-        self.state, reward, discount = self._step(self.state, np.asarray(action, np.float32), self._draw())
+        self.state, reward, discount = self._step(self.state, np.asarray(action, width()), self._draw())
         return np.asarray(self._observe(self.state)), float(reward), bool(discount == 0), False, {}
 
     def extras(self) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.envs import BRAX, quiet
-from pbrl.envs.base import JaxEnv, for_rows, require_extras
+from pbrl.envs.base import JaxEnv, for_rows, precise, require_extras
 from pbrl.envs.gym import EnvError
-from pbrl.types import Array, EnvSpec, Transition
+from pbrl.types import Array, EnvSpec, Transition, width
 
 BACKENDS = ("positional", "spring", "generalized", "mjx")
 EPISODE = 1_000  # as Brax' own training wraps all of them
@@ -59,7 +59,7 @@ def refuse_without_gradient(env_id: str) -> None:
 
 def environment(env_id: str) -> JaxEnv:
     """Return the environment of an id; the same object at every call. Raises `EnvError` as `named` does."""
-    return _environment(env_id, jax.dtypes.canonicalize_dtype(float))  # Brax' constants have the width that JAX has
+    return _environment(env_id, width())  # Brax' constants have the width that JAX has
 
 
 @functools.cache
@@ -74,7 +74,8 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
     structure = jax.tree.structure(kept)
 
     def step(state: Any, action: Array) -> tuple[Any, Array, Array]:
-        after = env.step(state, action)
+        with precise():
+            after = env.step(state, action)
         return after, after.reward, 1.0 - jax.lax.stop_gradient(after.done)
 
     def extras(state: Any) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""One Gymnasium environment as agents see it: actions in [-1, 1], float32 observations, ends kept apart."""
+"""One Gymnasium environment as agents see it: actions in [-1, 1], observations of JAX's float, ends kept apart."""
 
 import contextlib
 import difflib
@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 import pbrl.envs
 from pbrl.envs import quiet, snapshot
 from pbrl.envs.rewards import known_functions
-from pbrl.types import EnvSpec
+from pbrl.types import EnvSpec, width
 
 DEFAULT_EPISODE_LENGTH = 1_000  # for an environment without a time limit: evaluation needs whole episodes
 
@@ -25,7 +25,7 @@ class EnvError(ValueError):
 class Step(NamedTuple):
     """What one action led to; `next_obs` is the episode's own final observation at its end."""
 
-    next_obs: np.ndarray  # f32[S]
+    next_obs: np.ndarray  # float[S]
     reward: float
     terminated: bool
     truncated: bool
@@ -61,7 +61,7 @@ class GymEnv:
         self._extras: Callable[[], dict[str, np.ndarray]] | None = None
 
     def reset(self, seed: int | None = None) -> np.ndarray:
-        """Begin an episode and return its first observation, f32[S]."""
+        """Begin an episode and return its first observation, float[S]."""
         obs, _ = self._env.reset(seed=seed)
         return self._checked(obs, "the first observation")
 
@@ -86,7 +86,7 @@ class GymEnv:
         return Step(self._checked(obs, "the observation"), float(reward), bool(terminated), bool(truncated))
 
     def _checked(self, obs: Any, name: str) -> np.ndarray:
-        obs = np.asarray(obs, np.float32)
+        obs = np.asarray(obs, width())
         if obs.shape != (self.spec.obs_size,):
             raise EnvError(f"{self.env_id}: {name} has shape {obs.shape}, its space promised ({self.spec.obs_size},)")
         if not np.isfinite(obs).all():

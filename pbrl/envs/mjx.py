@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import gymnasium
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,10 +19,10 @@ from pbrl.envs.mjx_resets import reset_of
 from pbrl.envs.mjx_tasks import Moment, Read, Task
 from pbrl.envs.mjx_wrappers import task_of
 from pbrl.envs.physics import Physics
-from pbrl.types import Array, Dynamics, Key, Transition
+from pbrl.types import Array, Dynamics, Key, Transition, width
 
-PRESETS = {"fidelity": (10, 10), "speed": (5, 8)}
-"""Most iterations of the constraint solver and of its line search; `docs/oracles.md` has the errors of each."""
+ITERATIONS = {"fidelity": (10, 10), "speed": (5, 8)}
+"""Preset: most iterations of the constraint solver and of its line search; `docs/environments.md` has the errors."""
 STATE = ("qpos", "qvel", "qacc_warmstart")
 
 
@@ -42,7 +41,7 @@ def environment(env_id: str, preset: str = "fidelity") -> JaxEnv:
 
     Raises `EnvError` for a task without a twin, and for versions of MuJoCo that it was not tested with.
     """
-    return _environment(env_id, preset, jax.dtypes.canonicalize_dtype(float))
+    return _environment(env_id, preset, width())
 
 
 @functools.cache
@@ -52,7 +51,7 @@ def _environment(env_id: str, preset: str, _dtype: Any) -> JaxEnv:
     task, first, base = task_of(env), reset_of(env), cast(Any, env.unwrapped)
     bounds = base.action_space
     low, high = np.asarray(bounds.low), np.asarray(bounds.high)
-    simulator = physics.simulator(base.model, base.frame_skip, PRESETS[preset])
+    simulator = physics.simulator(base.model, base.frame_skip, ITERATIONS[preset])
 
     def reset(key: Key) -> Moment:
         qpos, qvel = first(key)
@@ -82,11 +81,12 @@ def _environment(env_id: str, preset: str, _dtype: Any) -> JaxEnv:
     return JaxEnv(spec, reset, for_rows(step), observe, start, extras)
 
 
-def reader(env: gymnasium.Env, dtype: Any = np.float32) -> Callable[[], dict[str, np.ndarray]]:
+def reader(env: gymnasium.Env, dtype: Any = None) -> Callable[[], dict[str, np.ndarray]]:
     """Return a function that reads what the twin of a live environment starts from: the next transition's `extras`.
 
     Raises `EnvError` for a task without a twin.
     """
+    dtype = dtype or width()
     task, data = task_of(env), env.unwrapped.data  # pyright: ignore[reportAttributeAccessIssue]
     fields = {**{name: (name, slice(None)) for name in STATE}, **{name: task.read[name] for name in task.kept}}
     return lambda: {name: np.array(getattr(data, field)[index], dtype) for name, (field, index) in fields.items()}

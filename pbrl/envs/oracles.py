@@ -5,7 +5,9 @@ from collections.abc import Callable
 import gymnasium
 import numpy as np
 
+from pbrl.config import suggest
 from pbrl.envs import BRAX, TOYS
+from pbrl.envs.gym import EnvError
 from pbrl.types import Dynamics
 
 # id: toy with the same dynamics, observation, reward and termination (`tests/envs/test_toy.py`)
@@ -17,18 +19,30 @@ TWINS = {
 }
 
 
-def oracle(env_id: str) -> Dynamics:
+PRESETS = ("fidelity", "speed")
+"""How MuJoCo's twins solve for contacts: to the end, or for half as many iterations (`mjx.ITERATIONS`)."""
+
+
+def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
     """Return an environment's own dynamics as what an agent differentiates through.
 
-    Raises `EnvError` for an environment that has none.
+    Raises `EnvError` for an environment that has none, and for a preset that it does not have.
     """
     from pbrl.envs import base  # which imports this module
 
+    if preset not in PRESETS:
+        raise EnvError(f"there is no oracle {preset!r}{suggest(str(preset), PRESETS, 'preset')}")
     if env_id.startswith(BRAX):
         from pbrl.envs import brax
 
         brax.refuse_without_gradient(env_id)
-    return base.find(env_id).oracle
+    if preset == "fidelity":
+        return base.find(env_id).oracle
+    if env_id in TWINS or base.is_jax(env_id):
+        raise EnvError(f"{env_id} has one oracle: expected 'fidelity', got {preset!r}, which MuJoCo's tasks have")
+    from pbrl.envs import mjx
+
+    return mjx.twin(env_id, preset)
 
 
 def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray]]:

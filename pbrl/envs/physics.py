@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs import quiet
+from pbrl.envs.base import precise
 from pbrl.envs.gym import EnvError
 from pbrl.envs.kinematics import kinematics
 from pbrl.types import Array
@@ -88,12 +89,12 @@ def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator
         def frame(state: Physics, _: None) -> tuple[Physics, Any]:
             return integrate(m, evaluate, state, control, functools.partial(seen, m))
 
-        with jax.default_matmul_precision("highest"):
+        with precise():
             state, all_seen = jax.lax.scan(frame, state, None, length=frames)
         return state, jax.tree.map(lambda x: x[-1], all_seen)
 
     def look(state: Physics, control: Array, seen: Seen) -> Any:
-        with jax.default_matmul_precision("highest"):
+        with precise():
             return seen(m, evaluate(state, control))
 
     return Simulator(step, look)

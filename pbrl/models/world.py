@@ -126,7 +126,7 @@ class World:
         if self.termination:
             return 1.0 - self.termination.predict(state.params["termination"], state.stats, obs, action, next_obs)
         assert self.spec.termination_fn is not None
-        return 1.0 - self.spec.termination_fn(next_obs).astype(jnp.float32)
+        return 1.0 - self.spec.termination_fn(next_obs).astype(next_obs.dtype)
 
 
 def validate(config: Any) -> None:

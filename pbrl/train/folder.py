@@ -17,7 +17,7 @@ def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     """Name a folder after what the run is, so that the same command finds its folder again."""
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
     trials = f"{len(run.trials)}trials-" if run.trials else ""
-    agent = run.agent + "-oracle" * run.oracle + "-device" * (run.driver == "device")
+    agent = run.title.replace(", ", "-")
     return root / f"{agent}-{run.env.replace('/', '-')}-{trials}{len(run.seeds)}seeds-{digest}"
 
 
@@ -35,8 +35,9 @@ def load(folder: Path) -> Run:
             schedule=configs.from_json(Schedule, data["schedule"], "schedule"),
             folder=Path(folder),
             seed_mode=data["seed_mode"],
-            oracle=data.get("oracle", False),
+            oracle="fidelity" if (oracle := data.get("oracle", "")) is True else oracle,  # of before there were presets
             driver=data.get("driver", "host"),
+            float64=data.get("float64", False),
             trials=tuple(data.get("trials", ())),
         )
     except FileNotFoundError:
@@ -48,7 +49,7 @@ def load(folder: Path) -> Run:
 def refuse_another(run: Run) -> None:
     """Raise `RunError` where the folder holds a run that is not this very one."""
     if (run.folder / "config.json").exists():
-        unsaid = {"oracle": False, "driver": "host"}  # what an identity leaves out, as those of older runs do
+        unsaid = {"oracle": "", "driver": "host", "float64": False}  # what an identity leaves out, as older runs do
         differing = _differences(unsaid | load(run.folder).identity(), unsaid | run.identity())
         if differing:
             raise RunError(

@@ -79,7 +79,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
 
     Raises `RunError` for a folder that holds another run or belongs to another process, `EnvError` and
     `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row (of all
-    streams, in a sweep), and `Stopped` on Ctrl-C or SIGTERM; before these two a checkpoint is saved.
+    streams, in a sweep), and `Stopped` on a signal (`train.stopping`); before these two a checkpoint is saved.
     """
     hosts.all_or_none(lambda: check(run))
     return session.train(run, Training, report)
@@ -93,7 +93,7 @@ def check(run: Run) -> None:
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
     """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows."""
-    with contextlib.closing(Streams.start(run.env, run.stream_seeds, extras=run.oracle)) as streams:
+    with contextlib.closing(Streams.start(run.env, run.stream_seeds, extras=bool(run.oracle))) as streams:
         return _template(Programs(run, streams.envs[0].spec, streams.example()), streams, capacity)
 
 
@@ -106,7 +106,7 @@ class Training(Session):
 
     def __init__(self, run: Run):
         mine = parallel.share(run)
-        self.streams = Streams.start(run.env, mine.stream_seeds, extras=run.oracle)
+        self.streams = Streams.start(run.env, mine.stream_seeds, extras=bool(run.oracle))
         self.programs = Programs(mine, self.streams.envs[0].spec, self.streams.example())
         self.evaluator = Evaluator(lambda: GymEnv(run.env), mine.stream_seeds, run.schedule.eval_episodes)
         self.metrics: dict[str, Any] = {}

@@ -38,10 +38,13 @@ class Run:
     """Where metrics go; "wandb" only on request."""
     trials: tuple[Mapping[str, float], ...] = ()
     """A sweep's draws, each the values of the same leaves by path, such as `config.tau`; empty for an ordinary run."""
-    oracle: bool = False
-    """Imagine with the environment's own differentiable dynamics (`pbrl.envs.oracles`) instead of a learned model."""
+    oracle: str = ""
+    """Imagine with the environment's own differentiable dynamics instead of a learned model: one of
+    `pbrl.envs.oracles.PRESETS`; empty for the model."""
     driver: str = "host"
     """What steps the environments: "host" (Gymnasium's, one by one) or "device" (JAX's, within one program)."""
+    float64: bool = False
+    """Compute everything in float64; `jax_enable_x64` has to say the same before the run starts."""
 
     @property
     def stream_seeds(self) -> tuple[int, ...]:
@@ -101,8 +104,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The agent's name, whether it has an oracle, and whether it trains on the device."""
-        return titled(self.agent, self.oracle, self.driver)
+        """The agent's name, and what is unusual: an oracle, training on the device, float64."""
+        return titled(self.agent, self.oracle, self.driver, self.float64)
 
     def dynamics(self) -> Any:
         """Return the oracle that the run imagines with, or `None`. Raises `EnvError` where the environment has none."""
@@ -110,7 +113,7 @@ class Run:
             return None
         from pbrl.envs import oracles
 
-        return oracles.oracle(self.env)
+        return oracles.oracle(self.env, self.oracle)
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the interrupted one: all but the length and the folder."""
@@ -123,8 +126,9 @@ class Run:
             "seed_mode": self.seed_mode,
             "config": configs.to_json(self.config),
             "schedule": schedule,
-            **({"oracle": True} if self.oracle else {}),
+            **({"oracle": self.oracle} if self.oracle else {}),
             **({"driver": self.driver} if self.driver != "host" else {}),
+            **({"float64": True} if self.float64 else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
         }
 
@@ -159,9 +163,10 @@ def _leaf(path: str) -> str:
     return path.removeprefix("config.")
 
 
-def titled(agent: str, oracle: bool = False, driver: str = "host") -> str:
+def titled(agent: str, oracle: str = "", driver: str = "host", float64: bool = False) -> str:
     """Name an agent as curves and reports do."""
-    return ", ".join([agent, *["oracle"] * oracle, *["device"] * (driver == "device")])
+    parts = {"oracle": oracle, "speed": oracle == "speed", "device": driver == "device", "float64": float64}
+    return ", ".join([agent, *(name for name, said in parts.items() if said)])
 
 
 def default_seed_mode() -> str:
@@ -176,6 +181,18 @@ def default_driver(env_id: str) -> str:
     from pbrl.envs import base
 
     return "device" if base.is_jax(env_id) else "host"
+
+
+def require_width(run: Run) -> None:
+    """Raise `RunError` where JAX computes in another width than the run: arrays of both would mix."""
+    import jax
+
+    if jax.config.jax_enable_x64 != run.float64:
+        want, have = ("float64", "float32") if run.float64 else ("float32", "float64")
+        raise RunError(
+            f"this run computes in {want}, jax in {have}: pass --float64, or unset JAX_ENABLE_X64; in a program of "
+            f"your own, jax.config.update('jax_enable_x64', {run.float64}) before anything else"
+        )
 
 
 def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> None:

@@ -44,7 +44,7 @@ class Schedule:
     log_every: int = 1_000
     """Steps between two rows of training metrics."""
     checkpoint_every: int = 10_000
-    """Steps between two checkpoints; one more is made at the end and on Ctrl-C or SIGTERM."""
+    """Steps between two checkpoints; one more is made at the end and on Ctrl-C, SIGTERM or a closed terminal."""
     checkpoint_minutes: int = 10
     """Minutes after which one is made anyhow, so that a killed run loses no more; 0 leaves it to the steps."""
     max_skipped_updates: int = 20

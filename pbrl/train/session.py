@@ -24,7 +24,7 @@ from pbrl.train import meetings
 from pbrl.train.folder import locked, prepare, refuse_another
 from pbrl.train.guard import Diverged, Guard
 from pbrl.train.learn import Learner
-from pbrl.train.run import Run, RunError
+from pbrl.train.run import Run, RunError, require_width
 from pbrl.train.stopping import Stop, Stopped
 
 
@@ -49,6 +49,7 @@ def check(run: Run, driver: str) -> None:
     run.validate()
     if run.driver != driver:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
+    require_width(run)
     refuse_another(run)
     parallel.share(run)
     if run.schedule.diagnose_every:

@@ -1,4 +1,4 @@
-"""Stop on Ctrl-C or SIGTERM: the first signal asks, so that the loop can save; a second one ends at once."""
+"""Stop on Ctrl-C, SIGTERM or a closed terminal: the first signal asks, so that the loop can save; a second ends it."""
 
 import signal
 from types import FrameType
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Stopped(RuntimeError):
-    """Training stopped on a signal after saving; `exit_code` is 130 for Ctrl-C and 143 for SIGTERM."""
+    """Training stopped on a signal after saving; `exit_code`: 130 (Ctrl-C), 143 (SIGTERM) or 129 (closed terminal)."""
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
@@ -14,9 +14,12 @@ class Stopped(RuntimeError):
 
 
 class Stop:
-    """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked."""
+    """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    A hang-up that is ignored, as `nohup` has it, stays so.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -24,6 +27,8 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         for number in self.SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             try:
                 self._previous[number] = signal.signal(number, self._ask)
             except ValueError:  # not the main thread: the caller's own handling stands

@@ -8,7 +8,7 @@ import numpy as np
 
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.train.evaluate import episode_seed
-from pbrl.types import Transition
+from pbrl.types import Transition, width
 
 TRAINING_STREAM = 0
 MAX_FAULTS = 10  # broken steps in a row before the run gives up
@@ -20,7 +20,7 @@ class Streams:
 
     envs: list[GymEnv]
     seeds: tuple[int, ...]
-    obs: np.ndarray  # f32[N, S], what the next actions answer to
+    obs: np.ndarray  # float[N, S], what the next actions answer to
     episodes: np.ndarray  # i64[N], episodes begun
     returns: np.ndarray  # f64[N], of the current episode so far
     finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one
@@ -33,7 +33,7 @@ class Streams:
     def start(cls, env_id: str, seeds: tuple[int, ...], *, extras: bool = False) -> "Streams":
         """Make and reset one environment for each seed; with `extras` transitions carry their simulator's state."""
         n, envs = len(seeds), [GymEnv(env_id) for _ in seeds]
-        obs = np.zeros((n, envs[0].spec.obs_size), np.float32)
+        obs = np.zeros((n, envs[0].spec.obs_size), width())
         counts = np.zeros(n, np.int64)
         streams = cls(envs, seeds, obs, counts, np.zeros(n), np.full(n, np.nan), counts.copy(), extras)
         for i in range(n):
@@ -55,7 +55,7 @@ class Streams:
         n = len(self.envs)
         obs, next_obs = self.obs.copy(), self.obs.copy()
         simulators = [env.extras() for env in self.envs] if self.extras else [{}]
-        reward, discount, last = np.full(n, np.nan, np.float32), np.ones(n, np.float32), np.ones(n, bool)
+        reward, discount, last = np.full(n, np.nan, width()), np.ones(n, width()), np.ones(n, bool)
         for i, env in enumerate(self.envs):
             try:
                 next_obs[i], reward[i], terminated, truncated = env.step(actions[i])

@@ -245,7 +245,7 @@ def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path
     with pytest.raises(EnvError, match="is an environment of Gymnasium's already"):
         base.register("Pendulum-v1", DRIFT)
     with pytest.raises(RunError, match="cannot begin in a replayed transition's state"):
-        replace(run, agent="mage", config=config("mage"), oracle=True).validate()
+        replace(run, agent="mage", config=config("mage"), oracle="fidelity").validate()
 
 
 def test_the_driver_is_part_of_what_a_run_is(tmp_path):

@@ -22,7 +22,7 @@ IMAGINING = replace(
 @pytest.mark.parametrize(("name", "schedule"), [("mage", LEARNING), ("maac", IMAGINING)])
 def test_rows_lead_the_twin_from_obs_to_next_obs(tmp_path, name, schedule):
     """The real ones, and those that were imagined in a chain; MAGE learns from them."""
-    training = host.Training(Run(name, ENV, (3,), config(name), schedule, tmp_path, oracle=True))
+    training = host.Training(Run(name, ENV, (3,), config(name), schedule, tmp_path, oracle="fidelity"))
     for _ in range(schedule.total_steps):
         training.advance(schedule.total_steps)
     learner = jax.tree.map(lambda x: x[0], training.learner)

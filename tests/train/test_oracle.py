@@ -10,15 +10,15 @@ from small import config, module
 from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 
 from pbrl import options, planning, plots
-from pbrl.envs import oracles
+from pbrl.envs import mjx, oracles
 from pbrl.envs.gym import EnvError, GymEnv
-from pbrl.train import fitting, host
+from pbrl.train import fitting, folder, host
 from pbrl.train.folder import load
 from pbrl.train.run import Run, RunError
 
 
-def make_run(folder, name="svg", env=PENDULUM):
-    return Run(name, env, (3, 4), config(name), SCHEDULE, folder, oracle=True)
+def make_run(path, name="svg", env=PENDULUM):
+    return Run(name, env, (3, 4), config(name), SCHEDULE, path, oracle="fidelity")
 
 
 @pytest.mark.parametrize("name", ["mage", "maac"])
@@ -68,21 +68,43 @@ def test_without_a_model_to_fit_no_fits_need_be_scheduled(tmp_path):
     run = replace(make_run(tmp_path), schedule=replace(SCHEDULE, model_every=0))
     run.validate()
     with pytest.raises(RunError, match=r"schedule\.model_every: got 0"):
-        replace(run, oracle=False).validate()
+        replace(run, oracle="").validate()
 
 
 def test_the_flag_stands_alone_and_has_a_folder_of_its_own():
     words = ["svg", "--env", PENDULUM, "--preset", "cpu"]
-    plain, oracle, said = (options.parse([*words, *more]) for more in ([], ["--oracle"], ["--oracle", "True"]))
-    assert not plain.oracle and oracle.oracle and oracle == said
+    plain, oracle, said = (options.parse([*words, *more]) for more in ([], ["--oracle"], ["--oracle", "fidelity"]))
+    assert not plain.oracle and oracle.oracle == "fidelity" and oracle == said
     assert plain.folder != oracle.folder and "oracle" in oracle.folder.name
     assert "--oracle" in options.command_line(oracle) and "--oracle" not in options.command_line(plain)
+
+
+def test_a_run_from_before_there_were_presets_is_that_of_the_first(tmp_path):
+    run = make_run(tmp_path)
+    folder.prepare(run)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"oracle": "fidelity"', '"oracle": true'))
+    assert load(tmp_path) == run
+    folder.refuse_another(run)
+    with pytest.raises(RunError, match=r"oracle \(fidelity there, speed here\)"):
+        folder.refuse_another(replace(run, oracle="speed"))
+
+
+def test_presets_are_those_of_mujocos_tasks(tmp_path):
+    hopper, pendulum = (replace(make_run(tmp_path, env=env), oracle="speed") for env in ("Hopper-v5", PENDULUM))
+    assert hopper.validate().title == "svg, oracle, speed"
+    fast, exact = hopper.dynamics(), make_run(tmp_path, env="Hopper-v5").dynamics()
+    assert fast == mjx.twin("Hopper-v5", "speed") and fast.step is not exact.step
+    with pytest.raises(RunError, match="Pendulum-v1 has one oracle: expected 'fidelity', got 'speed'"):
+        pendulum.validate()
+    with pytest.raises(RunError, match="there is no oracle 'fidel'; did you mean 'fidelity'"):
+        replace(pendulum, oracle="fidel").validate()
 
 
 def test_curves_and_reports_tell_an_oracle_from_a_learned_model(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(plots, "panels", lambda groups, path: drawn.update(groups))
-    runs = [replace(make_run(tmp_path / str(i), "mage"), oracle=bool(i)) for i in (0, 1)]
+    runs = [replace(make_run(tmp_path / str(i), "mage"), oracle=["", "fidelity"][i]) for i in (0, 1)]
     for run in runs:
         run.folder.mkdir()
         (run.folder / "config.json").write_text(json.dumps(run.to_json()))

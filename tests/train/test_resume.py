@@ -21,7 +21,7 @@ from pbrl.train.folder import prepare
 from pbrl.train.guard import Diverged
 from pbrl.train.run import Run, RunError, default_driver, driver_module
 from pbrl.train.schedule import Schedule
-from pbrl.train.stopping import Stopped
+from pbrl.train.stopping import Stop, Stopped
 
 STEPS = 60
 SCHEDULE = Schedule(
@@ -145,7 +145,8 @@ def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch, minutes):
     assert saved == [*([4, 7, 10, 13, 16, 19, 22] if minutes else []), 25]
 
 
-def test_sigterm_saves_first(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_saves_first(tmp_path, number, code):
     run = make_run(tmp_path / "run", "td3", PENDULUM, total_steps=STEPS)
     long = replace(run, schedule=replace(run.schedule, total_steps=10**6, buffer_size=100, checkpoint_every=10**6))
     stop_at = []
@@ -153,12 +154,22 @@ def test_sigterm_saves_first(tmp_path):
     def report(progress):
         if not stop_at and progress.step >= 30:
             stop_at.append(progress.step)
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     with pytest.raises(Stopped) as stopped:
         host.train(long, report)
-    assert stopped.value.exit_code == 143
+    assert stopped.value.exit_code == code
     assert checkpoint.steps(run.folder / "checkpoints")[-1] >= stop_at[0]
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_longer_schedule_extends_a_finished_run(tmp_path):
