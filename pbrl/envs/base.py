@@ -82,7 +82,8 @@ def precise() -> contextlib.AbstractContextManager:
 
     Accelerators multiply with fewer bits where nobody says, too few for contacts.
     """
-    return jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest")
+    chosen = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    return jax.default_matmul_precision(chosen or "highest")
 
 
 def check(env: JaxEnv, name: str) -> None:

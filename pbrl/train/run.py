@@ -187,7 +187,7 @@ def require_width(run: Run) -> None:
     """Raise `RunError` where JAX computes in another width than the run: arrays of both would mix."""
     import jax
 
-    if jax.config.jax_enable_x64 != run.float64:
+    if jax.config.read("jax_enable_x64") != run.float64:
         want, have = ("float64", "float32") if run.float64 else ("float32", "float64")
         raise RunError(
             f"this run computes in {want}, jax in {have}: pass --float64, or unset JAX_ENABLE_X64; in a program of "

@@ -1,0 +1,134 @@
+"""What an oracle costs: a step of it and the gradient of one, beside a step of the live environment.
+
+    python benchmarks/oracle_speed.py                        # all tasks, some twenty minutes, most of it compiling
+    python benchmarks/oracle_speed.py --env Hopper-v5 brax/hopper-positional
+
+For each environment, preset and batch of states that a random policy reached: milliseconds of a step, and of a step
+with the gradient of its reward and next observation in state and action (what a rollout adds for every step of its
+horizon), the median of `TURNS` turns in which all take part; seconds to compile either. `live` is one step of the
+environment itself, in Gymnasium or, of those in JAX, compiled alone. float32.
+
+Writes benchmarks/results/oracle-speed.json.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from timing import machine
+from twin_fidelity import TASKS
+
+from pbrl.envs import oracles
+from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.types import Transition
+
+RESULTS = Path(__file__).parent / "results" / "oracle-speed.json"
+ENVS = (
+    "Pendulum-v1", *(f"{name}-v5" for name in TASKS),
+    "brax/reacher-positional", "brax/reacher-spring", "brax/halfcheetah-positional", "brax/halfcheetah-spring",
+)  # fmt: skip
+BATCHES, TURNS, LEAST_S = (1, 256), 10, 0.05
+
+
+def reached(env_id: str) -> tuple[Transition, float]:
+    """Return the largest batch of states with an action each, and how long a step of the environment takes in ms."""
+    env, rng, rows, took = GymEnv(env_id), np.random.default_rng(0), [], 0.0
+    env.reset(seed=0)
+    env.step(np.zeros(env.spec.action_size))  # compiles, where it is in JAX
+    obs = env.reset(seed=0)
+    for _ in range(max(BATCHES)):
+        action = rng.uniform(-1.0, 1.0, env.spec.action_size).astype(np.float32)
+        rows.append((obs, action, env.extras()))
+        begin = time.perf_counter()
+        obs, _, ended, truncated = env.step(action)
+        took += time.perf_counter() - begin
+        if ended or truncated:
+            obs = env.reset()
+    env.close()
+    obs, action, extras = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs)), *rows)
+    nothing = jnp.zeros(len(rows))
+    return Transition(obs, action, nothing, nothing, obs, extras), took / len(rows) * 1e3
+
+
+def programs(env_id: str, preset: str, batch: Transition) -> dict[str, tuple[Callable[[], Any], float]]:
+    """Return a step and a step with its gradient, compiled, with seconds that compiling took."""
+    dynamics, key = oracles.oracle(env_id, preset), jax.random.key(0)
+    state = jax.jit(dynamics.start)(batch)
+
+    def step(state: Any, action: jax.Array) -> tuple:
+        after, reward, _ = dynamics.step(state, action, key)
+        return reward, dynamics.observe(after)
+
+    def gradient(state: Any, action: jax.Array) -> tuple:
+        def total(state: Any, action: jax.Array) -> jax.Array:
+            return sum(x.sum() for x in step(state, action))  # pyright: ignore[reportReturnType]
+
+        return jax.grad(total, argnums=(0, 1), allow_int=True)(state, action)
+
+    made = {}
+    for name, function in {"step": step, "gradient": gradient}.items():
+        begin = time.perf_counter()
+        compiled = jax.jit(function).lower(state, batch.action).compile()
+        made[name] = (
+            lambda compiled=compiled: jax.block_until_ready(compiled(state, batch.action)),
+            (time.perf_counter() - begin),
+        )
+    return made
+
+
+def milliseconds(program: Callable[[], Any]) -> float:
+    """Return how long one call takes, over at least `LEAST_S` of them."""
+    calls, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < LEAST_S or not calls:
+        program()
+        calls += 1
+    return (time.perf_counter() - begin) / calls * 1e3
+
+
+def measure(env_id: str) -> dict[str, Any]:
+    """Return the rows of one environment."""
+    whole, live = reached(env_id)
+    made, rows = {}, {"live": {"ms": live}}
+    for preset in oracles.PRESETS:
+        for size in BATCHES:
+            batch = jax.tree.map(lambda x, size=size: x[:size], whole)
+            try:
+                found = programs(env_id, preset, batch)
+            except EnvError:  # a preset that it lacks
+                break
+            made |= {f"{preset}, batch {size}, {name}": program for name, program in found.items()}
+    times: dict[str, list[float]] = {name: [] for name in made}
+    for program, _ in made.values():
+        program()
+    for _ in range(TURNS):
+        for name, (program, _) in made.items():
+            times[name].append(milliseconds(program))
+    for name, (_, compile_s) in made.items():
+        rows[name] = {"ms": statistics.median(times[name]), "ms_min": min(times[name]), "compile_s": compile_s}
+    return rows
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", nargs="+", default=ENVS, help="ids with an oracle")
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
+    report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
+    report |= {"command": "python benchmarks/oracle_speed.py", "machine": machine(), "turns": TURNS}
+    for env_id in parser.parse_args().env:
+        report["rows"][env_id] = rows = measure(env_id)
+        for name, row in rows.items():
+            compiling = f"  compiled in {row['compile_s']:6.1f} s" if "compile_s" in row else ""
+            print(f"{env_id:28s} {name:32s} {row['ms']:9.3f} ms{compiling}", flush=True)
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
