@@ -63,9 +63,17 @@ def horizons(*envs: str) -> tuple[Row, ...]:
 
 def learned_and_true(env: str) -> tuple[Row, ...]:
     """Each paper's agent with its learned model, and with the environment's own dynamics in its place."""
-    agents = {"MAGE": "mage", "SVG(2)": "svg", "MAAC": "maac"}
-    kinds = {"learned": "", "true dynamics": "fidelity"}
-    return tuple(Row(f"{a}, {k}", agents[a], env, oracle=kinds[k]) for a in agents for k in kinds)
+    agents = {
+        "MAGE": ("mage", {}),
+        "SVG(2)": ("svg", {}),
+        "MAAC": ("maac", {}),
+        "SVG(10)": ("svg", {"config.horizon": 10}),
+    }
+    return tuple(
+        Row(f"{label}, {kind}", agent, env, changes | {"schedule.diagnose_every": 500}, oracle)
+        for label, (agent, changes) in agents.items()
+        for kind, oracle in {"learned": "", "true dynamics": "fidelity"}.items()
+    )
 
 
 def maac_and_baselines(*envs: str) -> tuple[Row, ...]:
@@ -156,14 +164,18 @@ SUITES = {
         "cpu", 5_000, 5, 500, "MAAC and its baselines, CPU sizes",
     ),
     "maac-ablations": Suite(
-        maac_without("Pendulum-v1"), "cpu", 4_000, 5, 500, "MAAC without each of its parts, CPU sizes (Fig. 4 and 5)"
+        maac_without("Pendulum-v1") + maac_without("InvertedPendulum-v5"),
+        "cpu", 4_000, 5, 500, "MAAC without each of its parts, CPU sizes (Fig. 4 and 5)",
     ),
     "maac-halfcheetah": Suite(
         (Row("MAAC", "maac", "pbrl/MaacHalfCheetah-v0"),), "paper", 50_000, 4, 1_000, "MAAC at the released sizes"
     ),
     "oracle-pendulum": Suite(
-        learned_and_true("Pendulum-v1"),
-        "cpu", 4_000, 5, 500, "Learned model and true dynamics, CPU sizes",
+        learned_and_true("Pendulum-v1"), "cpu", 4_000, 5, 500, "Learned model and true dynamics, CPU sizes"
+    ),
+    "oracle-mujoco": Suite(
+        learned_and_true("InvertedDoublePendulum-v5") + learned_and_true("Hopper-v5"),
+        "cpu", 3_000, 3, 500, "Learned model and true dynamics, CPU sizes",
     ),
     "drivers": Suite(both_drivers("pbrl/ToyPendulum-v0"), "cpu", 5_000, 5, 500, "Both drivers, a small SAC"),
     "svg-hopper": Suite(
