@@ -47,11 +47,20 @@ def uniform(bound: float) -> Callable[..., Array]:
     return draw
 
 
+def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
+    """Draw an orthogonal matrix, under `vmap` one after the other.
+
+    LAPACK's QR of a batch, which `vmap` over seeds or critics makes of it, waits for threads of the pool that it runs
+    in: with jax 0.10 two of them, side by side on a CPU of two cores, wait for each other forever.
+    """
+    return jax.custom_batching.sequential_vmap(lambda key: nn.initializers.orthogonal()(key, shape, dtype))(key)
+
+
 def _initializers(scheme: str, inputs: int) -> tuple[Callable, Callable, Callable]:
     """Return how to draw hidden weights, output weights and biases of a layer with so many inputs."""
     zeros, glorot = nn.initializers.zeros_init(), nn.initializers.xavier_uniform()
     if scheme == "orthogonal":
-        return nn.initializers.orthogonal(), nn.initializers.orthogonal(), zeros
+        return orthogonal, orthogonal, zeros
     if scheme == "uniform":  # PyTorch's default for linear layers
         draw = uniform(1 / math.sqrt(inputs))
         return draw, draw, draw

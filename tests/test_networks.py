@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,3 +35,16 @@ def test_actor_stays_in_bounds_and_critic_returns_a_number_a_row(key):
     action = networks.apply(actor, networks.init(actor, key, obs), obs)
     assert action.shape == (4, 6, 2) and float(jnp.abs(action).max()) <= 1.0
     assert networks.apply(critic, networks.init(critic, key, obs, action), obs, action).shape == (4, 6)
+
+
+def test_orthogonal_weights_are_flax_own_and_are_never_factored_in_a_batch(key):
+    """With jax 0.10 two batched QRs at once wait for each other forever on two cores."""
+    import flax.linen as nn
+
+    net, keys, x = networks.MLP((8, 6), 2, scheme="orthogonal"), jax.random.split(key, 3), jnp.ones((1, 4))
+    draw = jax.jit(jax.vmap(lambda k: networks.init_members(net, k, 2, x)))  # seeds of two critics
+    factored = re.findall(r"@lapack_sgeqrf.* : \(tensor<([\dx]+)xf32>\)", draw.lower(keys).as_text())
+    assert factored and {len(shape.split("x")) for shape in factored} == {2}
+    weights = jax.vmap(lambda k: networks.orthogonal(k, (4, 8)))(keys)
+    for k, mine in zip(keys, weights, strict=True):
+        np.testing.assert_array_equal(mine, nn.initializers.orthogonal()(k, (4, 8)))
