@@ -1,13 +1,14 @@
-"""Gradients through the twins of MuJoCo's tasks, against central differences of C MuJoCo itself.
+"""Gradients through the twins of MuJoCo's tasks, against central differences of C MuJoCo itself; and through Brax.
 
-    python benchmarks/gradients.py                      # all tasks, with the cached programs some twenty minutes
-    python benchmarks/gradients.py --env Hopper-v5
+    python benchmarks/gradients.py                      # all tasks, with the cached programs some forty minutes
+    python benchmarks/gradients.py --env Hopper-v5 brax/reacher-spring
 
 From `STATES` states that a random policy reached, H random actions; J = the H rewards + c · the last observation, with
 a fixed random c, so that a task whose reward is constant has a gradient too. Compared is the derivative of J along one
 random direction in all actions, in float64: |∇J · v - difference| / |difference|. A state counts as `switching` where
 two central differences, of widths 1e-6 and 1e-5, differ by more than a thousandth: there a contact begins or ends.
 `one iteration` is MJX's own solver stopped after one iteration (4 of line search), the usual way to differentiate it.
+Brax' backends are held against central differences of themselves, as `pbrl gradcheck` does, with its table's columns.
 
 Writes benchmarks/results/gradients.json.
 """
@@ -25,13 +26,18 @@ from timing import machine
 from twin_fidelity import TASKS
 
 from pbrl import gradcheck
-from pbrl.envs import mjx, physics
+from pbrl.envs import BRAX, mjx, physics
 from pbrl.envs.gym import make
 from pbrl.types import Transition
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
 STATES, HORIZONS, WIDTHS = 128, (1, 2, 4, 8, 16), (1e-6, 1e-5)
 ONE_ITERATION = ("HalfCheetah-v5",)
+BRAXES = [
+    f"{BRAX}{name}-{backend}"
+    for name in ("reacher", "hopper", "halfcheetah")
+    for backend in ("positional", "spring", "generalized")
+]
 
 
 def reached(env: Any, read: Callable[[], dict]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -87,6 +93,8 @@ def slopes(dynamics: Any, start: Any, actions: jax.Array, direction: jax.Array, 
 
 def measure(env_id: str) -> dict[str, Any]:
     """Return the table's rows of one task."""
+    if env_id.startswith(BRAX):
+        return {"own differences": of_brax(env_id)}
     env, rng = make(env_id), np.random.default_rng(2)
     obs, extras = reached(env, mjx.reader(env, np.float64))
     shape = max(HORIZONS), STATES, *(env.action_space.shape or ())
@@ -122,6 +130,15 @@ def measure(env_id: str) -> dict[str, Any]:
     return result
 
 
+def of_brax(env_id: str) -> dict[str, Any]:
+    """Return what `pbrl gradcheck` measures, with the names of the other rows."""
+    check = gradcheck.measure(env_id, HORIZONS, STATES, 1)
+    return {
+        str(row.horizon): {"finite": row.finite, "relative_error": row.error, "cosine": row.cosine, "norm": row.norm}
+        for row in check.rows
+    }
+
+
 def quantiles(x: np.ndarray) -> list[float]:
     """Return median and 95th percentile of what is finite."""
     return [float(np.percentile(x[np.isfinite(x)], q)) for q in (50, 95)]
@@ -130,7 +147,7 @@ def quantiles(x: np.ndarray) -> list[float]:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", nargs="+", default=[f"{name}-v5" for name in TASKS], help="ids of MuJoCo tasks")
+    parser.add_argument("--env", nargs="+", default=[*(f"{name}-v5" for name in TASKS), *BRAXES], help="ids of tasks")
     jax.config.update("jax_enable_x64", True)
     report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
     report |= {"command": "python benchmarks/gradients.py", "machine": machine(), "states": STATES}
@@ -139,7 +156,7 @@ def main() -> None:
         for name, by_horizon in rows.items():
             errors = "  ".join("{:.0e}/{:.0e}".format(*row["relative_error"]) for row in by_horizon.values())
             last = by_horizon[str(max(HORIZONS))]
-            shares = f"finite {last['finite']:.3f}, switching {last['switching']:.3f}"
+            shares = ", ".join(f"{what} {last[what]:.3f}" for what in ("finite", "switching") if what in last)
             print(f"{env_id:26s} {name:14s} {errors}  {shares}", flush=True)
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 

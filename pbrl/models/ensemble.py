@@ -130,8 +130,8 @@ class BoundedEnsemble(Ensemble):
         """Draw the members' parameters, stacked along axis 0; the bounds start at 0.5 and -10."""
         return {
             "members": super().init(key),
-            "max_log_var": jnp.full(self.obs_size, 0.5),
-            "min_log_var": jnp.full(self.obs_size, -10.0),
+            "max_log_var": jnp.full(self.obs_size, 0.5, float),
+            "min_log_var": jnp.full(self.obs_size, -10.0, float),
         }
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:

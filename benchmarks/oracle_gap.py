@@ -1,0 +1,90 @@
+"""What the learned model costs: returns and gradients of the same agents with it and with the true dynamics.
+
+    python benchmarks/learning_curves.py --suite oracle-pendulum      # trains; then
+    python benchmarks/oracle_gap.py --suite oracle-pendulum
+
+Both runs of a pair share update, schedule, seeds and keys, so that what parts their returns is the model. Below the
+returns is what `pbrl diagnose` measures while they train: the cosine between the gradient through the learned model and
+that through the truth, MAGE's of r + γQ in the action, SVG's and MAAC's of the value expansion in the policy, at the
+measured horizon next to the agent's own. The table by horizon, of the learned runs' last diagnosis, splits what goes
+wrong with long rollouts: a cosine that falls is the model's error, a norm that grows and a signal that drowns in noise
+(of the *true* gradient) is the rollout's own.
+
+Writes benchmarks/results/<suite>-gap.json and .png.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from suites import SUITES, Suite, make_run
+
+from pbrl import diagnosis, plots, stats
+from pbrl.log import read_rows
+from pbrl.train.run import Run
+
+RESULTS = Path(__file__).parent / "results"
+BY_HORIZON = ("cosine", "true_norm", "true_snr")
+
+
+def nearest(run: Run) -> str:
+    """Return the name of the cosine that belongs to an agent's own gradient."""
+    if run.agent == "mage":
+        return "diagnose/action_cosine"
+    return f"diagnose/cosine_h{min(diagnosis.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
+
+
+def cosines(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps `[T]` and cosines `[N, T]`."""
+    rows = read_rows(run.folder, "diagnose")
+    return np.array([row["step"] for row in rows]), np.array([row[nearest(run)] for row in rows], float).T
+
+
+def summarise(name: str, suite: Suite) -> None:
+    """Print, write and draw what there is."""
+    returns: dict[str, dict[str, Any]] = {}
+    agreement: dict[str, dict[str, Any]] = {}
+    report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
+    for row in suite.rows:
+        run = make_run(suite, name, row, suite.seeds, suite.steps)
+        if not (run.folder / "config.json").exists() or not len(plots.evaluation_curve(run.folder)[0]):
+            continue
+        agent, kind = row.label.split(", ")
+        where = f"{agent}, {row.env}"
+        steps, values = returns.setdefault(f"{where}: return", {})[kind] = plots.evaluation_curve(run.folder)
+        area = stats.aggregate(np.trapezoid(values, steps, axis=-1) / (steps[-1] - steps[0]))
+        entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(area)}
+        line = f"{row.env:26s} {row.label:24s} area {area.mean:8.1f} [{area.low:.1f}, {area.high:.1f}]"
+        if kind == "learned":
+            curve = agreement.setdefault(f"{where}: cosine of gradients", {})[kind] = cosines(run)
+            last = read_rows(run.folder, "diagnose")[-1]
+            entry["cosine"] = {"of": nearest(run), "steps": curve[0].tolist(), "per_seed": curve[1].tolist()}
+            entry["last_by_horizon"] = {
+                what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
+                for what in BY_HORIZON
+            }
+            line += f"  cosine at the end {np.median(curve[1][:, -1]):.3f}"
+            for what, by_horizon in entry["last_by_horizon"].items():
+                line += f"\n{'':28}{what:10s}" + "".join(
+                    f"  H = {h}: {np.median(x):.3g}" for h, x in by_horizon.items()
+                )
+        report["runs"].append(entry)
+        print(line)
+    (RESULTS / f"{name}-gap.json").write_text(json.dumps(report, indent=1) + "\n")
+    columns = max(len(returns), 1)
+    plots.panels({**returns, **agreement}, RESULTS / f"{name}-gap.png", suite.title, columns=columns, ylabel="")
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    suites = [name for name in SUITES if name.startswith("oracle-")]
+    parser.add_argument("--suite", choices=suites, default=suites[0])
+    name = parser.parse_args().suite
+    summarise(name, SUITES[name])
+
+
+if __name__ == "__main__":
+    main()
