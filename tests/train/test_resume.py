@@ -145,8 +145,22 @@ def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch, minutes):
     assert saved == [*([4, 7, 10, 13, 16, 19, 22] if minutes else []), 25]
 
 
+@pytest.fixture
+def handler():
+    """Set a signal's handler for one test, whatever started the tests, such as `nohup`, has made of it."""
+    before = {}
+
+    def change(number, action):
+        before[number] = signal.signal(number, action)
+
+    yield change
+    for number, action in before.items():
+        signal.signal(number, action)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_saves_first(tmp_path, number, code):
+def test_a_signal_saves_first(tmp_path, handler, number, code):
+    handler(number, signal.SIG_DFL)
     run = make_run(tmp_path / "run", "td3", PENDULUM, total_steps=STEPS)
     long = replace(run, schedule=replace(run.schedule, total_steps=10**6, buffer_size=100, checkpoint_every=10**6))
     stop_at = []
@@ -162,14 +176,11 @@ def test_a_signal_saves_first(tmp_path, number, code):
     assert checkpoint.steps(run.folder / "checkpoints")[-1] >= stop_at[0]
 
 
-def test_a_hang_up_that_nohup_ignores_stays_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Stop() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert stop.signal is None
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def test_a_hang_up_that_nohup_ignores_stays_ignored(handler):
+    handler(signal.SIGHUP, signal.SIG_IGN)
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.signal is None
 
 
 def test_a_longer_schedule_extends_a_finished_run(tmp_path):
