@@ -1,8 +1,10 @@
 """The command `pbrl`. It imports jax only once a command that computes has been understood."""
 
+import contextlib
 import inspect
 import io
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -99,17 +101,32 @@ def guarded(function: Callable[[], None]) -> int:
     129, 130, 143: stopped by a signal, after saving; 141: nobody reads its output any more. Any other exception
     passes, with its traceback.
     """
+    code = 0
     try:
         function()
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes the rest at exit
-        return 141
+        code = 130
     except Exception as error:
-        code = exit_code(error)
+        code = 141 if isinstance(error, BrokenPipeError) and _unread() else exit_code(error)
         if code is None:
             raise
-        print(f"pbrl: {error}", file=sys.stderr)
-        return code
-    return 0
+        if code != 141:
+            with contextlib.suppress(OSError):
+                print(f"pbrl: {error}", file=sys.stderr)
+    try:
+        sys.stdout.flush()  # here, since at exit it would be too late to say anything but "Exception ignored"
+    except OSError:
+        code = code or 141
+    if _unread():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _unread() -> bool:
+    """Return whether whoever read our output, such as `head`, is gone."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):  # not a file: a notebook's, a test's
+        return False

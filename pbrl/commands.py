@@ -70,6 +70,7 @@ def announce(run: Run) -> None:
     import jax
 
     from pbrl import checkpoint, parallel
+    from pbrl.display import say
 
     folder = run.folder / "checkpoints"
     done = checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
@@ -77,38 +78,39 @@ def announce(run: Run) -> None:
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
-    print(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
+    say(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
     own, many = parallel.own_mesh(len(parallel.share(run).stream_seeds)), jax.process_count()
     used, there = many * (own.size if own else 1), jax.device_count()
     several = f"{used} of {there} devices" + f" on {many} hosts" * (many > 1) if there > 1 else "device"
-    print(
-        f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; ", end=""
-    )
     width = "float64" if run.float64 else "float32"
-    print(f"{width}, matmul precision: {run.config.precision} (actor, critics), highest (model)")
+    say(
+        f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; "
+        f"{width}, matmul precision: {run.config.precision} (actor, critics)" + ", highest (model)" * (not run.oracle)
+    )
     if run.oracle:
-        print(f"oracle ({run.oracle}): the environment's own dynamics take the place of a learned model")
+        say(f"oracle ({run.oracle}): the environment's own dynamics take the place of a learned model")
     if note := _unfinished_schedule(run):
-        print(note)
+        say(note)
     if done >= run.schedule.total_steps:
-        print(f"this run is complete: it is at step {done}. Train for longer with --steps, or elsewhere with --out")
+        say(f"this run is complete: it is at step {done}. Train for longer with --steps, or elsewhere with --out")
     elif done:
-        print(f"resuming from step {done}")
+        say(f"resuming from step {done}")
 
 
 def summarise(run: Run) -> None:
     """Print the last evaluation's statistics over seeds, draw `curve.png`, and say where everything is."""
     from pbrl import plots
+    from pbrl.display import say
     from pbrl.log import read_rows
 
     rows = read_rows(run.folder, "eval")
     if rows:
         last = rows[-1]
-        print(f"\nreturn at step {last['step']}, {run.schedule.eval_episodes} episodes for each seed:")
-        print(statistics_line(last["eval/return"]))
         plots.run_curves([run.folder], run.folder / "curve.png")
-        print(f"learning curve: {run.folder / 'curve.png'}")
-    print(f"run folder: {run.folder}")
+        say(f"\nreturn at step {last['step']}, {run.schedule.eval_episodes} episodes for each seed:")
+        say(statistics_line(last["eval/return"]))
+        say(f"learning curve: {run.folder / 'curve.png'}")
+    say(f"run folder: {run.folder}")
 
 
 def statistics_line(returns: ArrayLike) -> str:

@@ -17,6 +17,12 @@ LOSSES = {"critic": "critic/loss", "actor": "actor/loss", "model": "model/loss"}
 SKIPPED = "train/skipped_updates"
 
 
+def say(line: str) -> None:
+    """Print a line, unless nobody reads any more, such as `head`: no reason to stop training."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
+
+
 class Report(Protocol):
     """The `report` callback of a driver's `train`, open while it is used as a context."""
 
@@ -60,8 +66,7 @@ class Lines:
         self.evaluation, self.printed = progress.evaluation, now
         parts = [f"step {progress.step}/{progress.total_steps}", shown, losses(progress)]
         parts += [self.speed.text(progress.total_steps)]
-        with contextlib.suppress(OSError):  # nobody reads any more, such as `head`: no reason to stop training
-            print("  ".join(part for part in parts if part), flush=True)
+        say("  ".join(part for part in parts if part))
 
     def __enter__(self) -> "Lines":
         return self
@@ -127,7 +132,8 @@ class Panel:
 
     def __exit__(self, *exception: Any) -> None:
         self.bar.stop_task(self.task)
-        self.live.__exit__(*exception)
+        with contextlib.suppress(OSError):  # the terminal is gone
+            self.live.__exit__(*exception)
 
 
 class Speed:

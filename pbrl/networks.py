@@ -51,7 +51,8 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
     """Draw an orthogonal matrix, under `vmap` one after the other.
 
     LAPACK's QR of a batch, which `vmap` over seeds or critics makes of it, waits for threads of the pool that it runs
-    in: with jax 0.10 two of them, side by side on a CPU of two cores, wait for each other forever.
+    in: with jax 0.10 two of them, side by side on a CPU of two cores, wait for each other forever. (Other batched
+    routines of LAPACK do so too, such as the Cholesky factors of MJX' steps; those have not been seen to.)
     """
     return jax.custom_batching.sequential_vmap(lambda key: nn.initializers.orthogonal()(key, shape, dtype))(key)
 

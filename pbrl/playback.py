@@ -17,7 +17,7 @@ from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.train import learn
 from pbrl.train.evaluate import Evaluator, episode_seed
 from pbrl.train.guard import Guard
-from pbrl.train.run import Run, RunError, agent_module, driver_module
+from pbrl.train.run import Run, RunError, agent_module, driver_module, require_width
 
 FRESH_STREAM = 1 << 32
 """Added to the step that seeds an episode: no training run's own evaluations get that far."""
@@ -39,6 +39,7 @@ def restore_learner(run: Run, step: int | None = None) -> tuple[Any, int]:
 
     Returns `(learner, step)`. Raises `CheckpointError` where there is no good one, `RunError` for a step without one.
     """
+    require_width(run)
     folder = run.folder / "checkpoints"
     there = checkpoint.steps(folder)
     if step is not None and step not in there:

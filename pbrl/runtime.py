@@ -10,8 +10,7 @@ def start(float64: bool = False) -> None:
     """Prepare jax, MuJoCo and warnings; call it before the first program is compiled or environment is made."""
     import jax
 
-    if float64:
-        jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", float64)
     _render_without_display()
     _quiet()
     _cache_compilations()

@@ -1,6 +1,7 @@
 """The command line as a user meets it: speed of help, refusals, and a whole small run."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -272,10 +273,12 @@ def test_the_example_takes_the_options_of_train(tmp_path):
     assert done.stderr.startswith("pbrl: schedule.warmup_steps: expected at most total_steps (10)")
 
 
-def test_a_reader_that_has_seen_enough_gets_no_traceback():
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(buffering):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | buffering
     listing = subprocess.Popen(
         [sys.executable, "-c", "from pbrl.cli import main; main()", "list"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     listing.stdout.close()
     assert listing.stderr.read() == ""

@@ -183,7 +183,7 @@ class Gym(gymnasium.Env):
         self._step = jax.jit(lambda state, action, seed: env.step(state, action, jax.random.key(seed)))
         self._observe, self._extras = jax.jit(env.observe), jax.jit(env.extras)
         self.observation_space = Box(-np.inf, np.inf, (env.spec.obs_size,), width().type)
-        self.action_space = Box(-1.0, 1.0, (env.spec.action_size,), np.float32)
+        self.action_space = Box(-1.0, 1.0, (env.spec.action_size,), width().type)
         self.state = self._reset(0)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:

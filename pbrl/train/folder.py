@@ -49,8 +49,9 @@ def load(folder: Path) -> Run:
 def refuse_another(run: Run) -> None:
     """Raise `RunError` where the folder holds a run that is not this very one."""
     if (run.folder / "config.json").exists():
-        unsaid = {"oracle": "", "driver": "host", "float64": False}  # what an identity leaves out, as older runs do
-        differing = _differences(unsaid | load(run.folder).identity(), unsaid | run.identity())
+        unsaid = {"driver": "host", "float64": False}  # what an identity leaves out, as older runs do
+        old, new = (unsaid | it.identity() | {"oracle": it.oracle or "none"} for it in (load(run.folder), run))
+        differing = _differences(old, new)
         if differing:
             raise RunError(
                 f"{run.folder} holds another run; it differs in {'; '.join(differing)}. "

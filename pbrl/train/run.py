@@ -126,7 +126,7 @@ class Run:
             "seed_mode": self.seed_mode,
             "config": configs.to_json(self.config),
             "schedule": schedule,
-            **({"oracle": self.oracle} if self.oracle else {}),
+            **({"oracle": self.oracle == "fidelity" or self.oracle} if self.oracle else {}),  # True: as older runs
             **({"driver": self.driver} if self.driver != "host" else {}),
             **({"float64": True} if self.float64 else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),

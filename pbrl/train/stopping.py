@@ -40,6 +40,8 @@ class Stop:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGHUP:
+            return  # a terminal that closes sends two: the shell's, and the kernel's as the shell ends
         if self.signal is not None:
             raise SystemExit(128 + number)
         self.signal = number
