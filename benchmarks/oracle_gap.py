@@ -49,7 +49,7 @@ def summarise(name: str, suite: Suite) -> None:
     report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
     for row in suite.rows:
         run = make_run(suite, name, row, suite.seeds, suite.steps)
-        if not (run.folder / "config.json").exists() or not len(plots.evaluation_curve(run.folder)[0]):
+        if not (run.folder / "config.json").exists() or len(plots.evaluation_curve(run.folder)[0]) < 2:
             continue
         agent, kind = row.label.split(", ")
         where = f"{agent}, {row.env}"
