@@ -185,7 +185,8 @@ def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
     """Draw the learning curves of runs: the mean over seeds, and its bootstrap band.
 
     Args:
-        runs: Folders of runs; those of one agent on one environment add up their seeds (with an oracle it is another).
+        runs: Folders of runs; those of one agent on one environment add up their seeds (with an oracle, on the
+            device or in float64 it is another).
         out: The picture to write, whose ending says its format.
     """
     if not runs:

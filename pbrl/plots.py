@@ -104,7 +104,7 @@ def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 
 def run_curves(folders: Sequence[Path], path: Path) -> Path:
     """Draw run folders: runs of one agent on one task add up their seeds, tasks get a panel each.
-    An agent with an oracle counts as another.
+    With an oracle, on the device or in float64 an agent counts as another.
 
     Of a sweep, the `LEADERS` best trials so far get a curve each.
 
