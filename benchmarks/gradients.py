@@ -1,6 +1,6 @@
 """Gradients through the twins of MuJoCo's tasks, against central differences of C MuJoCo itself; and through Brax.
 
-    python benchmarks/gradients.py                      # all tasks, with the cached programs some forty minutes
+    python benchmarks/gradients.py                      # all tasks
     python benchmarks/gradients.py --env Hopper-v5 brax/reacher-spring
 
 From `STATES` states that a random policy reached, H random actions; J = the H rewards + c · the last observation, with

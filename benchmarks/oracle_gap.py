@@ -15,17 +15,16 @@ Writes benchmarks/results/<suite>-gap.json and .png.
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from learning_curves import RESULTS, area
 from suites import SUITES, Suite, make_run
 
 from pbrl import diagnosis, plots, stats
 from pbrl.log import read_rows
 from pbrl.train.run import Run
 
-RESULTS = Path(__file__).parent / "results"
 BY_HORIZON = ("cosine", "true_norm", "true_snr")
 
 
@@ -49,14 +48,15 @@ def summarise(name: str, suite: Suite) -> None:
     report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
     for row in suite.rows:
         run = make_run(suite, name, row, suite.seeds, suite.steps)
-        if not (run.folder / "config.json").exists() or len(plots.evaluation_curve(run.folder)[0]) < 2:
+        steps, values = plots.evaluation_curve(run.folder)
+        if len(steps) < 2:
             continue
         agent, kind = row.label.split(", ")
         where = f"{agent}, {row.env}"
-        steps, values = returns.setdefault(f"{where}: return", {})[kind] = plots.evaluation_curve(run.folder)
-        area = stats.aggregate(np.trapezoid(values, steps, axis=-1) / (steps[-1] - steps[0]))
-        entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(area)}
-        line = f"{row.env:26s} {row.label:24s} area {area.mean:8.1f} [{area.low:.1f}, {area.high:.1f}]"
+        returns.setdefault(f"{where}: return", {})[kind] = steps, values
+        mean = stats.aggregate(area(steps, values))
+        entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(mean)}
+        line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
         if kind == "learned":
             curve = agreement.setdefault(f"{where}: cosine of gradients", {})[kind] = cosines(run)
             last = read_rows(run.folder, "diagnose")[-1]

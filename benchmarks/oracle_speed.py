@@ -1,6 +1,6 @@
 """What an oracle costs: a step of it and the gradient of one, beside a step of the live environment.
 
-    python benchmarks/oracle_speed.py                        # all tasks, some twenty minutes, most of it compiling
+    python benchmarks/oracle_speed.py                        # all tasks; most of the time goes into compiling
     python benchmarks/oracle_speed.py --env Hopper-v5 brax/hopper-positional
 
 For each environment, preset and batch of states that a random policy reached: milliseconds of a step, and of a step
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from timing import machine
 from twin_fidelity import TASKS
 
+from pbrl import gradcheck
 from pbrl.envs import oracles
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.types import Transition
@@ -37,24 +37,21 @@ ENVS = (
 BATCHES, TURNS, LEAST_S = (1, 256), 10, 0.05
 
 
-def reached(env_id: str) -> tuple[Transition, float]:
-    """Return the largest batch of states with an action each, and how long a step of the environment takes in ms."""
-    env, rng, rows, took = GymEnv(env_id), np.random.default_rng(0), [], 0.0
+def live(env_id: str) -> float:
+    """Return how long a step of the environment itself takes, in ms."""
+    env, rng, took = GymEnv(env_id), np.random.default_rng(0), 0.0
     env.reset(seed=0)
     env.step(np.zeros(env.spec.action_size))  # compiles, where it is in JAX
-    obs = env.reset(seed=0)
+    env.reset(seed=0)
     for _ in range(max(BATCHES)):
-        action = rng.uniform(-1.0, 1.0, env.spec.action_size).astype(np.float32)
-        rows.append((obs, action, env.extras()))
+        action = rng.uniform(-1.0, 1.0, env.spec.action_size)
         begin = time.perf_counter()
-        obs, _, ended, truncated = env.step(action)
+        step = env.step(action)
         took += time.perf_counter() - begin
-        if ended or truncated:
-            obs = env.reset()
+        if step.terminated or step.truncated:
+            env.reset()
     env.close()
-    obs, action, extras = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs)), *rows)
-    nothing = jnp.zeros(len(rows))
-    return Transition(obs, action, nothing, nothing, obs, extras), took / len(rows) * 1e3
+    return took / max(BATCHES) * 1e3
 
 
 def programs(env_id: str, preset: str, batch: Transition) -> dict[str, tuple[Callable[[], Any], float]]:
@@ -78,7 +75,7 @@ def programs(env_id: str, preset: str, batch: Transition) -> dict[str, tuple[Cal
         compiled = jax.jit(function).lower(state, batch.action).compile()
         made[name] = (
             lambda compiled=compiled: jax.block_until_ready(compiled(state, batch.action)),
-            (time.perf_counter() - begin),
+            time.perf_counter() - begin,
         )
     return made
 
@@ -94,8 +91,9 @@ def milliseconds(program: Callable[[], Any]) -> float:
 
 def measure(env_id: str) -> dict[str, Any]:
     """Return the rows of one environment."""
-    whole, live = reached(env_id)
-    made, rows = {}, {"live": {"ms": live}}
+    whole = gradcheck.reached(env_id, max(BATCHES), 0)
+    whole = whole.replace(action=jax.random.uniform(jax.random.key(0), whole.action.shape, minval=-1.0))
+    made, rows = {}, {"live": {"ms": live(env_id)}}
     for preset in oracles.PRESETS:
         for size in BATCHES:
             batch = jax.tree.map(lambda x, size=size: x[:size], whole)

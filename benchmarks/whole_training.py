@@ -97,7 +97,8 @@ def main() -> None:
     env, params = gymnax.make("Pendulum-v1")
     settings = {"env": "gymnax Pendulum-v1", "steps": STEPS, "warm-up": WARMUP, "batch": BATCH, "hidden": HIDDEN}
     settings |= {"rate": RATE, "tau": TAU, "updates per step": 1, "eval_every": EVAL_EVERY, "episodes": EPISODES}
-    report: dict[str, Any] = {"command": "python benchmarks/whole_training.py", "machine": machine(), "rows": {}}
+    report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
+    report |= {"command": "python benchmarks/whole_training.py", "machine": machine()}
     report |= {"settings": settings, "turns": arguments.repeats, "rejax": importlib.metadata.version("rejax")}
     for agent in arguments.agents:
         one = {"pbrl": ours(agent, env, params), "rejax": theirs(agent, env, params)}
@@ -130,7 +131,6 @@ def main() -> None:
                 f"return {score.mean:8.1f} [{score.low:.1f}, {score.high:.1f}], n = {score.n}",
                 flush=True,
             )
-    if set(arguments.agents) == {"sac", "td3"}:
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -117,8 +117,7 @@ def guarded(function: Callable[[], None]) -> int:
         sys.stdout.flush()  # here, since at exit it would be too late to say anything but "Exception ignored"
     except OSError:
         code = code or 141
-    if _unread():
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
     return code
 
 

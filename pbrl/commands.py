@@ -43,7 +43,7 @@ def train(run: Run) -> None:
     if run.trials:
         from pbrl import sweep
 
-        print(sweep.announcement(run))
+        display.say(sweep.announcement(run))
     with display.report(run) as report:
         driver.train(run, report)
     if run.trials:

@@ -1,9 +1,9 @@
 """Environments as pure functions: what the device driver trains on, and Gymnasium's interface to those with an id."""
 
-import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import gymnasium
 import jax
@@ -14,6 +14,8 @@ from gymnasium.spaces import Box
 from pbrl.envs import BRAX, TOYS, oracles, rewards
 from pbrl.envs.gym import EnvError
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras, width
+
+F = TypeVar("F", bound=Callable)
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,19 @@ def from_spec(
     return JaxEnv(spec, reset, step, observe, start=lambda batch: recover(batch.obs))
 
 
-def precise() -> contextlib.AbstractContextManager:
-    """Compute matrix products of physics in full float32, unless `jax_default_matmul_precision` says otherwise.
+def precise(function: F) -> F:
+    """Let physics multiply matrices in full float32, unless `jax_default_matmul_precision` says otherwise.
 
     Accelerators multiply with fewer bits where nobody says, too few for contacts.
     """
-    chosen = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    return jax.default_matmul_precision(chosen or "highest")
+
+    @functools.wraps(function)
+    def precisely(*args: Any) -> Any:
+        chosen = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+        with jax.default_matmul_precision(chosen or "highest"):
+            return function(*args)
+
+    return cast(F, precisely)
 
 
 def check(env: JaxEnv, name: str) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from pbrl.envs import BRAX, quiet
 from pbrl.envs.base import JaxEnv, for_rows, precise, require_extras
 from pbrl.envs.gym import EnvError
-from pbrl.types import Array, EnvSpec, Key, Transition, width
+from pbrl.types import Array, EnvSpec, Transition, width
 
 BACKENDS = ("positional", "spring", "generalized", "mjx")
 EPISODE = 1_000  # as Brax' own training wraps all of them
@@ -73,13 +73,8 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(kept)]
     structure = jax.tree.structure(kept)
 
-    def reset(key: Key) -> Any:
-        with precise():
-            return env.reset(key)
-
     def step(state: Any, action: Array) -> tuple[Any, Array, Array]:
-        with precise():
-            after = env.step(state, action)
+        after = env.step(state, action)
         return after, after.reward, 1.0 - jax.lax.stop_gradient(after.done)
 
     def extras(state: Any) -> dict[str, Array]:
@@ -100,7 +95,12 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
         return state.obs
 
     return JaxEnv(
-        EnvSpec(env.observation_size, env.action_size, EPISODE), reset, for_rows(step), observe, start, extras
+        EnvSpec(env.observation_size, env.action_size, EPISODE),
+        precise(env.reset),
+        for_rows(precise(step)),
+        observe,
+        start,
+        extras,
     )
 
 

@@ -89,15 +89,13 @@ def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator
         def frame(state: Physics, _: None) -> tuple[Physics, Any]:
             return integrate(m, evaluate, state, control, functools.partial(seen, m))
 
-        with precise():
-            state, all_seen = jax.lax.scan(frame, state, None, length=frames)
+        state, all_seen = jax.lax.scan(frame, state, None, length=frames)
         return state, jax.tree.map(lambda x: x[-1], all_seen)
 
     def look(state: Physics, control: Array, seen: Seen) -> Any:
-        with precise():
-            return seen(m, evaluate(state, control))
+        return seen(m, evaluate(state, control))
 
-    return Simulator(step, look)
+    return Simulator(precise(step), precise(look))
 
 
 def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pbrl.envs.base import JaxEnv, for_rows, precise
 from pbrl.envs.gym import EnvError
-from pbrl.types import Array, EnvSpec, Key
+from pbrl.types import Array, EnvSpec
 
 
 def from_playground(env: Any, episode_length: int = 1_000) -> JaxEnv:
@@ -19,14 +19,9 @@ def from_playground(env: Any, episode_length: int = 1_000) -> JaxEnv:
     if not isinstance(env.observation_size, int):
         raise EnvError(f"expected an environment that observes a vector, got one with {env.observation_size}")
 
-    def reset(key: Key) -> Any:
-        with precise():
-            return env.reset(key)
-
     def step(state: Any, action: Array) -> tuple[Any, Array, Array]:
-        with precise():
-            after = env.step(state, action)
+        after = env.step(state, action)
         return after, after.reward, 1.0 - after.done
 
     spec = EnvSpec(env.observation_size, env.action_size, episode_length)
-    return JaxEnv(spec, reset, for_rows(step), observe=lambda state: state.obs)
+    return JaxEnv(spec, precise(env.reset), for_rows(precise(step)), observe=lambda state: state.obs)

@@ -163,7 +163,7 @@ def _leaf(path: str) -> str:
     return path.removeprefix("config.")
 
 
-def titled(agent: str, oracle: str = "", driver: str = "host", float64: bool = False) -> str:
+def titled(agent: str, oracle: str | bool = "", driver: str = "host", float64: bool = False) -> str:
     """Name an agent as curves and reports do."""
     parts = {"oracle": oracle, "speed": oracle == "speed", "device": driver == "device", "float64": float64}
     return ", ".join([agent, *(name for name, said in parts.items() if said)])
