@@ -86,8 +86,8 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
                 replies.append(peer.ask(f"time {name} {peer.steps[name]}"))
                 idle += time.process_time() - begin
                 times.setdefault(f"peer {name}, threads={threads}", []).append(replies[-1]["ms"])
-    if workload.step:
-        add_steps(times, workload.step)
+    if workload.step(sizes):
+        add_steps(times, workload.step(sizes))
     result = {"sizes": sizes, "matmul_peak_gflops": max(peaks), "rows": rows(times, programs, workload, max(peaks))}
     if peer:
         result["peer"] = peer.versions | {f"{what}_gflop": peer.ask(f"flops {what}")["gflop"] for what in peer.steps}
@@ -96,14 +96,14 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
         peer.stop()
         result["times_faster"] = {  # than the faster of the peer's settings
             what: min(row["times_ours"] for name, row in result["rows"].items() if name.startswith(f"peer {what}"))
-            for what in [*peer.steps, *(["step"] if workload.step else [])]
+            for what in [*peer.steps, *(["step"] if "step" in times else [])]
         }
     return result
 
 
-def add_steps(times: dict[str, list[float]], counts: dict[str, int]) -> None:
+def add_steps(times: dict[str, list[float]], counts: dict[str, float]) -> None:
     """Add the time of an environment step of each side, turn by turn: that of so many runs of each phase."""
-    for update in [name for name in times if "update" in name]:
+    for update in [name for name in times if name == "update" or name.startswith("peer update")]:
         phases = [[count * ms for ms in times[update.replace("update", phase)]] for phase, count in counts.items()]
         times[update.replace("update", "step")] = [sum(turn) for turn in zip(*phases, strict=True)]
 
@@ -111,7 +111,7 @@ def add_steps(times: dict[str, list[float]], counts: dict[str, int]) -> None:
 def rows(times: dict[str, list[float]], programs: dict[str, Program], workload: Workload, peak: float) -> dict:
     """Sum the timings up, one row for each thing timed."""
     gflop = {phase: count(workload.sizes) / 1e9 for phase, count in workload.flops.items()}
-    gflop["step"] = sum(count * gflop[phase] for phase, count in workload.step.items())
+    gflop["step"] = sum(count * gflop[phase] for phase, count in workload.step(workload.sizes).items())
     table: dict[str, dict[str, Any]] = {}
     for name, ms in times.items():
         phase = name.split(",")[0].split()[-1]
