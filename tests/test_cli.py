@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -120,7 +121,12 @@ def test_a_bad_command_line_exits_with_2_before_any_environment_is_made(argv, me
 
 
 @pytest.mark.parametrize(
-    ("env", "message"), [("Pendulm-v1", "did you mean 'Pendulum-v1'"), ("CartPole-v1", "use a Box version")]
+    ("env", "message"),
+    [
+        ("Pendulm-v1", "did you mean 'Pendulum-v1'"),
+        ("CartPole-v1", "use a Box version"),
+        ("no_such_module:Puck-v0", "cannot import no_such_module (ModuleNotFoundError"),
+    ],
 )
 def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -129,6 +135,21 @@ def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsy
     assert captured.err.startswith("pbrl: ")
     assert message in captured.err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, tmp_path):
+    source = """
+        from pbrl.envs import base, toy
+        base.register("Elsewhere-v0", toy.TOYS["ProbeTwo"])
+    """
+    (tmp_path / "elsewhere.py").write_text(textwrap.dedent(source))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ":" not in str(options.parse(["sac", "--env", "elsewhere:Elsewhere-v0"]).folder)  # no drive of Windows
+    folder, small = str(tmp_path / "run"), [*SMALL[1:6], "--config.actor-hidden=8", "--config.critic-hidden=8,8"]
+    assert call("train", "sac", "--env", "elsewhere:Elsewhere-v0", "--steps=60", "--out", folder, *small) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["driver"] == "device"
+    assert call("eval", folder, "--episodes=2") == 0
+    assert "on elsewhere:Elsewhere-v0, step 60, 2 fresh episodes" in capsys.readouterr().out
 
 
 def test_later_sources_win_over_earlier_ones(tmp_path):

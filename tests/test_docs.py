@@ -5,6 +5,8 @@ import sys
 import types
 from pathlib import Path
 
+from pbrl.envs.gym import GymEnv
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,6 +26,7 @@ def test_the_custom_environment_trains(tmp_path):
     (code,) = code_of("docs/custom_environment.md")
     assert len(code.splitlines()) < 75
     rail = load(code, "rail")
+    assert GymEnv("rail:Rail-v0").spec.reward_fn is rail.reward  # as the command line names it
     assert rail.main(tmp_path / "rail", steps=1_000) > -12.0  # standing still is worth -16.7 on average
 
 

@@ -1,6 +1,7 @@
 """Environments as pure functions: what the device driver trains on, and Gymnasium's interface to those with an id."""
 
 import functools
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -152,15 +153,28 @@ def register(env_id: str, env: JaxEnv) -> None:
     gymnasium.register(env_id, "pbrl.envs.base:Gym", max_episode_steps=steps, kwargs={"env_id": env_id})
 
 
+def _imported(env_id: str) -> str:
+    """Return an id without the `module:` that it may begin with, and import the module, which registers the id."""
+    module, colon, name = env_id.rpartition(":")
+    if not colon:
+        return env_id
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # of a program of the user's own
+        problem = f"{type(error).__name__}: {error}"
+        raise EnvError(f"{env_id}: cannot import {module} ({problem}); is it on PYTHONPATH?") from error
+    return name
+
+
 def is_jax(env_id: str) -> bool:
     """Return whether the id is that of functions in JAX, so that a driver on the device needs no twin."""
-    return env_id in OWN or env_id.startswith(BRAX) or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
+    return _imported(env_id) in OWN or env_id.startswith(BRAX) or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
 
 
 def find(env_id: str) -> JaxEnv:
     """Return the environment of an id, or its differentiable twin. Raises `EnvError` where it has neither."""
-    if env_id in OWN:
-        return OWN[env_id]
+    if (own := _imported(env_id)) in OWN:
+        return OWN[own]
     if env_id.startswith(BRAX):
         from pbrl.envs import brax  # which imports this module
 

@@ -178,4 +178,4 @@ def known_functions(env_id: str) -> tuple[RewardFn | None, TerminationFn | None]
 
         spec = TOYS[env_id.removeprefix("pbrl/Toy").removesuffix("-v0")].spec
         return spec.reward_fn, spec.termination_fn
-    return KNOWN.get(env_id, (None, None))
+    return KNOWN.get(env_id.rpartition(":")[2], (None, None))  # Gymnasium's `module:id` is known by its id

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
     trials = f"{len(run.trials)}trials-" if run.trials else ""
     agent = run.title.replace(", ", "-")
-    return root / f"{agent}-{run.env.replace('/', '-')}-{trials}{len(run.seeds)}seeds-{digest}"
+    return root / f"{agent}-{re.sub('[/:]', '-', run.env)}-{trials}{len(run.seeds)}seeds-{digest}"
 
 
 def load(folder: Path) -> Run:
