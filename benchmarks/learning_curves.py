@@ -22,6 +22,7 @@ import numpy as np
 from suites import PENDULUM, SUITES, Row, Suite, make_run
 
 from pbrl import stats
+from pbrl.log import read_rows
 from pbrl.train.run import Run, driver_module
 
 RESULTS = Path(__file__).parent / "results"
@@ -75,6 +76,8 @@ def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
             details = json.loads((run.folder / "config.json").read_text())
             entry = {"env": row.env, "label": row.label, "steps": int(steps[-1])}
             entry |= {"area": vars(areas), "final": vars(final), "final_per_seed": returns[:, -1].round(1).tolist()}
+            if (train_rows := read_rows(run.folder, "train")) and "critic/q" in train_rows[-1]:
+                entry["last_q_per_seed"] = np.round(train_rows[-1]["critic/q"], 1).tolist()  # shows what diverges
             if row.env == PENDULUM:
                 first = [int(steps[np.argmax(r >= -200)]) if (r >= -200).any() else None for r in returns]
                 entry["first_step_at_or_above_-200"] = first

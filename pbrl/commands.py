@@ -83,9 +83,10 @@ def announce(run: Run) -> None:
     used, there = many * (own.size if own else 1), jax.device_count()
     several = f"{used} of {there} devices" + f" on {many} hosts" * (many > 1) if there > 1 else "device"
     width = "float64" if run.float64 else "float32"
+    learns_model = run.schedule.model_every > 0 and not run.oracle
     say(
         f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; "
-        f"{width}, matmul precision: {run.config.precision} (actor, critics)" + ", highest (model)" * (not run.oracle)
+        f"{width}, matmul precision: {run.config.precision} (actor, critics)" + ", highest (model)" * learns_model
     )
     if run.oracle:
         say(f"oracle ({run.oracle}): the environment's own dynamics take the place of a learned model")

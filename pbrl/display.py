@@ -103,8 +103,8 @@ class Panel:
         self.live.update(self._panel(self._rows(progress)))
 
     def _rows(self, progress: "Progress") -> list[tuple[str, str]]:
-        evaluated = progress.step - progress.step % max(self.run.schedule.eval_every, 1)
-        rows = [(f"return, evaluated at step {evaluated}", returns(progress)) if progress.evaluation else ("", "")]
+        name = f"return, evaluated at step {progress.evaluated_step}"
+        rows = [(name, returns(progress)) if progress.evaluation else ("", "")]
         if progress.evaluation and self.run.trials:
             rows.append(("best trials", best(progress.evaluation["eval/return"], len(self.run.trials))))
         elif progress.evaluation and len(self.run.seeds) > 1:

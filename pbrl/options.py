@@ -3,6 +3,7 @@
 Later ones win: the agent's defaults, the preset, `--from FILE`, the options of the command line.
 """
 
+import re
 import shlex
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,6 +99,9 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     except ValueError as error:
         raise RunError(str(error)) from None
     defaults = replace(defaults, config=config, schedule=schedule)
+    whole = {"config": config, "schedule": schedule}
+    nested = [f"{part}.{path}" for part, value in whole.items() for path, _ in _flatten(configs.to_json(value))]
+    refuse_unknown(argv, [*(f.name.strip("_") for f in fields(cls) if f.name not in whole), *nested])
     return _parse(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}")
 
 
@@ -108,11 +112,12 @@ def _flag(word: str, after: str) -> list[str]:
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
-    """Raise `RunError` for the first `--word` that is none of these options, with the nearest that is."""
-    known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
+    """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is."""
+    known = ["--help", "-h", *(f"--{name.replace('_', '-')}" for name in names)]
     for word in argv:
         option = word.partition("=")[0].replace("_", "-")
-        if word.startswith("--") and option not in known and option.partition(".")[0] not in known:
+        a_number = re.fullmatch(r"-(inf|nan|[\d.].*)", word, re.IGNORECASE)
+        if word.startswith("-") and not a_number and option not in known and option.partition(".")[0] not in known:
             raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 

@@ -113,9 +113,9 @@ def shuffled(key: Key, position: Array, size: Array) -> Array:
     """Map positions `[*]` in [0, size) to row indices by the random order of all rows that `key` stands for.
 
     Nothing of the buffer's size is stored or sorted: the order is a keyed bijection of [0, 2^k), walked until it
-    lands below `size` (cycle walking, Black and Rogaway 2002), so `size` may be traced.
+    lands below `size` (cycle walking, Black and Rogaway 2002), so `size` may be traced. Of no rows it is the first.
     """
-    size = jnp.asarray(size, jnp.uint32)
+    size = jnp.maximum(jnp.asarray(size, jnp.uint32), 1)  # below 0 the walk would never land
     bits = 32 - jax.lax.clz(jnp.maximum(size - 1, 1))
     mask = (jnp.uint32(1) << bits) - 1
     shift = jnp.maximum(bits // 2, 1)

@@ -15,6 +15,7 @@ def progress(step, evaluation, metrics=None):
         total_steps=100,
         episode_return=np.array([1.0, np.nan]),
         evaluation=evaluation,
+        evaluated_step=min(step, 95),
         metrics=metrics or {},
     )
 
@@ -73,7 +74,7 @@ def test_the_panel_shows_every_seed(capsys):
     for text in (
         "mage · Pendulum-v1 · 2 seeds",
         "99/100",
-        "evaluated at step 50",
+        "evaluated at step 95",
         "12.0 ± 2.0",
         "10.0 14.0",
         "critic 2",

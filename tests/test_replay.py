@@ -88,6 +88,11 @@ def test_shuffled_is_a_bijection(size):
         assert sorted(order.tolist()) == list(range(size))
 
 
+def test_shuffling_no_rows_ends():
+    """A buffer may be empty although steps were taken: rows that are not finite are refused."""
+    assert replay.shuffled(jax.random.key(0), jnp.arange(3), 0).tolist() == [0, 0, 0]
+
+
 def test_shuffled_orders_look_uniform():
     """Each row lands at each place about equally often, and so does each ordered pair of neighbours."""
     size, draws = 12, 6000

@@ -99,8 +99,8 @@ BAD = [
     (("sweep", *SAC, "--space", "svg-entrpy"), "did you mean 'svg-entropy'"),
     (("sweep", *SAC, "--space", "nowhere.yaml"), "--space nowhere.yaml: cannot be read"),
     (("sweep", "mage", "--env", "Pendulum-v1", "--space", "svg-entropy"), "mage has no target entropy"),
-    (("sweep", *SAC, *TAU, "--spaces", "x"), "--space STR"),
-    (("train", *SAC, *TAU), "Unrecognized options: --space"),
+    (("sweep", *SAC, *TAU, "--spaces", "x"), "did you mean '--space'"),
+    (("train", *SAC, *TAU), "there is no option --space"),
 ]
 
 

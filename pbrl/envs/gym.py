@@ -61,8 +61,11 @@ class GymEnv:
         self._extras: Callable[[], dict[str, np.ndarray]] | None = None
 
     def reset(self, seed: int | None = None) -> np.ndarray:
-        """Begin an episode and return its first observation, float[S]."""
-        obs, _ = self._env.reset(seed=seed)
+        """Begin an episode and return its first observation, float[S]. Raises `EnvError` for one that is not finite."""
+        try:
+            obs, _ = self._env.reset(seed=seed)
+        except Exception as error:  # as in `step`
+            raise EnvError(f"{self.env_id}: its reset raised {type(error).__name__}: {error}") from error
         return self._checked(obs, "the first observation")
 
     def step(self, action: np.ndarray) -> Step:
@@ -182,6 +185,7 @@ def _bounds(env_id: str, space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray
         raise EnvError(f"{env_id} acts by {space}; pbrl takes a Box of floats with low < high: rescale it in a wrapper")
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise EnvError(
-            f"{env_id} has actions without bounds; give limits with gymnasium.wrappers.RescaleAction or ClipAction"
+            f"{env_id} has actions without bounds; give it some: "
+            "gymnasium.wrappers.TransformAction(env, lambda action: action, Box(low, high))"
         )
     return space.low.astype(np.float64), space.high.astype(np.float64)

@@ -1,11 +1,13 @@
 """Evaluation: separate environments and seeds, the policy's mode, whole episodes only."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from pbrl.envs.gym import GymEnv
+from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.types import width
 
 EVALUATION_STREAM = 1  # training environments draw from stream 0 of a seed's sequence
 
@@ -28,24 +30,37 @@ class Evaluator:
     def run(self, act: Callable[[np.ndarray, dict], Any], step: int) -> dict[str, np.ndarray]:
         """Play whole episodes with `act: (obs [N, E, S], extras) -> actions [N, E, A]`; `step` seeds first states.
 
-        Returns `{"eval/return": [N], "eval/length": [N]}`, means over each seed's episodes.
+        Returns `{"eval/return": [N], "eval/length": [N]}`, means over each seed's whole episodes. One whose environment
+        breaks is warned about and left out; a seed left without any has NaN.
         """
         n, e = len(self.seeds), self.episodes
-        obs = np.stack(
-            [
-                [env.reset(episode_seed(seed, step, i)) for i, env in enumerate(row)]
-                for seed, row in zip(self.seeds, self.envs, strict=True)
-            ]
-        )
+        obs = np.zeros((n, e, self.envs[0][0].spec.obs_size), width())
         returns, lengths, running = np.zeros((n, e)), np.zeros((n, e)), np.ones((n, e), bool)
+
+        def lose(i: int, j: int, error: EnvError) -> None:
+            warnings.warn(f"evaluation at step {step}: an episode is left out, since {error}", stacklevel=3)
+            returns[i, j] = lengths[i, j] = np.nan
+            running[i, j] = False
+
+        for i, j in np.ndindex(n, e):
+            try:
+                obs[i, j] = self.envs[i][j].reset(episode_seed(self.seeds[i], step, j))
+            except EnvError as error:
+                lose(i, j, error)
         while running.any():
             actions = np.asarray(act(obs, self._extras()))
             for i, j in zip(*np.nonzero(running), strict=True):
-                obs[i, j], reward, terminated, truncated = self.envs[i][j].step(actions[i, j])
+                try:
+                    obs[i, j], reward, terminated, truncated = self.envs[i][j].step(actions[i, j])
+                except EnvError as error:
+                    lose(i, j, error)
+                    continue
                 returns[i, j] += reward
                 lengths[i, j] += 1
                 running[i, j] = not (terminated or truncated)
-        return {"eval/return": returns.mean(1), "eval/length": lengths.mean(1)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
+            return {"eval/return": np.nanmean(returns, 1), "eval/length": np.nanmean(lengths, 1)}
 
     def _extras(self) -> dict[str, np.ndarray]:
         if not self.extras:

@@ -131,13 +131,13 @@ class Training(Session):
     def advance(self, limit: int) -> None:
         """Take one environment step, fit the model where it is due, and update the agents."""
         schedule, programs = self.run.schedule, self.programs
-        self.step += 1
-        step = self.step
+        step = self.step + 1
         if step <= schedule.warmup_steps:
             actions = programs.random(step)
         else:
             actions = programs.act(self.learner, self.streams.obs, step)
         batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
+        self.step = step
         self.learner = programs.collect(self.learner, batch, last)
         batches = 0 if self.run.oracle else fitting.fit_batches(self.run.config, schedule, step)
         if batches:

@@ -40,6 +40,7 @@ class Progress:
     steps_per_second: float
     episode_return: np.ndarray  # of the last whole training episode, NaN before there was one
     evaluation: dict[str, np.ndarray]
+    evaluated_step: int
     metrics: dict[str, np.ndarray]
     agent: Any  # every seed's state, stacked; the next step takes its memory, so copy what is to be kept
 
@@ -110,6 +111,7 @@ class Session:
         evaluations = read_rows(run.folder, "eval")
         last = evaluations[-1] if evaluations else {}
         self.evaluation = {name: np.asarray(value) for name, value in last.items() if name.startswith("eval/")}
+        self.evaluated_step = last.get("step", 0)
 
     # The driver's part
 
@@ -215,10 +217,10 @@ class Session:
             while self.step < limit and not hosts.alone():
                 self.advance(limit)
         except (Diverged, EnvError) as error:
-            if not isinstance(error, Diverged) or not hosts.alone():
+            if not hosts.alone():
                 return error
             self.save()
-            return Diverged(f"{error}; the state before is saved at step {self.step}")
+            return type(error)(f"{error}; the state before is saved at step {self.step}")
         return None
 
     def _overdue(self) -> bool:
@@ -249,14 +251,21 @@ class Session:
     def _evaluate(self) -> None:
         scores = self.guard.mask(self.scores())
         row = hosts.joined({**scores, **self.guard.metrics(), "eval/seconds": self.elapsed})
-        self.evaluation = {name: row[name] for name in scores}
+        self.evaluation, self.evaluated_step = {name: row[name] for name in scores}, self.step
         self.log.write("eval", self.step, row)
 
     def _diagnose(self) -> None:
         """Write a row on the model, and warn once of each thing in it that should worry."""
         if self.diagnosis is None:
             self.diagnosis = Diagnosis(self.run)
-        row = hosts.joined(self.diagnosis.of(self.learner, self.step))
+        try:
+            measured = self.diagnosis.of(self.learner, self.step)
+        except EnvError as error:
+            if not hosts.alone():
+                raise
+            warnings.warn(f"step {self.step}: no diagnosis, since {error}", stacklevel=2)
+            return
+        row = hosts.joined(measured)
         self.log.write("diagnose", self.step, row)
         for name, sentence in worries(row).items():
             if name not in self.worried and hosts.is_first():
@@ -271,6 +280,7 @@ class Session:
             steps_per_second=(self.step - self.began_step) / max(time.perf_counter() - self.began, 1e-9),
             episode_return=self.episode_return.copy(),
             evaluation=self.evaluation,
+            evaluated_step=self.evaluated_step,
             metrics=self._metrics(),
             agent=self.learner.agent,
         )

@@ -41,9 +41,22 @@ class Streams:
         return streams
 
     def _begin_episode(self, i: int) -> None:
-        self.obs[i] = self.envs[i].reset(episode_seed(self.seeds[i], 0, int(self.episodes[i]), TRAINING_STREAM))
-        self.episodes[i] += 1
-        self.returns[i] = 0.0
+        """Reset environment i; a reset that breaks counts as a broken step, and its episode as one."""
+        while True:
+            seed = episode_seed(self.seeds[i], 0, int(self.episodes[i]), TRAINING_STREAM)
+            self.episodes[i] += 1
+            self.returns[i] = 0.0
+            try:
+                self.obs[i] = self.envs[i].reset(seed)
+                return
+            except EnvError as error:
+                self._count_fault(i, error)
+
+    def _count_fault(self, i: int, error: EnvError) -> None:
+        """Note that environment i broke once more, and raise the error where that is too often."""
+        self.faults[i] += 1
+        if self.faults[i] >= MAX_FAULTS:
+            raise error
 
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every environment by one action `[N, A]`; return transitions `[N, 1]` and `last [N, 1]`.
@@ -59,10 +72,8 @@ class Streams:
         for i, env in enumerate(self.envs):
             try:
                 next_obs[i], reward[i], terminated, truncated = env.step(actions[i])
-            except EnvError:
-                self.faults[i] += 1
-                if self.faults[i] >= MAX_FAULTS:
-                    raise
+            except EnvError as error:
+                self._count_fault(i, error)
                 self._begin_episode(i)
                 continue
             self.faults[i] = 0

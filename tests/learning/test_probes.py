@@ -25,7 +25,7 @@ def train(name, probe, updates=600):
         jax.random.key(0),
         toy.spec,
         config(name, **RATES, **SOFT, actor_hidden=(16,)),
-        oracle=None if name in ("td3", "sac") else toy.oracle,
+        oracle=toy.oracle if hasattr(config(name), "model_lr") else None,
     )
 
     def update(state, key):

@@ -45,7 +45,8 @@ def counter(monkeypatch):
 
 
 def schedule_of(name, **changes):
-    schedule = replace(SCHEDULE, model_every=0) if name in ("td3", "sac") else SCHEDULE
+    without_model = name != "counting" and not hasattr(config(name), "model_lr")
+    schedule = replace(SCHEDULE, model_every=0) if without_model else SCHEDULE
     return replace(schedule, **changes)
 
 

@@ -16,7 +16,7 @@ from pbrl.train.run import Run, RunError
 
 def make_run(path, name, **changes):
     schedule = SCHEDULE
-    if name in ("td3", "sac"):
+    if not hasattr(config(name), "model_lr"):
         schedule = replace(schedule, model_every=0)
     if name in ("maac", "mbpo"):
         schedule = replace(schedule, imagine_every=10, imagine_batch=8, imagine_length=(0, 1, 2, 2), imagine_buffer=99)

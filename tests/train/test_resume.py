@@ -53,7 +53,7 @@ def programs():
 
 
 def make_run(folder, name, env, **changes):
-    schedule = replace(SCHEDULE, model_every=0) if name in ("td3", "sac") else SCHEDULE
+    schedule = SCHEDULE if hasattr(config(name), "model_lr") else replace(SCHEDULE, model_every=0)
     if name == "maac":  # both buffers wrap around and are resumed
         schedule = replace(schedule, imagine_every=10, imagine_batch=30, imagine_buffer=100)
     run = Run(name, env, (3, 4), config(name), replace(schedule, **changes), folder)
@@ -94,7 +94,7 @@ def killed_after_checkpoint(run):
     return process.wait(timeout=60)
 
 
-CASES = [(name, PENDULUM) for name in AGENTS] + [(name, HOPPER) for name in ("mage", "svg", "maac")]
+CASES = [(name, env) for env in (PENDULUM, HOPPER) for name in AGENTS]
 CASES += [(name, TOY) for name in ("mage", "maac")]  # on the device
 
 
@@ -112,7 +112,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, name, env):
     assert rows == sorted(set(rows)) and rows[-1] == STEPS  # no row twice, none missing at the end
 
 
-@pytest.mark.parametrize(("name", "env"), [("mage", PENDULUM), ("svg", HOPPER)])
+@pytest.mark.parametrize(("name", "env"), [(name, HOPPER if name == "svg" else PENDULUM) for name in AGENTS])
 def test_weights_alone_do_not_resume(tmp_path, name, env):
     """The third arm: a resume that restores networks and nothing else ends elsewhere, so the test above can fail."""
     straight, again = (make_run(tmp_path / n, name, env) for n in ("straight", "again"))
@@ -158,9 +158,12 @@ def handler():
         signal.signal(number, action)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_saves_first(tmp_path, handler, number, code):
-    handler(number, signal.SIG_DFL)
+    handler(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     run = make_run(tmp_path / "run", "td3", PENDULUM, total_steps=STEPS)
     long = replace(run, schedule=replace(run.schedule, total_steps=10**6, buffer_size=100, checkpoint_every=10**6))
     stop_at = []
@@ -189,7 +192,7 @@ def test_a_longer_schedule_extends_a_finished_run(tmp_path):
     short, straight = (make_run(tmp_path / n, "mage", PENDULUM) for n in ("short", "straight"))
     longer = replace(straight, schedule=replace(straight.schedule, total_steps=80))
     host.train(longer)
-    host.train(short)
+    assert host.train(short).evaluated_step == STEPS
     extended = replace(longer, folder=short.folder)
     host.train(extended)
     assert_same(final(longer), final(extended))

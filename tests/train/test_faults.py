@@ -1,0 +1,102 @@
+"""Environments that break: what they cost, and that nothing learned is lost by it."""
+
+import sys
+from pathlib import Path
+
+import counting
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+import pbrl
+from pbrl import checkpoint
+from pbrl.envs.gym import EnvError
+from pbrl.log import read_rows
+from pbrl.train import host
+from pbrl.train.run import Run
+from pbrl.train.schedule import Schedule
+
+LIMIT = 10  # steps of an episode
+SCHEDULE = Schedule(
+    total_steps=60, warmup_steps=20, batch_size=8, updates_per_step=1, model_every=1_000, eval_every=30,
+    eval_episodes=2, log_every=10, checkpoint_every=10**6,
+)  # fmt: skip
+
+
+class Fragile(gymnasium.Env):
+    """Counts the calls of all its copies, which a test may make break."""
+
+    observation_space, action_space = Box(-np.inf, np.inf, (2,)), Box(-1.0, 1.0, (1,))
+    resets = steps = 0
+    broken_reset = broken_step = staticmethod(lambda count: False)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        Fragile.resets += 1
+        if Fragile.broken_reset(Fragile.resets):
+            raise RuntimeError("no contact")
+        return np.zeros(2), {}
+
+    def step(self, action):
+        Fragile.steps += 1
+        if Fragile.broken_step(Fragile.steps):
+            raise RuntimeError("no contact")
+        return np.full(2, 0.1), 1.0, False, False, {}
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path):
+    """Train one seed of the counting agent, and return its folder."""
+    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting)
+    monkeypatch.setitem(pbrl.AGENTS, "counting", "counts")
+    gymnasium.register("test/Fragile-v0", entry_point=Fragile, max_episode_steps=LIMIT)
+
+    def train(**broken) -> Path:
+        for name, value in {"resets": 0, "steps": 0, **broken}.items():
+            monkeypatch.setattr(Fragile, name, staticmethod(value) if callable(value) else value)
+        host.train(Run("counting", "test/Fragile-v0", (0,), counting.Config(), SCHEDULE, tmp_path, sinks=("jsonl",)))
+        return tmp_path
+
+    yield train
+    gymnasium.registry.pop("test/Fragile-v0", None)
+
+
+def returns(folder):
+    return [float(row["eval/return"][0]) for row in read_rows(folder, "eval")]
+
+
+FIRST = 2 * LIMIT  # steps of the first evaluation, before any training
+
+
+def test_a_broken_episode_is_left_out_of_its_evaluation(train):
+    with pytest.warns(
+        UserWarning, match="evaluation at step 30: an episode is left out, since .* RuntimeError: no con"
+    ):
+        folder = train(broken_step=lambda count: count == FIRST + 30 + 5)
+    assert returns(folder) == [LIMIT] * 3
+    assert checkpoint.steps(folder / "checkpoints")[-1] == 60
+
+
+def test_an_evaluation_without_a_whole_episode_says_so_and_training_goes_on(train):
+    with pytest.warns(UserWarning, match="evaluation at step 30: an episode is left out"):
+        folder = train(broken_step=lambda count: FIRST + 30 < count <= FIRST + 32)
+    np.testing.assert_array_equal(returns(folder), [LIMIT, np.nan, LIMIT])
+
+
+def test_a_broken_reset_costs_an_episode_that_has_not_begun(train):
+    # The first is the training environment's, as is the first after the evaluation's two.
+    folder = train(broken_reset=lambda count: count in (1, 5))
+    assert returns(folder) == [LIMIT] * 3
+    assert checkpoint.steps(folder / "checkpoints")[-1] == 60
+
+
+@pytest.mark.parametrize("kind", ["step", "reset"])
+def test_an_environment_that_stays_broken_ends_the_run_and_loses_nothing(train, tmp_path, kind):
+    after = FIRST + 25 if kind == "step" else 5  # resets: to begin with, two of the first evaluation, two more
+    with pytest.raises(
+        EnvError, match=f"its {kind} raised RuntimeError: no contact; the state before is saved at step"
+    ):
+        train(**{f"broken_{kind}": lambda count: count > after})
+    saved = checkpoint.steps(tmp_path / "checkpoints")[-1]
+    assert saved == (34 if kind == "step" else 29)
