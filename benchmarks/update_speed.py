@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from timing import Program, machine, matmul_rates
 from workloads import TRANSITIONS, WORKLOADS, Workload
 
+from pbrl import plots
+
+SIDES = ("ours", "peer, all cores", "peer, one thread")
 SETTLE_S = 0.1  # pause before every timing, for the other side's threads to fall asleep
 
 
@@ -139,6 +143,36 @@ def show(task: str, result: dict[str, Any]) -> None:
         print(f"{what}: {factor:.1f} times faster than the peer's faster setting")
 
 
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw the median times of both sides, a group of bars for each phase that a peer has."""
+    from matplotlib.figure import Figure
+
+    groups = {
+        f"{task}\n{phase}": {side: row["ms_median"] for side in SIDES if (row := side_of(result["rows"], phase, side))}
+        for task, result in report["tasks"].items()
+        for phase in result.get("times_faster", {})
+    }
+    figure = Figure(figsize=(1.3 * len(groups) + 1.5, 3.8))
+    axis = figure.subplots()
+    for i, side in enumerate(SIDES):
+        heights = [times.get(side, np.nan) for times in groups.values()]
+        bars = axis.bar(np.arange(len(groups)) + 0.27 * (i - 1), heights, 0.25, color=plots.COLOURS[i], label=side)
+        axis.bar_label(bars, [f"{x:,.0f}" if x >= 100 else f"{x:.3g}" for x in heights], fontsize=7, padding=1)
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(groups)), list(groups), fontsize=8)
+    axis.set_ylabel("milliseconds, median")
+    figure.suptitle(f"Ours and the authors' PyTorch, {report['machine']['cores']} CPU cores", fontsize=11)
+    plots.finish(axis)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def side_of(rows: dict[str, Any], phase: str, side: str) -> dict[str, Any] | None:
+    """Return the row of a phase as one of `SIDES` has it, if it was timed."""
+    threads = {"ours": None, "peer, one thread": 1}.get(side, os.cpu_count())
+    return rows.get(f"peer {phase}, threads={threads}" if threads else phase)
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,13 +188,16 @@ def main() -> None:
             wanted = " or ".join(f"{landmark} (for {task})" for landmark, task in landmarks.items())
             parser.error(f"--peer: expected a checkout of the authors' repository, but {path} has no {wanted}")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
-    report: dict[str, Any] = {"machine": machine(), "repeats": options.repeats, "tasks": {}}
+    report: dict[str, Any] = {"command": "python benchmarks/update_speed.py --peer CHECKOUT ...", "machine": machine()}
+    report |= {"repeats": options.repeats, "tasks": {}}
     for task in options.sizes:
         report["tasks"][task] = measure(task, options)
         show(task, report["tasks"][task])
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
+        if any("times_faster" in result for result in report["tasks"].values()):
+            draw(report, options.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
