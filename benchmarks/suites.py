@@ -163,6 +163,10 @@ SUITES = {
         maac_and_baselines("Pendulum-v1", "InvertedPendulum-v5"),
         "cpu", 5_000, 5, 500, "MAAC and its baselines, CPU sizes",
     ),
+    "maac-mujoco": Suite(
+        tuple(Row(label, agent, "pbrl/MaacHalfCheetah-v0") for label, agent in (("MAAC", "maac"), ("SAC", "sac"))),
+        "cpu", 15_000, 3, 1_000, "MAAC and SAC on MAAC's HalfCheetah, CPU sizes",
+    ),
     "maac-ablations": Suite(
         maac_without("Pendulum-v1") + maac_without("InvertedPendulum-v5"),
         "cpu", 4_000, 5, 500, "MAAC without each of its parts, CPU sizes (Fig. 4 and 5)",
