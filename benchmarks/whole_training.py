@@ -98,8 +98,8 @@ def main() -> None:
     settings = {"env": "gymnax Pendulum-v1", "steps": STEPS, "warm-up": WARMUP, "batch": BATCH, "hidden": HIDDEN}
     settings |= {"rate": RATE, "tau": TAU, "updates per step": 1, "eval_every": EVAL_EVERY, "episodes": EPISODES}
     report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
-    report |= {"command": "python benchmarks/whole_training.py", "machine": machine()}
-    report |= {"settings": settings, "turns": arguments.repeats, "rejax": importlib.metadata.version("rejax")}
+    report |= {"command": "python benchmarks/whole_training.py", "settings": settings}
+    facts = {"machine": machine(), "turns": arguments.repeats, "rejax": importlib.metadata.version("rejax")}
     for agent in arguments.agents:
         one = {"pbrl": ours(agent, env, params), "rejax": theirs(agent, env, params)}
         programs = {}
@@ -114,7 +114,8 @@ def main() -> None:
                 begin = time.perf_counter()
                 returns[key].append(program(100 * turn))
                 times[key].append(time.perf_counter() - begin)
-        rows = report["rows"][agent] = {}
+        rows: dict[str, Any] = {}
+        report["rows"][agent] = {**facts, "programs": rows}
         for (name, n), (_, compile_s) in programs.items():
             seconds = times[name, n]
             score = stats.aggregate(np.concatenate(returns[name, n]))

@@ -113,11 +113,13 @@ def _flag(word: str, after: str) -> list[str]:
 
 def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
     """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is."""
-    known = ["--help", "-h", *(f"--{name.replace('_', '-')}" for name in names)]
+    known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
     for word in argv:
+        if word == "--":  # what follows are values
+            return
         option = word.partition("=")[0].replace("_", "-")
-        a_number = re.fullmatch(r"-(inf|nan|[\d.].*)", word, re.IGNORECASE)
-        if word.startswith("-") and not a_number and option not in known and option.partition(".")[0] not in known:
+        other = re.fullmatch(r"-h|-(inf|nan|[\d.].*)|--tyro-.*", word, re.IGNORECASE)  # numbers, tyro's own
+        if word.startswith("-") and not other and option not in known and option.partition(".")[0] not in known:
             raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 

@@ -124,4 +124,4 @@ def preset(name: str, agent: str, env_id: str) -> Overrides:
     agents = PRESETS[name]
     if agent not in agents:
         raise ValueError(f"preset {name!r} has nothing for the agent {agent!r}{suggest(agent, agents, 'agent')}")
-    return dict(agents[agent].get(env_id, agents[agent]["default"]))
+    return dict(agents[agent].get(env_id.rpartition(":")[2], agents[agent]["default"]))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pbrl import checkpoint, cli, options, runtime
+from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
 from pbrl.train.folder import prepare
 from pbrl.train.guard import Diverged
@@ -147,6 +148,7 @@ def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, 
     """
     (tmp_path / "elsewhere.py").write_text(textwrap.dedent(source))
     monkeypatch.syspath_prepend(tmp_path)
+    assert oracles.oracle("elsewhere:Pendulum-v1") == oracles.oracle("Pendulum-v1")
     assert ":" not in str(options.parse(["sac", "--env", "elsewhere:Elsewhere-v0"]).folder)  # no drive of Windows
     folder, small = str(tmp_path / "run"), [*SMALL[1:6], "--config.actor-hidden=8", "--config.critic-hidden=8,8"]
     assert call("train", "sac", "--env", "elsewhere:Elsewhere-v0", "--steps=60", "--out", folder, *small) == 0

@@ -153,8 +153,11 @@ def register(env_id: str, env: JaxEnv) -> None:
     gymnasium.register(env_id, "pbrl.envs.base:Gym", max_episode_steps=steps, kwargs={"env_id": env_id})
 
 
-def _imported(env_id: str) -> str:
-    """Return an id without the `module:` that it may begin with, and import the module, which registers the id."""
+def plain(env_id: str) -> str:
+    """Return an id without the `module:` that it may begin with, and import the module, which registers the id.
+
+    Raises `EnvError` for a module that cannot be imported.
+    """
     module, colon, name = env_id.rpartition(":")
     if not colon:
         return env_id
@@ -168,13 +171,15 @@ def _imported(env_id: str) -> str:
 
 def is_jax(env_id: str) -> bool:
     """Return whether the id is that of functions in JAX, so that a driver on the device needs no twin."""
-    return _imported(env_id) in OWN or env_id.startswith(BRAX) or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
+    env_id = plain(env_id)
+    return env_id in OWN or env_id.startswith(BRAX) or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
 
 
 def find(env_id: str) -> JaxEnv:
     """Return the environment of an id, or its differentiable twin. Raises `EnvError` where it has neither."""
-    if (own := _imported(env_id)) in OWN:
-        return OWN[own]
+    env_id = plain(env_id)
+    if env_id in OWN:
+        return OWN[env_id]
     if env_id.startswith(BRAX):
         from pbrl.envs import brax  # which imports this module
 

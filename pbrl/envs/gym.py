@@ -22,6 +22,10 @@ class EnvError(ValueError):
     """An environment that pbrl cannot use, or that misbehaved; one sentence with the remedy."""
 
 
+class ActionError(EnvError):
+    """An action that no environment could take: the fault is the policy's."""
+
+
 class Step(NamedTuple):
     """What one action led to; `next_obs` is the episode's own final observation at its end."""
 
@@ -71,14 +75,14 @@ class GymEnv:
     def step(self, action: np.ndarray) -> Step:
         """Take an action in [-1, 1]^A, rescaled to the environment's own bounds.
 
-        Raises `EnvError` for an action, observation or reward that is not finite. (MuJoCo answers a NaN action with
-        a finite observation, and a NaN reward at most.)
+        Raises `EnvError` for an observation or reward that is not finite, `ActionError` for such an action. (MuJoCo
+        answers a NaN action with a finite observation, and a NaN reward at most.)
         """
         action = np.asarray(action, np.float64)
         if not np.isfinite(action).all():
-            raise EnvError(f"{self.env_id}: the action {action} is not finite; the policy has diverged")
+            raise ActionError(f"{self.env_id}: the action {action} is not finite; the policy has diverged")
         if np.abs(action).max() > 1.0 + 1e-5:
-            raise EnvError(f"{self.env_id}: expected an action in [-1, 1], which pbrl rescales, got {action}")
+            raise ActionError(f"{self.env_id}: expected an action in [-1, 1], which pbrl rescales, got {action}")
         scaled = self._low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self._high - self._low)
         try:
             obs, reward, terminated, truncated, _ = self._env.step(scaled.astype(self._env.action_space.dtype))

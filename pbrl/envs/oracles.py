@@ -32,6 +32,7 @@ def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
 
     if preset not in PRESETS:
         raise EnvError(f"there is no oracle {preset!r}{suggest(str(preset), PRESETS, 'preset')}")
+    env_id = base.plain(env_id)
     if env_id.startswith(BRAX):
         from pbrl.envs import brax
 
@@ -54,7 +55,7 @@ def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray
 
     if isinstance(env.unwrapped, base.Gym):
         return env.unwrapped.extras
-    if env_id in TWINS:
+    if base.plain(env_id) in TWINS:
         return dict
     from pbrl.envs import mjx
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.envs.gym import ActionError, EnvError, GymEnv
 from pbrl.types import width
 
 EVALUATION_STREAM = 1  # training environments draw from stream 0 of a seed's sequence
@@ -52,6 +52,8 @@ class Evaluator:
             for i, j in zip(*np.nonzero(running), strict=True):
                 try:
                     obs[i, j], reward, terminated, truncated = self.envs[i][j].step(actions[i, j])
+                except ActionError:
+                    raise
                 except EnvError as error:
                     lose(i, j, error)
                     continue

@@ -123,7 +123,7 @@ class Training(Session):
     def put_back(self, tree: dict[str, Any]) -> None:
         self.learner = tree["learner"]
         if not self.streams.restore(tree["streams"]):
-            warnings.warn(f"{self.run.env} cannot be saved in mid-episode: new episodes begin here", stacklevel=2)
+            warnings.warn(f"{self.run.env} was not or cannot be saved exactly: new episodes begin here", stacklevel=2)
             buffer = self.learner.replay
             cut = replace(buffer, cuts=buffer.cuts + 1)  # no sequence runs from the old into the new
             self.learner = replace(self.learner, replay=cut)

@@ -18,7 +18,7 @@ import numpy as np
 from pbrl import checkpoint, diagnosis, hosts, parallel, replay
 from pbrl.diagnose import worries
 from pbrl.diagnosis import Diagnosis
-from pbrl.envs.gym import EnvError
+from pbrl.envs.gym import ActionError, EnvError
 from pbrl.log import RunLog, read_rows
 from pbrl.train import meetings
 from pbrl.train.folder import locked, prepare, refuse_another
@@ -220,7 +220,7 @@ class Session:
             if not hosts.alone():
                 return error
             self.save()
-            return type(error)(f"{error}; the state before is saved at step {self.step}")
+            return type(error)(f"{error}; what was learned is saved at step {self.step}")
         return None
 
     def _overdue(self) -> bool:
@@ -261,7 +261,7 @@ class Session:
         try:
             measured = self.diagnosis.of(self.learner, self.step)
         except EnvError as error:
-            if not hosts.alone():
+            if isinstance(error, ActionError) or not hosts.alone():
                 raise
             warnings.warn(f"step {self.step}: no diagnosis, since {error}", stacklevel=2)
             return

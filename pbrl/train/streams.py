@@ -99,16 +99,19 @@ class Streams:
     def restore(self, snapshot: dict[str, Any]) -> bool:
         """Go back to a snapshot; return whether that was exact.
 
-        Environments whose state cannot be captured begin a new episode instead.
+        Environments whose state cannot be captured begin a new episode instead, and all do where the snapshot is of a
+        run that a broken environment ended: it was taken in the middle of a step.
         """
         for name in self.ARRAYS:
             setattr(self, name, np.array(snapshot[name]))
+        broken = bool((self.faults >= MAX_FAULTS).any())
+        self.faults *= not broken
         for i, env in enumerate(self.envs):
-            if env.exact:
+            if env.exact and not broken:
                 env.restore({name: np.asarray(value[i]) for name, value in snapshot["envs"].items()})
             else:
                 self._begin_episode(i)
-        return all(env.exact for env in self.envs)
+        return all(env.exact for env in self.envs) and not broken
 
     def close(self) -> None:
         """Close every environment."""

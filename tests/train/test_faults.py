@@ -11,11 +11,13 @@ from gymnasium.spaces import Box
 
 import pbrl
 from pbrl import checkpoint
-from pbrl.envs.gym import EnvError
+from pbrl.envs.gym import ActionError, EnvError, GymEnv
 from pbrl.log import read_rows
 from pbrl.train import host
+from pbrl.train.evaluate import Evaluator
 from pbrl.train.run import Run
 from pbrl.train.schedule import Schedule
+from pbrl.train.streams import MAX_FAULTS, Streams
 
 LIMIT = 10  # steps of an episode
 SCHEDULE = Schedule(
@@ -29,7 +31,7 @@ class Fragile(gymnasium.Env):
 
     observation_space, action_space = Box(-np.inf, np.inf, (2,)), Box(-1.0, 1.0, (1,))
     resets = steps = 0
-    broken_reset = broken_step = staticmethod(lambda count: False)
+    broken_reset = broken_step = staticmethod(never := lambda count: False)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -53,8 +55,9 @@ def train(monkeypatch, tmp_path):
     gymnasium.register("test/Fragile-v0", entry_point=Fragile, max_episode_steps=LIMIT)
 
     def train(**broken) -> Path:
-        for name, value in {"resets": 0, "steps": 0, **broken}.items():
-            monkeypatch.setattr(Fragile, name, staticmethod(value) if callable(value) else value)
+        Fragile.resets = Fragile.steps = 0
+        for name in ("broken_reset", "broken_step"):
+            monkeypatch.setattr(Fragile, name, staticmethod(broken.get(name, Fragile.never)))
         host.train(Run("counting", "test/Fragile-v0", (0,), counting.Config(), SCHEDULE, tmp_path, sinks=("jsonl",)))
         return tmp_path
 
@@ -95,8 +98,30 @@ def test_a_broken_reset_costs_an_episode_that_has_not_begun(train):
 def test_an_environment_that_stays_broken_ends_the_run_and_loses_nothing(train, tmp_path, kind):
     after = FIRST + 25 if kind == "step" else 5  # resets: to begin with, two of the first evaluation, two more
     with pytest.raises(
-        EnvError, match=f"its {kind} raised RuntimeError: no contact; the state before is saved at step"
+        EnvError, match=f"its {kind} raised RuntimeError: no contact; what was learned is saved at step"
     ):
         train(**{f"broken_{kind}": lambda count: count > after})
     saved = checkpoint.steps(tmp_path / "checkpoints")[-1]
     assert saved == (34 if kind == "step" else 29)
+    with pytest.warns(UserWarning, match="new episodes begin here"):
+        train(broken_step=lambda count: count == 3)  # one more does not end it
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 60
+
+
+def test_a_save_in_the_middle_of_a_step_is_resumed_with_new_episodes():
+    """Environments before the broken one have stepped, and the broken one may hold anything."""
+    streams = Streams.start("pbrl/ToyPendulum-v0", (0, 1))
+    streams.step(np.ones((2, 1)))
+    saved = streams.snapshot()
+    assert streams.restore(saved) and streams.episodes.tolist() == [1, 1]
+    saved["faults"][1] = MAX_FAULTS
+    assert not streams.restore(saved)
+    assert streams.episodes.tolist() == [2, 2] and not streams.faults.any() and not streams.returns.any()
+    streams.close()
+
+
+def test_an_action_that_is_not_finite_is_no_broken_episode():
+    evaluator = Evaluator(lambda: GymEnv("pbrl/ToyPendulum-v0"), (0,), 1)
+    with pytest.raises(ActionError, match="the policy has diverged"):
+        evaluator.run(lambda obs, extras: np.full((1, 1, 1), np.nan), 0)
+    evaluator.close()
