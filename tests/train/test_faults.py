@@ -94,6 +94,7 @@ def test_a_broken_reset_costs_an_episode_that_has_not_begun(train):
     assert checkpoint.steps(folder / "checkpoints")[-1] == 60
 
 
+@pytest.mark.filterwarnings("ignore:evaluation at step 30")
 @pytest.mark.parametrize("kind", ["step", "reset"])
 def test_an_environment_that_stays_broken_ends_the_run_and_loses_nothing(train, tmp_path, kind):
     after = FIRST + 25 if kind == "step" else 5  # resets: to begin with, two of the first evaluation, two more
