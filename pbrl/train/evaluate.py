@@ -37,7 +37,7 @@ class Evaluator:
         obs = np.zeros((n, e, self.envs[0][0].spec.obs_size), width())
         returns, lengths, running = np.zeros((n, e)), np.zeros((n, e)), np.ones((n, e), bool)
 
-        def lose(i: int, j: int, error: EnvError) -> None:
+        def lose(i: Any, j: Any, error: EnvError) -> None:
             warnings.warn(f"evaluation at step {step}: an episode is left out, since {error}", stacklevel=3)
             returns[i, j] = lengths[i, j] = np.nan
             running[i, j] = False
