@@ -26,7 +26,11 @@ from workloads import TRANSITIONS, WORKLOADS, Workload
 
 from pbrl import plots
 
-SIDES = ("ours", "peer, all cores", "peer, one thread")
+SIDES = {  # label: name of a phase's row
+    "ours": "{phase}",
+    "peer, all cores": "peer {phase}, threads={cores}",
+    "peer, one thread": "peer {phase}, threads=1",
+}
 SETTLE_S = 0.1  # pause before every timing, for the other side's threads to fall asleep
 
 
@@ -90,8 +94,8 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
                 replies.append(peer.ask(f"time {name} {peer.steps[name]}"))
                 idle += time.process_time() - begin
                 times.setdefault(f"peer {name}, threads={threads}", []).append(replies[-1]["ms"])
-    if workload.step(sizes):
-        add_steps(times, workload.step(sizes))
+    if workload.step:
+        add_steps(times, workload.step)
     result = {"sizes": sizes, "matmul_peak_gflops": max(peaks), "rows": rows(times, programs, workload, max(peaks))}
     if peer:
         result["peer"] = peer.versions | {f"{what}_gflop": peer.ask(f"flops {what}")["gflop"] for what in peer.steps}
@@ -100,7 +104,7 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
         peer.stop()
         result["times_faster"] = {  # than the faster of the peer's settings
             what: min(row["times_ours"] for name, row in result["rows"].items() if name.startswith(f"peer {what}"))
-            for what in [*peer.steps, *(["step"] if "step" in times else [])]
+            for what in [*peer.steps, *(["step"] if workload.step else [])]
         }
     return result
 
@@ -115,7 +119,7 @@ def add_steps(times: dict[str, list[float]], counts: dict[str, float]) -> None:
 def rows(times: dict[str, list[float]], programs: dict[str, Program], workload: Workload, peak: float) -> dict:
     """Sum the timings up, one row for each thing timed."""
     gflop = {phase: count(workload.sizes) / 1e9 for phase, count in workload.flops.items()}
-    gflop["step"] = sum(count * gflop[phase] for phase, count in workload.step(workload.sizes).items())
+    gflop["step"] = sum(count * gflop[phase] for phase, count in workload.step.items())
     table: dict[str, dict[str, Any]] = {}
     for name, ms in times.items():
         phase = name.split(",")[0].split()[-1]
@@ -147,30 +151,22 @@ def draw(report: dict[str, Any], path: Path) -> None:
     """Draw the median times of both sides, a group of bars for each phase that a peer has."""
     from matplotlib.figure import Figure
 
-    groups = {
-        f"{task}\n{phase}": {side: row["ms_median"] for side in SIDES if (row := side_of(result["rows"], phase, side))}
-        for task, result in report["tasks"].items()
-        for phase in result.get("times_faster", {})
-    }
+    groups = [(task, phase) for task, result in report["tasks"].items() for phase in result.get("times_faster", {})]
+    cores = report["machine"]["cores"]
     figure = Figure(figsize=(1.3 * len(groups) + 1.5, 3.8))
     axis = figure.subplots()
-    for i, side in enumerate(SIDES):
-        heights = [times.get(side, np.nan) for times in groups.values()]
+    for i, (side, name) in enumerate(SIDES.items()):
+        names = [(task, name.format(phase=phase, cores=cores)) for task, phase in groups]
+        heights = [report["tasks"][task]["rows"][row]["ms_median"] for task, row in names]
         bars = axis.bar(np.arange(len(groups)) + 0.27 * (i - 1), heights, 0.25, color=plots.COLOURS[i], label=side)
         axis.bar_label(bars, [f"{x:,.0f}" if x >= 100 else f"{x:.3g}" for x in heights], fontsize=7, padding=1)
     axis.set_yscale("log")
-    axis.set_xticks(range(len(groups)), list(groups), fontsize=8)
+    axis.set_xticks(range(len(groups)), [f"{task}\n{phase}" for task, phase in groups], fontsize=8)
     axis.set_ylabel("milliseconds, median")
-    figure.suptitle(f"Ours and the authors' PyTorch, {report['machine']['cores']} CPU cores", fontsize=11)
+    figure.suptitle(f"Ours and the authors' PyTorch, {cores} CPU cores", fontsize=11)
     plots.finish(axis)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-
-
-def side_of(rows: dict[str, Any], phase: str, side: str) -> dict[str, Any] | None:
-    """Return the row of a phase as one of `SIDES` has it, if it was timed."""
-    threads = {"ours": None, "peer, one thread": 1}.get(side, os.cpu_count())
-    return rows.get(f"peer {phase}, threads={threads}" if threads else phase)
 
 
 def main() -> None:
@@ -188,8 +184,8 @@ def main() -> None:
             wanted = " or ".join(f"{landmark} (for {task})" for landmark, task in landmarks.items())
             parser.error(f"--peer: expected a checkout of the authors' repository, but {path} has no {wanted}")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
-    report: dict[str, Any] = {"command": "python benchmarks/update_speed.py --peer CHECKOUT ...", "machine": machine()}
-    report |= {"repeats": options.repeats, "tasks": {}}
+    command = "python benchmarks/update_speed.py" + " --peer CHECKOUT ..." * bool(options.peer)
+    report: dict[str, Any] = {"command": command, "machine": machine(), "repeats": options.repeats, "tasks": {}}
     for task in options.sizes:
         report["tasks"][task] = measure(task, options)
         show(task, report["tasks"][task])

@@ -7,7 +7,7 @@ and whatever padding adds are left out.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -45,7 +45,7 @@ class Workload:
     """Script in `peers/` that times the authors' code, where it still runs."""
     landmark: str | None = None
     """File by which a checkout of the authors' repository is known."""
-    step: Callable[[Sizes], dict[str, float]] = lambda sizes: {}
+    step: dict[str, float] = field(default_factory=dict)
     """How often each phase runs in an environment step, on average."""
 
 
@@ -230,12 +230,12 @@ def _phases(
     }
 
 
-def _mage_step(sizes: Sizes, steps: int) -> dict[str, float]:
+def _mage_step(steps: int) -> dict[str, float]:
     """Return the updates and the model's gradient steps for each of so many environment steps, as published.
 
-    A fit every 25 steps, of whole epochs over the buffer that make at least 120 batches.
+    A fit every 25 steps, of whole epochs over the buffer that make at least 120 batches of 256.
     """
-    fits = (replay.epoch_batches(rows, sizes["model_batch"], 120) for rows in range(25, steps + 1, 25))
+    fits = (replay.epoch_batches(rows, 256, 120) for rows in range(25, steps + 1, 25))
     return {"update": 10, "model": sum(fits) / steps}
 
 
@@ -253,11 +253,11 @@ WORKLOADS: dict[str, Workload] = {  # MAGE's: paper, App. D, with HalfCheetah's 
     "halfcheetah": Workload({
         "obs": 18, "action": 6, "batch": 1024, "actor": [384, 384], "critic": [384, 384],
         "model": [512, 512, 512, 512], "ensemble": 8, "model_batch": 256,
-    }, step=lambda s: _mage_step(s, 100_000), **_MAGE),
+    }, step=_mage_step(100_000), **_MAGE),
     "pendulum": Workload({
         "obs": 3, "action": 1, "batch": 512, "actor": [128, 128], "critic": [384, 384],
         "model": [128, 128], "ensemble": 8, "model_batch": 256,
-    }, step=lambda s: _mage_step(s, 5_000), **_MAGE),
+    }, step=_mage_step(5_000), **_MAGE),
     "svg": Workload({
         "obs": 17, "action": 6, "horizon": 2, "batch": 1024, "actor": [512] * 4, "critic": [512] * 4,
         "encoder": [512] * 2, "recurrent": 512, "recurrent_layers": 2, "head": [512] * 2, "model_batch": 512,
@@ -270,7 +270,7 @@ WORKLOADS: dict[str, Workload] = {  # MAGE's: paper, App. D, with HalfCheetah's 
             (2, s["batch"], s["critic"][0], s["critic"][0]),
             (1, s["model_batch"], s["recurrent"], 3 * s["recurrent"]),
         ],
-        step=lambda s: {"update": 1, "model": SVG_MODEL_STEPS},
+        step={"update": 1, "model": SVG_MODEL_STEPS},
     ),
     "maac": Workload({
         "obs": 17, "action": 6, "horizon": 4, "samples": 5, "target_horizon": 2, "target_members": 4, "batch": 256,

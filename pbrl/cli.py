@@ -88,7 +88,8 @@ def run(argv: Sequence[str]) -> None:
 
 def exit_code(error: BaseException) -> int | None:
     """Return the code that an error ends the process with; None for a bug of pbrl's."""
-    code = getattr(error, "exit_code", EXIT_CODES.get(type(error).__name__))
+    listed = (EXIT_CODES[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in EXIT_CODES)
+    code = getattr(error, "exit_code", next(listed, None))
     if code is None and isinstance(error, OSError) and error.filename is not None:
         code = 2  # a folder that cannot be written, and the like
     return code

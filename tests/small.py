@@ -39,6 +39,11 @@ def module(name):
     return importlib.import_module(f"pbrl.agents.{name}")
 
 
+def has_model(name):
+    """Whether an agent learns from a model, of its own or an oracle."""
+    return hasattr(module(name).Config(), "model_lr")
+
+
 def config(name, **changes):
     """Small networks for any agent; fields that it lacks are left out."""
     small = {

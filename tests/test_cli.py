@@ -13,7 +13,7 @@ import pytest
 
 from pbrl import checkpoint, cli, options, runtime
 from pbrl.envs import oracles
-from pbrl.envs.gym import GymEnv
+from pbrl.envs.gym import ActionError, GymEnv
 from pbrl.train.folder import prepare
 from pbrl.train.guard import Diverged
 from pbrl.train.run import RunError
@@ -322,6 +322,7 @@ def failing(error):
     ("error", "code"),
     [
         (Diverged("seeds [0]: …"), 1),
+        (ActionError("Pendulum-v1: the action …"), 2),
         (checkpoint.CheckpointError("none is good"), 3),
         (Stopped("stopped at step 3", 143), 143),
         (PermissionError(13, "Permission denied", "runs"), 2),

@@ -12,8 +12,8 @@ where G is the discounted return of the episode from s_t on, differentiated thro
 the policy. Q is the first critic; the paper does not say which. G knows nothing of what follows the 200 steps of an
 episode, Q does: that difference counts by γ^200 = 0.13. `cpu` preset, λ = 0.05 and 4 seeds as in the paper.
 
-The paper takes the mean over episodes. With some first policies the closed loop is chaotic: a few episodes have exact
-gradients in the hundreds, which no critic has, and rule the mean. The median over episodes stands beside it.
+The paper takes the mean over episodes. With some first policies a few episodes have errors in the hundreds, whoever the
+agent, and rule the mean: exact gradients through a chaotic closed loop. The median over episodes stands beside it.
 
 Writes benchmarks/results/mage-fig3.{csv,json,png}.
 """

@@ -6,7 +6,6 @@ checkpoints of all are put together; between meetings each goes its own pace.
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,9 +15,7 @@ import jax
 import numpy as np
 
 from pbrl import checkpoint, diagnosis, hosts, parallel, replay
-from pbrl.diagnose import worries
-from pbrl.diagnosis import Diagnosis
-from pbrl.envs.gym import ActionError, EnvError
+from pbrl.envs.gym import EnvError
 from pbrl.log import RunLog, read_rows
 from pbrl.train import meetings
 from pbrl.train.folder import locked, prepare, refuse_another
@@ -26,6 +23,7 @@ from pbrl.train.guard import Diverged, Guard
 from pbrl.train.learn import Learner
 from pbrl.train.run import Run, RunError, require_width
 from pbrl.train.stopping import Stop, Stopped
+from pbrl.train.watch import Watch
 
 
 @dataclass
@@ -92,8 +90,7 @@ class Session:
         self.whole, self.run = run, parallel.share(run)
         self.checkpoints, self.guard = run.folder / "checkpoints", Guard(self.run)
         self.meetings, self.step, self.seconds = meetings.Meetings(run.schedule), 0, 0.0
-        self.diagnosis: Diagnosis | None = None
-        self.worried: set[str] = set()
+        self.watch = Watch(self.run)
         newest = None
         if hosts.is_first() and checkpoint.steps(self.checkpoints):
             newest = checkpoint.read_info(self.checkpoints)
@@ -152,8 +149,7 @@ class Session:
 
     def close(self) -> None:
         """Close environments and logs."""
-        if self.diagnosis is not None:
-            self.diagnosis.close()
+        self.watch.close()
         self.log.close()
 
     # What the drivers share
@@ -237,8 +233,10 @@ class Session:
         if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
             self._evaluate()
             due = True
-        if schedule.due_after_warmup(self.step, schedule.diagnose_every):
-            self._diagnose()
+        if schedule.due_after_warmup(self.step, schedule.diagnose_every) and (
+            row := self.watch.row(self.learner, self.step)
+        ):
+            self.log.write("diagnose", self.step, row)
         return due
 
     def _metrics(self) -> dict[str, np.ndarray]:
@@ -253,24 +251,6 @@ class Session:
         row = hosts.joined({**scores, **self.guard.metrics(), "eval/seconds": self.elapsed})
         self.evaluation, self.evaluated_step = {name: row[name] for name in scores}, self.step
         self.log.write("eval", self.step, row)
-
-    def _diagnose(self) -> None:
-        """Write a row on the model, and warn once of each thing in it that should worry."""
-        if self.diagnosis is None:
-            self.diagnosis = Diagnosis(self.run)
-        try:
-            measured = self.diagnosis.of(self.learner, self.step)
-        except EnvError as error:
-            if isinstance(error, ActionError) or not hosts.alone():
-                raise
-            warnings.warn(f"step {self.step}: no diagnosis, since {error}", stacklevel=2)
-            return
-        row = hosts.joined(measured)
-        self.log.write("diagnose", self.step, row)
-        for name, sentence in worries(row).items():
-            if name not in self.worried and hosts.is_first():
-                warnings.warn(f"step {self.step}: {sentence}", stacklevel=2)
-            self.worried.add(name)
 
     def progress(self) -> Progress:
         """Return where the run stands."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import config, module
+from small import config, has_model, module
 
 from pbrl.envs.toy import TOYS
 from pbrl.types import Transition
@@ -25,7 +25,7 @@ def train(name, probe, updates=600):
         jax.random.key(0),
         toy.spec,
         config(name, **RATES, **SOFT, actor_hidden=(16,)),
-        oracle=toy.oracle if hasattr(config(name), "model_lr") else None,
+        oracle=toy.oracle if has_model(name) else None,
     )
 
     def update(state, key):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import AGENTS, config, module
+from small import AGENTS, config, has_model, module
 
 import pbrl
 from pbrl import checkpoint, cli, options, replay
@@ -45,8 +45,7 @@ def counter(monkeypatch):
 
 
 def schedule_of(name, **changes):
-    without_model = name != "counting" and not hasattr(config(name), "model_lr")
-    schedule = replace(SCHEDULE, model_every=0) if without_model else SCHEDULE
+    schedule = SCHEDULE if name == "counting" or has_model(name) else replace(SCHEDULE, model_every=0)
     return replace(schedule, **changes)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from small import config
+from small import config, has_model
 from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 
 from pbrl import AGENTS, options, playback
@@ -16,7 +16,7 @@ from pbrl.train.run import Run, RunError
 
 def make_run(path, name, **changes):
     schedule = SCHEDULE
-    if not hasattr(config(name), "model_lr"):
+    if not has_model(name):
         schedule = replace(schedule, model_every=0)
     if name in ("maac", "mbpo"):
         schedule = replace(schedule, imagine_every=10, imagine_batch=8, imagine_length=(0, 1, 2, 2), imagine_buffer=99)

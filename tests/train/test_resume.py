@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from small import AGENTS, config, module
+from small import AGENTS, config, has_model, module
 
 from pbrl import checkpoint
 from pbrl.log import read_rows
@@ -53,7 +53,7 @@ def programs():
 
 
 def make_run(folder, name, env, **changes):
-    schedule = SCHEDULE if hasattr(config(name), "model_lr") else replace(SCHEDULE, model_every=0)
+    schedule = SCHEDULE if has_model(name) else replace(SCHEDULE, model_every=0)
     if name == "maac":  # both buffers wrap around and are resumed
         schedule = replace(schedule, imagine_every=10, imagine_batch=30, imagine_buffer=100)
     run = Run(name, env, (3, 4), config(name), replace(schedule, **changes), folder)
