@@ -150,9 +150,10 @@ def main() -> None:
     parser.add_argument("--env", nargs="+", default=[*(f"{name}-v5" for name in TASKS), *BRAXES], help="ids of tasks")
     jax.config.update("jax_enable_x64", True)
     report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
-    report |= {"command": "python benchmarks/gradients.py", "machine": machine(), "states": STATES}
+    report |= {"command": "python benchmarks/gradients.py", "states": STATES}
     for env_id in parser.parse_args().env:
         report["rows"][env_id] = rows = measure(env_id)
+        report.setdefault("machines", {})[env_id] = machine()
         for name, by_horizon in rows.items():
             errors = "  ".join("{:.0e}/{:.0e}".format(*row["relative_error"]) for row in by_horizon.values())
             last = by_horizon[str(max(HORIZONS))]

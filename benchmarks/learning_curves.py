@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from suites import PENDULUM, SUITES, Row, Suite, make_run
 
-from pbrl import stats
+from pbrl import parallel, stats
 from pbrl.log import read_rows
 from pbrl.train.run import Run, driver_module
 
@@ -104,6 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     suite = SUITES[args.suite]
     seeds, steps = args.seeds or suite.seeds, args.steps or suite.steps
+    parallel.use_cores(seeds)
     rows = [(row, make_run(suite, args.suite, row, seeds, steps)) for row in suite.rows]
     if not args.summary:
         from pbrl.train.stopping import Stopped

@@ -1,25 +1,20 @@
 """How many seeds share a device, and at what price: steps and updates a second for 1 ... 64 seeds in one program.
 
-    python benchmarks/seed_scaling.py                    # half an hour on two cores, which nothing else should use
+    python benchmarks/seed_scaling.py                    # ten minutes on two cores, which nothing else should use
     python benchmarks/seed_scaling.py --agents td3 --seeds 1 8
-    python benchmarks/seed_scaling.py --devices          # the same 8 seeds over 1, 2, 4, 8 fake devices
+    python benchmarks/seed_scaling.py --devices          # the same 8 seeds over 1, 2, 4, 8 devices of a CPU
 
-The driver on the device trains `cpu` presets on the toy pendulum, seeds by `vmap` and by `map`, past the warm-up; all
-counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all that
-belongs to it. `times one` compares it with one seed's: as many seeds one after the other would take that many times as
-long. Memory is that of the seeds' states and of the program's buffers, for each seed.
+The driver on the device trains `cpu` presets on the toy pendulum, past the warm-up: seeds by `vmap` and by `map` on one
+device and, on a CPU, by `map` over as many devices as `parallel.use_cores` makes of its cores, as `pbrl train` does.
+All counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all
+that belongs to it. `times one` compares it with one seed's: as many seeds one after the other would take that many
+times as long. Memory is that of the seeds' states and of the program's buffers, for each seed.
 
-With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices that are all this machine's cores: what that costs is the price
-of partitioning, since there is nothing to gain. `times one` compares with one device.
+With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices: more than there are cores gain nothing, so that what they take
+longer is the price of partitioning. `times one` compares with one device.
 
 Writes benchmarks/results/seed-scaling.json, or seed-devices.json.
 """
-
-import os
-import sys
-
-if "--devices" in sys.argv:  # their number is fixed once jax has begun
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 
 import argparse
 import json
@@ -38,7 +33,7 @@ from pbrl.train.run import Run, agent_module
 from pbrl.train.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results"
-DEVICES = (1, 2, 4, 8)
+DEVICES, MODES = (1, 2, 4, 8), ("vmap", "map")
 ENV, SECONDS = "pbrl/ToyPendulum-v0", 0.5
 COUNTS = {"td3": (1, 2, 4, 8, 16, 32, 64), "sac": (1, 2, 4, 8, 16), "mage": (1, 2, 4, 8)}
 
@@ -88,35 +83,46 @@ def main() -> None:
     parser.add_argument("--devices", action="store_true", help="8 seeds over fake devices instead")
     arguments = parser.parse_args()
     command = "python benchmarks/seed_scaling.py" + " --devices" * arguments.devices
+    if arguments.devices:
+        jax.config.update("jax_num_cpu_devices", max(DEVICES))
+    else:
+        parallel.use_cores(max(max(arguments.seeds or COUNTS[agent]) for agent in arguments.agents))
     report: dict[str, Any] = {"command": command, "machine": machine(), "rows": {}}
     for agent in arguments.agents:
-        counts = arguments.seeds or COUNTS[agent]
         if arguments.devices:
-            counts = DEVICES
-            timed = {(d, mode): Timed(agent, 8, mode, d) for d in counts for mode in ("vmap", "map")}
+            cells = [(8, mode, count) for count in DEVICES for mode in MODES]
         else:
-            timed = {(n, mode): Timed(agent, n, mode) for n in counts for mode in ("vmap", "map")}
-        times = {key: [] for key in timed}
+            counts = arguments.seeds or COUNTS[agent]
+            cells = [cell for n in counts for cell in ways(n)]
+        timed = {cell: Timed(agent, *cell) for cell in cells}
+        times = {cell: [] for cell in cells}
         for _ in range(arguments.repeats):
-            for key, one in timed.items():
-                times[key].append(one.time())
+            for cell, one in timed.items():
+                times[cell].append(one.time())
         rows = report["rows"][agent] = {}
-        for (n, mode), one in timed.items():
-            step, alone = (statistics.median(times[n_, mode]) for n_ in (n, counts[0]))
-            seeds, what = (8, "devices") if arguments.devices else (n, "seeds")
-            rows[f"{n}, {mode}"] = row = {
+        medians = {cell: statistics.median(each) for cell, each in times.items()}
+        for (n, mode, devices), one in timed.items():
+            step = medians[n, mode, devices]
+            row = rows[f"{n} seeds by {mode}, {devices} device" + "s" * (devices > 1)] = {
                 "ms_per_step": 1e3 * step,
-                "times_one": step / alone,
-                "steps_per_second": seeds / step,
-                "updates_per_second": seeds * one.updates / step,
+                "times_one": step / medians[cells[0][0], mode, 1],
+                "steps_per_second": n / step,
+                "updates_per_second": n * one.updates / step,
                 "compile_s": one.compile_s,
                 "mib_per_seed": one.mib,
             }
             values = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
-            print(f"{agent:5s} {n:3d} {what}, {mode:4s}  {values}", flush=True)
+            print(f"{agent:5s} {n:3d} seeds, {mode:4s}, {devices} devices  {values}", flush=True)
         if not arguments.seeds and arguments.agents == list(COUNTS):
             name = "seed-devices.json" if arguments.devices else "seed-scaling.json"
             (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def ways(n: int) -> list[tuple[int, str, int]]:
+    """Return how `n` seeds can be trained: number, mode and devices."""
+    cells = [(n, mode, 1) for mode in MODES]
+    shared = parallel.own_mesh(n)
+    return [*cells, (n, "map", shared.size)] if shared and jax.default_backend() == "cpu" else cells
 
 
 if __name__ == "__main__":

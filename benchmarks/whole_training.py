@@ -3,9 +3,10 @@
     pip install rejax 'gymnax<1' && python benchmarks/whole_training.py
 
 SAC and TD3, whose networks, batches, rates, warm-up, updates per step and evaluations are the same on both sides, on
-gymnax' Pendulum, for one seed and for several under `vmap` (ours by `map` as well, which pbrl chooses on a CPU). All
-programs are compiled first and then take turns. Returns are those of the last evaluation. What differs is the
-algorithm: rejax warms up with its fresh policy and takes the time limit for a termination.
+gymnax' Pendulum, for one seed and for several under `vmap`; ours by `map` as well, and by `map` over the devices that
+`parallel.use_cores` makes of a CPU, as `pbrl train` does. All programs are compiled first and then take turns. Returns
+are those of the last evaluation. What differs is the algorithm: rejax warms up with its fresh policy and takes the time
+limit for a termination.
 
 Writes benchmarks/results/whole-training.json.
 """
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from timing import machine
 
-from pbrl import stats
+from pbrl import parallel, stats
 from pbrl.agents import sac, td3
 from pbrl.envs.gymnax import from_gymnax
 from pbrl.train import device
@@ -94,6 +95,7 @@ def main() -> None:
     except ImportError:
         parser.error("this compares with rejax, which is not installed: pip install rejax 'gymnax<1'")
     jax.config.update("jax_enable_compilation_cache", False)
+    parallel.use_cores(max(SEEDS))
     env, params = gymnax.make("Pendulum-v1")
     settings = {"env": "gymnax Pendulum-v1", "steps": STEPS, "warm-up": WARMUP, "batch": BATCH, "hidden": HIDDEN}
     settings |= {"rate": RATE, "tau": TAU, "updates per step": 1, "eval_every": EVAL_EVERY, "episodes": EPISODES}
@@ -106,7 +108,10 @@ def main() -> None:
         for n in SEEDS:
             for name, train in one.items():
                 programs[f"{name}, vmap", n] = compiled(jax.vmap(train), n)
-            programs["pbrl, map", n] = compiled(lambda seeds: jax.lax.map(one["pbrl"], seeds), n)  # noqa: B023
+            mapped = lambda seeds: jax.lax.map(one["pbrl"], seeds)  # noqa: B023, E731
+            programs["pbrl, map", n] = compiled(mapped, n)
+            if shared := parallel.own_mesh(n):
+                programs[f"pbrl, map, {shared.size} devices", n] = compiled(parallel.spread(mapped, shared), n)
         times: dict[Any, list[float]] = {key: [] for key in programs}
         returns: dict[Any, list[np.ndarray]] = {key: [] for key in programs}
         for turn in range(arguments.repeats):
@@ -127,7 +132,7 @@ def main() -> None:
                 "return": vars(score),
             }
             print(
-                f"{agent:4s} {name:12s} {n:2d} seeds  {row['seconds']:7.2f} s  {row['steps_per_second']:8.0f} steps/s  "
+                f"{agent:4s} {name:20s} {n:2d} seeds  {row['seconds']:7.2f} s  {row['steps_per_second']:8.0f} steps/s  "
                 f"rejax takes {row['rejax_takes']:5.2f} times as long  compiled in {compile_s:5.1f} s  "
                 f"return {score.mean:8.1f} [{score.low:.1f}, {score.high:.1f}], n = {score.n}",
                 flush=True,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import tyro
 
-from pbrl import AGENTS, presets
+from pbrl import AGENTS, parallel, presets
 from pbrl import config as configs
 from pbrl.train.folder import default_folder
 from pbrl.train.run import Run, RunError, agent_module, default_driver, default_seed_mode
@@ -123,8 +123,11 @@ def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
             raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 
-def make_run(options: Train) -> Run:
-    """Make the run of these options, without a folder and unchecked but for what it takes to make it."""
+def make_run(options: Train, trials: int = 1) -> Run:
+    """Make the run of these options, without a folder and unchecked but for what it takes to make it.
+
+    Where jax has not begun, cores become devices for its streams, which are those of about so many `trials`.
+    """
     if not options.env:
         raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
     if options.seeds < 1:
@@ -134,6 +137,7 @@ def make_run(options: Train) -> Run:
         schedule = replace(schedule, total_steps=options.steps)
     if options.diagnose_every is not None:
         schedule = replace(schedule, diagnose_every=options.diagnose_every)
+    parallel.use_cores(options.seeds * trials)
     mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)

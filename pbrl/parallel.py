@@ -5,6 +5,8 @@ holds no collective: each device runs its own copy of it on its own seeds, with 
 Hosts (`pbrl.hosts`) meet between programs, to log, to save and to stop at one step.
 """
 
+import contextlib
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +26,34 @@ F = TypeVar("F", bound=Callable)
 
 
 # Devices
+
+
+def use_cores(n: int) -> None:
+    """Make the cores of this machine as many devices of jax as suit `n` streams, which then train side by side.
+
+    One seed's products are too small to keep several cores busy. Call it before jax looks for its devices: later it
+    does nothing. Nor does it where their number has been chosen (`JAX_NUM_CPU_DEVICES`, XLA's flag), or in a job of
+    several hosts. Devices that are no CPU are what they were.
+    """
+    chosen = jax.config.jax_num_cpu_devices != -1  # pyright: ignore[reportAttributeAccessIssue]
+    chosen |= "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not (chosen or jax.distributed.is_initialized()):
+        with contextlib.suppress(RuntimeError):  # it has them already
+            jax.config.update("jax_num_cpu_devices", sharers(n, _cores()))
+
+
+def sharers(n: int, cores: int) -> int:
+    """Return the least number of devices that keeps `cores` busy with `n` streams, equally many each.
+
+    That may be more devices than cores, up to four times as many: 5 streams on 2 cores take 5, which share them well.
+    """
+    enough = (d for d in range(min(n, cores), min(n, 4 * cores) + 1) if n % d == 0)
+    return next(enough, max(d for d in range(1, min(n, cores) + 1) if n % d == 0))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def mesh(seeds: int | None = None, data: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
@@ -64,7 +94,7 @@ def spread(function: F, mesh: Mesh | None) -> F:
 def own_mesh(n: int) -> Mesh | None:
     """Return a mesh of this process' devices for `n` streams, equally many each: of as many as allow it, None for one.
 
-    A CPU is one device, whatever its cores.
+    A CPU is one device, unless `use_cores` made it several.
     """
     own = _devices(jax.process_index())
     count = max(d for d in range(1, min(n, len(own)) + 1) if n % d == 0)

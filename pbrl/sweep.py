@@ -43,11 +43,11 @@ class Sweep(options.Train[C]):
 def parse(argv: Sequence[str]) -> Run:
     """Turn the words after `pbrl sweep` into a checked run with trials. Raises `RunError` as `options.parse` does."""
     given = options.read(argv, Sweep(), "pbrl sweep")
-    base = options.make_run(given).validate()
-    if not base.schedule.eval_every:
-        raise RunError("schedule.eval_every: expected at least 1, got 0; a sweep ranks its trials by evaluations")
     if given.trials is not None and given.trials < 1:
         raise RunError(f"--trials: expected at least 1, got {given.trials}")
+    base = options.make_run(given, given.trials or TRIALS).validate()
+    if not base.schedule.eval_every:
+        raise RunError("schedule.eval_every: expected at least 1, got 0; a sweep ranks its trials by evaluations")
     if given.draw_seed < 0:
         raise RunError(f"--draw-seed: expected at least 0, got {given.draw_seed}")
     try:

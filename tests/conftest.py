@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # numbers are compared to the bit, whatever cores a machine has
 
 import tempfile
 

@@ -1,6 +1,6 @@
 """What `test_parallel.py` asks of eight devices, in a process of its own, since their number is fixed at the start.
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/eight_devices.py FOLDER
+    JAX_NUM_CPU_DEVICES=8 python tests/eight_devices.py FOLDER
 
 prints one JSON object: how often compiled programs communicate, and how far results are from those of one device.
 """

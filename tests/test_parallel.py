@@ -23,7 +23,7 @@ def eight(tmp_path_factory):
     script = Path(__file__).with_name("eight_devices.py")
     done = subprocess.run(
         [sys.executable, script, tmp_path_factory.mktemp("runs")],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]
@@ -57,6 +57,24 @@ def test_a_run_uses_all_devices_and_ends_as_on_one(eight, driver):
     found = dict(eight[driver])
     assert found.pop("apart") < 1e-6  # jax 0.10 gives 0; 0.12 rounds a partitioned program otherwise
     assert found == {"devices": 8, "shard": 2, "resumed": [8]}
+
+
+def test_cores_become_devices_for_several_streams_unless_someone_chose_their_number(tmp_path):
+    script = "from pbrl import options; print(options.parse('sac --env Pendulum-v1 --seeds 6'.split()).seed_mode);"
+    script += "import jax; print(jax.device_count())"
+    unset = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    flag = "--xla_force_host_platform_device_count=3"
+    for chosen, count in ({}, parallel.sharers(6, parallel._cores())), ({"XLA_FLAGS": flag}, 3):
+        words = [sys.executable, "-c", script]
+        found = subprocess.run(words, env={**unset, **chosen}, capture_output=True, text=True, check=True).stdout
+        assert found.split() == ["map", str(count)]
+
+
+def test_streams_keep_all_cores_busy():
+    on_two = {n: parallel.sharers(n, 2) for n in (1, 2, 3, 5, 8, 9, 11, 64)}
+    assert on_two == {1: 1, 2: 2, 3: 3, 5: 5, 8: 2, 9: 3, 11: 1, 64: 2}
+    assert [parallel.sharers(n, 16) for n in (3, 16, 20, 31, 67)] == [3, 16, 20, 31, 1]
+    assert {parallel.sharers(n, 1) for n in range(1, 9)} == {1}
 
 
 def test_as_many_devices_as_get_equally_many_streams(eight):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl import options, plots, presets, stats
+from pbrl import options, parallel, plots, presets, stats
 from pbrl.agents import mage
 from pbrl.log import read_rows
 from pbrl.train.run import Run, default_seed_mode
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs/mage-fig5"), help="where the runs are")
     arguments = parser.parse_args()
+    parallel.use_cores(SEEDS)
     runs = {f"λ = {lam:g}": make_run(lam, arguments.runs) for lam in SCALES}
     if not arguments.summary:
         from pbrl.train import host

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import normalizer, optim, options, plots, presets
+from pbrl import normalizer, optim, options, parallel, plots, presets
 from pbrl.agents import sac
 from pbrl.models.ensemble import Ensemble, Statistics
 from pbrl.models.recurrent import Recurrent
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/svg-fig3"), help="folder of the SAC run")
     parser.add_argument("--redraw", action="store_true", help="draw the measured errors again, and measure nothing")
     args = parser.parse_args()
+    parallel.use_cores(SEEDS)
     if args.redraw:
         draw(read())
         return

@@ -18,7 +18,7 @@ import jax
 import measurements
 import numpy as np
 
-from pbrl import options, plots, presets, stats
+from pbrl import options, parallel, plots, presets, stats
 from pbrl.agents import svg
 from pbrl.envs.gym import GymEnv
 from pbrl.soft_actor_critic import SoftActorCritic
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs/svg-fig4"), help="where the runs are")
     arguments = parser.parse_args()
+    parallel.use_cores(SEEDS)
     runs = {cell: make_run(cell, arguments.runs) for cell in CELLS}
     if not arguments.summary:
         for run in runs.values():
