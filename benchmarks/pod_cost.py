@@ -14,7 +14,7 @@ over them; with the bytes that a chip would exchange for the latter. Writes benc
 
 import os
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 
 import json
 import math

@@ -7,11 +7,11 @@
 The driver on the device trains `cpu` presets on the toy pendulum, past the warm-up: seeds by `vmap` and by `map` on one
 device and, on a CPU, by `map` over as many devices as `parallel.use_cores` makes of its cores, as `pbrl train` does.
 All counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all
-that belongs to it. `times one` compares it with one seed's: as many seeds one after the other would take that many
-times as long. Memory is that of the seeds' states and of the program's buffers, for each seed.
+that belongs to it. `times one` compares it with one seed's, by the faster mode: as many seeds one after the other would
+take that many times as long. Memory is that of the seeds' states and of the program's buffers, for each seed.
 
-With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices: more than there are cores gain nothing, so that what they take
-longer is the price of partitioning. `times one` compares with one device.
+With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices of a process that has 8, and as many threads on this machine's
+cores. `times one` compares with one device, by the faster mode.
 
 Writes benchmarks/results/seed-scaling.json, or seed-devices.json.
 """
@@ -80,14 +80,14 @@ def main() -> None:
     parser.add_argument("--agents", nargs="+", choices=list(COUNTS), default=list(COUNTS))
     parser.add_argument("--seeds", nargs="+", type=int, help="counts of seeds (default: each agent's)")
     parser.add_argument("--repeats", type=int, default=5, help="turns")
-    parser.add_argument("--devices", action="store_true", help="8 seeds over fake devices instead")
+    parser.add_argument("--devices", action="store_true", help="8 seeds over 1 to 8 devices instead")
     arguments = parser.parse_args()
     command = "python benchmarks/seed_scaling.py" + " --devices" * arguments.devices
     if arguments.devices:
         jax.config.update("jax_num_cpu_devices", max(DEVICES))
     else:
         parallel.use_cores(max(max(arguments.seeds or COUNTS[agent]) for agent in arguments.agents))
-    report: dict[str, Any] = {"command": command, "machine": machine(), "rows": {}}
+    report: dict[str, Any] = {"command": command, "machine": machine(), "turns": arguments.repeats, "rows": {}}
     for agent in arguments.agents:
         if arguments.devices:
             cells = [(8, mode, count) for count in DEVICES for mode in MODES]
@@ -101,11 +101,12 @@ def main() -> None:
                 times[cell].append(one.time())
         rows = report["rows"][agent] = {}
         medians = {cell: statistics.median(each) for cell, each in times.items()}
+        one_seed = min(medians[cells[0][0], mode, 1] for mode in MODES)
         for (n, mode, devices), one in timed.items():
             step = medians[n, mode, devices]
             row = rows[f"{n} seeds by {mode}, {devices} device" + "s" * (devices > 1)] = {
                 "ms_per_step": 1e3 * step,
-                "times_one": step / medians[cells[0][0], mode, 1],
+                "times_one": step / one_seed,
                 "steps_per_second": n / step,
                 "updates_per_second": n * one.updates / step,
                 "compile_s": one.compile_s,

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+SETTINGS = ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_NUM_CPU_DEVICES")
+
 
 class Program:
     """A phase compiled once, with a donated state of its own; `steps` updates a call.
@@ -81,5 +83,5 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "settings": {name: os.environ[name] for name in ("XLA_FLAGS", "GLIBC_TUNABLES") if name in os.environ},
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
     }

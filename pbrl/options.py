@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import tyro
 
-from pbrl import AGENTS, parallel, presets
+from pbrl import AGENTS, presets
 from pbrl import config as configs
 from pbrl.train.folder import default_folder
 from pbrl.train.run import Run, RunError, agent_module, default_driver, default_seed_mode
@@ -58,7 +58,7 @@ class Train(Generic[C]):
     """Who steps the environments: Gymnasium ("host") or, in JAX, the training program itself ("device"); auto: device
     for an id that is an environment in JAX, host for any other, even if it has a twin in JAX."""
     seed_mode: Literal["auto", "map", "vmap"] = "auto"
-    """Seeds one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
+    """Seeds on a device one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
     float64: bool = False
     """Compute everything in float64, networks as well: slow; to see whether rounding matters."""
     config: C = field(default=typing.cast(Any, None))
@@ -72,7 +72,7 @@ def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl trai
     option ends the process with code 2 and the nearest match, `--help` with code 0.
     """
     options = read(argv, defaults, prog)
-    run = make_run(options).validate()
+    run = settle(make_run(options), options).validate()
     return replace(run, folder=options.out or default_folder(run))
 
 
@@ -123,10 +123,10 @@ def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
             raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 
-def make_run(options: Train, trials: int = 1) -> Run:
+def make_run(options: Train) -> Run:
     """Make the run of these options, without a folder and unchecked but for what it takes to make it.
 
-    Where jax has not begun, cores become devices for its streams, which are those of about so many `trials`.
+    Nothing here lets jax look for its devices; `settle` does, which chooses the seed mode as well.
     """
     if not options.env:
         raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
@@ -137,13 +137,19 @@ def make_run(options: Train, trials: int = 1) -> Run:
         schedule = replace(schedule, total_steps=options.steps)
     if options.diagnose_every is not None:
         schedule = replace(schedule, diagnose_every=options.diagnose_every)
-    parallel.use_cores(options.seeds * trials)
-    mode = options.seed_mode if options.seed_mode != "auto" else default_seed_mode()
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
-    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), mode, options.sinks)
+    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), "map", options.sinks)
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
     oracle = options.oracle if options.oracle != "none" else ""
     return replace(run, oracle=oracle, driver=driver, float64=options.float64)
+
+
+def settle(run: Run, options: Train) -> Run:
+    """Make the devices that suit all streams of a run, where they can still be made, and choose its seed mode."""
+    from pbrl import parallel  # imports jax, which --help does without
+
+    parallel.use_cores(len(run.stream_seeds))
+    return replace(run, seed_mode=options.seed_mode if options.seed_mode != "auto" else default_seed_mode())
 
 
 def command_line(run: Run) -> str:

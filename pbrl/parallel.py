@@ -33,7 +33,7 @@ def use_cores(n: int) -> None:
 
     One seed's products are too small to keep several cores busy. Call it before jax looks for its devices: later it
     does nothing. Nor does it where their number has been chosen (`JAX_NUM_CPU_DEVICES`, XLA's flag), or in a job of
-    several hosts. Devices that are no CPU are what they were.
+    several hosts, some of which may share a machine. Devices that are no CPU are what they were.
     """
     chosen = jax.config.jax_num_cpu_devices != -1  # pyright: ignore[reportAttributeAccessIssue]
     chosen |= "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
@@ -43,9 +43,10 @@ def use_cores(n: int) -> None:
 
 
 def sharers(n: int, cores: int) -> int:
-    """Return the least number of devices that keeps `cores` busy with `n` streams, equally many each.
+    """Return on how many devices `n` streams, equally many each, keep `cores` busy: the least that does.
 
     That may be more devices than cores, up to four times as many: 5 streams on 2 cores take 5, which share them well.
+    Where no such number divides `n`, as for 11 streams on 2 cores, it is the largest below that does.
     """
     enough = (d for d in range(min(n, cores), min(n, 4 * cores) + 1) if n % d == 0)
     return next(enough, max(d for d in range(1, min(n, cores) + 1) if n % d == 0))

@@ -43,11 +43,11 @@ class Sweep(options.Train[C]):
 def parse(argv: Sequence[str]) -> Run:
     """Turn the words after `pbrl sweep` into a checked run with trials. Raises `RunError` as `options.parse` does."""
     given = options.read(argv, Sweep(), "pbrl sweep")
-    if given.trials is not None and given.trials < 1:
-        raise RunError(f"--trials: expected at least 1, got {given.trials}")
-    base = options.make_run(given, given.trials or TRIALS).validate()
+    base = options.make_run(given)
     if not base.schedule.eval_every:
         raise RunError("schedule.eval_every: expected at least 1, got 0; a sweep ranks its trials by evaluations")
+    if given.trials is not None and given.trials < 1:
+        raise RunError(f"--trials: expected at least 1, got {given.trials}")
     if given.draw_seed < 0:
         raise RunError(f"--draw-seed: expected at least 0, got {given.draw_seed}")
     try:
@@ -56,17 +56,20 @@ def parse(argv: Sequence[str]) -> Run:
         for space in found:
             size *= space.size()
         trials = search.draw(found, given.trials or int(min(TRIALS, size)), given.draw_seed)
+        run = options.settle(replace(base, trials=trials), given)  # what follows lets jax look for its devices
+        base.validate()
+        for trial in (trial for space in found for trial in space.extremes()):  # the agent may refuse these alone
+            check(agent_module(base.agent), replace(base, trials=(trial,)).trial(0).config, base.schedule)
     except ValueError as error:
         raise RunError(str(error)) from None
-    run = replace(base, trials=trials).validate()
+    run.validate()
     return replace(run, folder=given.out or default_folder(run))
 
 
 def spaces(words: Sequence[str], base: Run) -> list[Space]:
     """Read every `--space`, for trials that otherwise are `base`.
 
-    Raises `ValueError` for what is no space, for a field that is not a number that trials may differ in, and for
-    values that the agent refuses.
+    Raises `ValueError` for what is no space, and for a field that is not a number that trials may differ in.
     """
     found: list[Space] = []
     for word in words:
@@ -86,8 +89,6 @@ def spaces(words: Sequence[str], base: Run) -> list[Space]:
     if not found:
         raise ValueError("what shall vary? For example: --space config.actor_lr=log:1e-5,1e-3, or --space svg-entropy")
     search.check_disjoint(found)
-    for trial in (trial for space in found for trial in space.extremes()):
-        check(agent_module(base.agent), replace(base, trials=(trial,)).trial(0).config, base.schedule)
     return found
 
 

@@ -74,7 +74,7 @@ def updates(name):
 
 
 def training(driver, name, env, schedule, folder):
-    """A run whose streams are spread over all devices, two on each, against the same on one."""
+    """A run whose streams are spread over all devices, two on each, against the same on one and on two."""
     run = Run(
         name,
         env,
@@ -89,12 +89,15 @@ def training(driver, name, env, schedule, folder):
     several = driver.train(run).agent
     with mock.patch.object(parallel, "own_mesh", lambda n: None):
         alone = driver.train(Run(**{**vars(run), "folder": folder / "one"})).agent
+    with mock.patch.object(parallel, "own_mesh", lambda n: parallel.mesh(2)):
+        two = driver.train(Run(**{**vars(run), "folder": folder / "two"})).agent
     again = driver.Training(run)
     resumed = {len(x.sharding.device_set) for x in jax.tree.leaves(again.learner)}
     again.close()
     leaf = jax.tree.leaves(several)[-1]
     return {
         "apart": apart(alone, several),
+        "apart from two": apart(two, several),
         "devices": len(leaf.sharding.device_set),
         "shard": leaf.addressable_shards[0].data.shape[0],
         "resumed": list(resumed),

@@ -47,11 +47,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "TD3": ("td3", {"schedule.updates_per_step": 1}),
 }
 PENDULUM = TOYS["Pendulum"]
-MEASURES: dict[str, tuple[str, Callable[..., np.ndarray], str]] = {  # which errors, reduced over episodes, title
+MEASURES: dict[str, tuple[str, Callable[..., np.ndarray], str | None]] = {  # which errors, reduced how, panel
     "mean": ("episode", np.mean, f"mean over {EPISODES} episodes"),
     "median": ("episode", np.median, f"median over {EPISODES} episodes"),
     "median_beyond": ("beyond", np.median, f"median, the return of {LENGTH + BEYOND} steps"),
-    "floor": ("floor", np.median, ""),
+    "floor": ("floor", np.median, None),
 }
 EXACT = "Q's exact gradient"
 

@@ -154,8 +154,8 @@ def finish(learner: Learner, state: tuple) -> tuple[Learner, Array, Metrics]:
 def over_seeds(function: Callable, mode: str) -> Callable:
     """Map a function of one seed over a leading axis: all at once, or (`"map"`) one after the other in one program.
 
-    One after the other is the faster way on a CPU, whose cores a single seed's products keep busy, and it makes a
-    seed's numbers independent of its neighbours; all at once is what an accelerator wants.
+    One after the other is the faster way on a CPU, where seeds side by side want a device each (`parallel.use_cores`),
+    and it makes a seed's numbers independent of its neighbours; all at once is what an accelerator wants.
     """
     if mode == "vmap":
         return jax.vmap(function)
