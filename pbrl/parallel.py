@@ -49,7 +49,12 @@ def sharers(n: int, cores: int) -> int:
     Where no such number divides `n`, as for 11 streams on 2 cores, it is the largest below that does.
     """
     enough = (d for d in range(min(n, cores), min(n, 4 * cores) + 1) if n % d == 0)
-    return next(enough, max(d for d in range(1, min(n, cores) + 1) if n % d == 0))
+    return next(enough, _most(n, cores))
+
+
+def _most(n: int, limit: int) -> int:
+    """Return the largest number up to a limit that divides `n`."""
+    return max(d for d in range(1, min(n, limit) + 1) if n % d == 0)
 
 
 def _cores() -> int:
@@ -98,7 +103,7 @@ def own_mesh(n: int) -> Mesh | None:
     A CPU is one device, unless `use_cores` made it several.
     """
     own = _devices(jax.process_index())
-    count = max(d for d in range(1, min(n, len(own)) + 1) if n % d == 0)
+    count = _most(n, len(own))
     return mesh(count, devices=own[:count]) if count > 1 else None
 
 

@@ -142,7 +142,7 @@ def main() -> None:
             for name in MEASURES:
                 last = stats.aggregate(rows[name][:, -1])
                 summary[label][name] = {"at_the_end": vars(last), "per_seed": rows[name][:, -1].round(3).tolist()}
-                print(f"{label:10s} {name:13s} {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]  n = {SEEDS}")
+                print(f"{label:10s} {name:7s} {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]  n = {SEEDS}")
     report = {"command": "python benchmarks/paper/mage_fig3.py", "episodes": EPISODES, "rows": summary}
     (RESULTS / "mage-fig3.json").write_text(json.dumps(report, indent=1) + "\n")
     groups = {
