@@ -4,11 +4,12 @@
     python benchmarks/seed_scaling.py --agents td3 --seeds 1 8
     python benchmarks/seed_scaling.py --devices          # the same 8 seeds over 1, 2, 4, 8 devices of a CPU
 
-The driver on the device trains `cpu` presets on the toy pendulum, past the warm-up: seeds by `vmap` and by `map` on one
-device and, on a CPU, by `map` over as many devices as `parallel.use_cores` makes of its cores, as `pbrl train` does.
-All counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all
-that belongs to it. `times one` compares it with one seed's, by the faster mode: as many seeds one after the other would
-take that many times as long. Memory is that of the seeds' states and of the program's buffers, for each seed.
+The driver on the device trains `cpu` presets on the toy pendulum, past the warm-up: seeds by `vmap` and by `map`, on
+one device and, on a CPU, over as many as `parallel.use_cores` makes of its cores (`pbrl train` has `map` there). All
+counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all that
+belongs to it. `times one` compares it with one seed's, by the faster mode: as many seeds one after the other would take
+that many times as long. `warmup` is the same for steps before any update, where `step_profile.py` finds mostly dispatch
+(MAGE fits its model there already). Memory is that of the seeds' states and of the program's buffers, for each seed.
 
 With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices of a process that has 8, and as many threads on this machine's
 cores. `times one` compares with one device, by the faster mode.
@@ -34,7 +35,7 @@ from pbrl.train.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results"
 DEVICES, MODES = (1, 2, 4, 8), ("vmap", "map")
-ENV, SECONDS = "pbrl/ToyPendulum-v0", 0.5
+ENV, SECONDS, WARMUPS = "pbrl/ToyPendulum-v0", 0.5, 5
 COUNTS = {"td3": (1, 2, 4, 8, 16, 32, 64), "sac": (1, 2, 4, 8, 16), "mage": (1, 2, 4, 8)}
 
 
@@ -48,7 +49,8 @@ class Timed:
         mesh = parallel.mesh(devices, devices=jax.devices()[:devices]) if devices > 1 else None
         with mock.patch.object(parallel, "own_mesh", lambda n: mesh):
             self.programs = device.Programs(run)
-        self.step, self.updates = schedule.warmup_steps, schedule.updates_per_step
+        self.step = self.warmup = schedule.warmup_steps
+        self.updates = schedule.updates_per_step
         self.state = self.programs.start(20_000)
         begin = time.perf_counter()
         arguments = self.state, self.programs.plan, 0, 1
@@ -73,6 +75,13 @@ class Timed:
         self.step += self.count
         return (time.perf_counter() - begin) / self.count
 
+    def time_warmup(self) -> float:
+        """Return the seconds of a step of all seeds in the warm-up: random actions, no updates."""
+        begin = time.perf_counter()
+        for _ in range(WARMUPS):
+            self.advance(0, self.warmup)
+        return (time.perf_counter() - begin) / self.warmup / WARMUPS
+
 
 def main() -> None:
     """Run from the command line."""
@@ -95,13 +104,12 @@ def main() -> None:
             counts = arguments.seeds or COUNTS[agent]
             cells = [cell for n in counts for cell in ways(n)]
         timed = {cell: Timed(agent, *cell) for cell in cells}
-        times = {cell: [] for cell in cells}
-        for _ in range(arguments.repeats):
-            for cell, one in timed.items():
-                times[cell].append(one.time())
+        turns = [
+            {cell: (one.time(), one.time_warmup()) for cell, one in timed.items()} for _ in range(arguments.repeats)
+        ]
         rows = report["rows"][agent] = {}
-        medians = {cell: statistics.median(each) for cell, each in times.items()}
-        one_seed = min(medians[cells[0][0], mode, 1] for mode in MODES)
+        medians, warmups = ({cell: statistics.median(t[cell][i] for t in turns) for cell in cells} for i in (0, 1))
+        one_seed, one_warmup = (min(each[cells[0][0], mode, 1] for mode in MODES) for each in (medians, warmups))
         for (n, mode, devices), one in timed.items():
             step = medians[n, mode, devices]
             row = rows[f"{n} seeds by {mode}, {devices} device" + "s" * (devices > 1)] = {
@@ -112,6 +120,9 @@ def main() -> None:
                 "compile_s": one.compile_s,
                 "mib_per_seed": one.mib,
             }
+            if not one.programs.plan.fit_batches.any():
+                warmup = warmups[n, mode, devices]
+                row |= {"warmup_us_per_step": 1e6 * warmup, "warmup_times_one": warmup / one_warmup}
             values = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
             print(f"{agent:5s} {n:3d} seeds, {mode:4s}, {devices} devices  {values}", flush=True)
         if not arguments.seeds and arguments.agents == list(COUNTS):
@@ -123,7 +134,9 @@ def ways(n: int) -> list[tuple[int, str, int]]:
     """Return how `n` seeds can be trained: number, mode and devices."""
     cells = [(n, mode, 1) for mode in MODES]
     shared = parallel.own_mesh(n)
-    return [*cells, (n, "map", shared.size)] if shared and jax.default_backend() == "cpu" else cells
+    if shared and jax.default_backend() == "cpu":
+        cells += [(n, mode, shared.size) for mode in MODES]
+    return cells
 
 
 if __name__ == "__main__":
