@@ -14,7 +14,7 @@ that many times as long. `warmup` is the same for steps before any update, where
 With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices of a process that has 8, and as many threads on this machine's
 cores. `times one` compares with one device, by the faster mode.
 
-Writes benchmarks/results/seed-scaling.json, or seed-devices.json.
+Writes benchmarks/results/seed-scaling.json, or seed-devices.json, unless `--seeds` are given.
 """
 
 import argparse
@@ -97,6 +97,9 @@ def main() -> None:
     else:
         parallel.use_cores(max(max(arguments.seeds or COUNTS[agent]) for agent in arguments.agents))
     report: dict[str, Any] = {"command": command, "machine": machine(), "turns": arguments.repeats, "rows": {}}
+    path = RESULTS / ("seed-devices.json" if arguments.devices else "seed-scaling.json")
+    if path.exists() and (before := json.loads(path.read_text())) | {"rows": {}} == report:
+        report["rows"] = before["rows"]  # of other agents, by the same command on the same machine
     for agent in arguments.agents:
         if arguments.devices:
             cells = [(8, mode, count) for count in DEVICES for mode in MODES]
@@ -104,8 +107,10 @@ def main() -> None:
             counts = arguments.seeds or COUNTS[agent]
             cells = [cell for n in counts for cell in ways(n)]
         timed = {cell: Timed(agent, *cell) for cell in cells}
+        learns = bool(next(iter(timed.values())).programs.plan.fit_batches.any())  # a model, in the warm-up already
         turns = [
-            {cell: (one.time(), one.time_warmup()) for cell, one in timed.items()} for _ in range(arguments.repeats)
+            {cell: (one.time(), float("nan") if learns else one.time_warmup()) for cell, one in timed.items()}
+            for _ in range(arguments.repeats)
         ]
         rows = report["rows"][agent] = {}
         medians, warmups = ({cell: statistics.median(t[cell][i] for t in turns) for cell in cells} for i in (0, 1))
@@ -120,14 +125,13 @@ def main() -> None:
                 "compile_s": one.compile_s,
                 "mib_per_seed": one.mib,
             }
-            if not one.programs.plan.fit_batches.any():
+            if not learns:
                 warmup = warmups[n, mode, devices]
                 row |= {"warmup_us_per_step": 1e6 * warmup, "warmup_times_one": warmup / one_warmup}
             values = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
             print(f"{agent:5s} {n:3d} seeds, {mode:4s}, {devices} devices  {values}", flush=True)
-        if not arguments.seeds and arguments.agents == list(COUNTS):
-            name = "seed-devices.json" if arguments.devices else "seed-scaling.json"
-            (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")
+        if not arguments.seeds:
+            path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def ways(n: int) -> list[tuple[int, str, int]]:
