@@ -4,10 +4,10 @@
 
 Environment, networks, batches, rates, warm-up, one update a step, target entropy and evaluations are the same on both
 sides. Each turn trains one seed by each side, for 10,000 steps, of which the last 4,500 are timed, when everything has
-been compiled, without the evaluation that follows. What differs is the algorithm: Brax warms up with its fresh policy,
-and draws first weights from other distributions.
+been compiled, without the evaluation that follows. Brax' algorithm differs in parts: it warms up with its fresh policy,
+draws first weights from other distributions, and leaves the last step before a time limit out of the critics' loss.
 
-Brax is maintained no more, and its SAC calls a function that jax has removed since; it is given back here.
+Its SAC calls a function that jax has removed since; it is given back here.
 
 Writes benchmarks/results/brax-training.json.
 """
@@ -72,7 +72,7 @@ def ours(seed: int) -> tuple[float, float]:
 
 
 def theirs(seed: int) -> tuple[float, float]:
-    """Train one seed by Brax; return the same."""
+    """Train one seed by Brax; return what `ours` does."""
     from brax import envs
     from brax.training.agents.sac import networks, train
 
@@ -99,12 +99,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns, and seeds")
     turns = parser.parse_args().repeats
     warnings.simplefilter("ignore")  # that Brax' physics are maintained no more
-    jax.config.update("jax_enable_compilation_cache", False)
+    jax.config.update("jax_enable_compilation_cache", False)  # neither side's programs come from an earlier run
     if not hasattr(jax, "device_put_replicated"):
         jax.device_put_replicated = lambda tree, devices: jax.tree.map(lambda x: jnp.asarray(x)[None], tree)
     found: dict[str, list[tuple[float, float]]] = {"pbrl": [], "brax": []}
     for turn in range(turns):
-        for name, train in {"pbrl": ours, "brax": theirs}.items():
+        sides = {"pbrl": ours, "brax": theirs}
+        for name, train in list(sides.items())[:: -1 if turn % 2 else 1]:  # each goes first in every other turn
             found[name].append(train(turn))
             print(f"seed {turn}, {name}: {found[name][-1][0]:.2f} s, return {found[name][-1][1]:.1f}", flush=True)
     sizes = {"steps": STEPS, "warm-up": WARMUP, "batch": BATCH, "hidden": HIDDEN, "rate": RATE, "tau": TAU}
@@ -119,7 +120,8 @@ def main() -> None:
         seconds, returns = np.transpose(pairs)
         row = {"seconds": statistics.median(seconds), "steps_per_second": (STEPS - HALF) / statistics.median(seconds)}
         row["brax_takes"] = statistics.median(b[0] / a[0] for a, b in zip(pairs, found["brax"], strict=True))
-        report["rows"][name] = row | {"return": vars(stats.aggregate(returns))}
+        row |= {"seconds_per_seed": seconds.tolist(), "return": vars(stats.aggregate(returns))}
+        report["rows"][name] = row | {"return_per_seed": returns.tolist()}
         print(name, report["rows"][name])
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 

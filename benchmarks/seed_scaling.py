@@ -8,17 +8,20 @@ The driver on the device trains `cpu` presets on the toy pendulum, past the warm
 one device and, on a CPU, over as many as `parallel.use_cores` makes of its cores (`pbrl train` has `map` there). All
 counts of an agent take turns. A time is the median of the turns for one environment step of every seed with all that
 belongs to it. `times one` compares it with one seed's, by the faster mode: as many seeds one after the other would take
-that many times as long. `warmup` is the same for steps before any update, where `step_profile.py` finds mostly dispatch
-(MAGE fits its model there already). Memory is that of the seeds' states and of the program's buffers, for each seed.
+that many times as long. `warmup` is the same for steps before any update, where dispatch takes the largest part of the
+time (`step_profile.py`; MAGE fits its model there already). Memory is that of the seeds' states and of the program's
+buffers, for each seed.
 
 With `--devices` 8 seeds lie over 1, 2, 4 and 8 devices of a process that has 8, and as many threads on this machine's
 cores. `times one` compares with one device, by the faster mode.
 
-Writes benchmarks/results/seed-scaling.json, or seed-devices.json, unless `--seeds` are given.
+Writes benchmarks/results/seed-scaling.json, or seed-devices.json, unless `--seeds` are given. Some `--agents` alone are
+written only beside rows of others that the same machine took with the same settings.
 """
 
 import argparse
 import json
+import math
 import statistics
 import time
 from pathlib import Path
@@ -77,10 +80,11 @@ class Timed:
 
     def time_warmup(self) -> float:
         """Return the seconds of a step of all seeds in the warm-up: random actions, no updates."""
+        count = self.warmup - 1  # its last step is followed by the first update
         begin = time.perf_counter()
         for _ in range(WARMUPS):
-            self.advance(0, self.warmup)
-        return (time.perf_counter() - begin) / self.warmup / WARMUPS
+            self.advance(0, count)
+        return (time.perf_counter() - begin) / count / WARMUPS
 
 
 def main() -> None:
@@ -98,8 +102,10 @@ def main() -> None:
         parallel.use_cores(max(max(arguments.seeds or COUNTS[agent]) for agent in arguments.agents))
     report: dict[str, Any] = {"command": command, "machine": machine(), "turns": arguments.repeats, "rows": {}}
     path = RESULTS / ("seed-devices.json" if arguments.devices else "seed-scaling.json")
-    if path.exists() and (before := json.loads(path.read_text())) | {"rows": {}} == report:
-        report["rows"] = before["rows"]  # of other agents, by the same command on the same machine
+    before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    same = before | {"rows": {}} == report  # command, machine, settings and turns
+    if same:
+        report["rows"] = before["rows"]
     for agent in arguments.agents:
         if arguments.devices:
             cells = [(8, mode, count) for count in DEVICES for mode in MODES]
@@ -107,14 +113,16 @@ def main() -> None:
             counts = arguments.seeds or COUNTS[agent]
             cells = [cell for n in counts for cell in ways(n)]
         timed = {cell: Timed(agent, *cell) for cell in cells}
-        learns = bool(next(iter(timed.values())).programs.plan.fit_batches.any())  # a model, in the warm-up already
-        turns = [
-            {cell: (one.time(), float("nan") if learns else one.time_warmup()) for cell, one in timed.items()}
-            for _ in range(arguments.repeats)
-        ]
+        fits = bool(next(iter(timed.values())).programs.plan.fit_batches.any())  # its model, in the warm-up already
+        times: dict[Any, list[float]] = {cell: [] for cell in cells}
+        warmups: dict[Any, list[float]] = {cell: [] for cell in cells}
+        for _ in range(arguments.repeats):
+            for cell, one in timed.items():
+                times[cell].append(one.time())
+                warmups[cell].append(math.nan if fits else one.time_warmup())
         rows = report["rows"][agent] = {}
-        medians, warmups = ({cell: statistics.median(t[cell][i] for t in turns) for cell in cells} for i in (0, 1))
-        one_seed, one_warmup = (min(each[cells[0][0], mode, 1] for mode in MODES) for each in (medians, warmups))
+        medians, warm = ({cell: statistics.median(x) for cell, x in each.items()} for each in (times, warmups))
+        one_seed, one_warm = (min(each[cells[0][0], mode, 1] for mode in MODES) for each in (medians, warm))
         for (n, mode, devices), one in timed.items():
             step = medians[n, mode, devices]
             row = rows[f"{n} seeds by {mode}, {devices} device" + "s" * (devices > 1)] = {
@@ -125,12 +133,12 @@ def main() -> None:
                 "compile_s": one.compile_s,
                 "mib_per_seed": one.mib,
             }
-            if not learns:
-                warmup = warmups[n, mode, devices]
-                row |= {"warmup_us_per_step": 1e6 * warmup, "warmup_times_one": warmup / one_warmup}
+            if not fits:
+                warmup = warm[n, mode, devices]
+                row |= {"warmup_us_per_step": 1e6 * warmup, "warmup_times_one": warmup / one_warm}
             values = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
             print(f"{agent:5s} {n:3d} seeds, {mode:4s}, {devices} devices  {values}", flush=True)
-        if not arguments.seeds:
+        if not arguments.seeds and (same or set(arguments.agents) == set(COUNTS)):
             path.write_text(json.dumps(report, indent=1) + "\n")
 
 

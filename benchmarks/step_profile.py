@@ -9,8 +9,10 @@
 
 jax's profiler notes when each operation of the compiled program began and ended, on every thread. An instant counts for
 a matrix product if one runs on any thread, else for random numbers, element-wise work or copies, in this order, else
-for dispatch: nothing of the program ran, its runtime was between two operations. Profiling itself costs time, most
-where operations are small: `ms` is without it, `ms_profiled` with it, and shares are of the latter.
+for dispatch: the program's runtime is between two operations. What a CPU's threads finish after an operation has handed
+it to them has no mark; gaps that are too long for dispatch count as `unmarked`, mostly the rest of large products.
+Profiling itself costs time, most where operations are small: `ms` is without it, `ms_profiled` with it, and shares are
+of the latter.
 
 Writes benchmarks/results/step-profile.json.
 """
@@ -21,7 +23,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +36,9 @@ from workloads import WORKLOADS
 
 RESULTS = Path(__file__).parent / "results" / "step-profile.json"
 KINDS = ("products", "random", "element-wise", "copies")  # what an instant counts for, the first that runs
-RANDOM = re.compile("uniform|normal|shuffle|random|threefry")
+REST = ("dispatch", "unmarked")
+RANDOM = re.compile(r"\(_(uniform|normal\w*|shuffle|randint|threefry\w*)\)")
+LONGEST_DISPATCH = 100_000  # ns; small programs have no longer gap
 DRIVEN = ("td3", "sac", "mage")
 CALLS, PROFILED_STEPS = 5, 200
 
@@ -58,21 +62,28 @@ def timers(name: str) -> dict[str, Timer]:
     hlo = one.epoch.as_text() or ""
     steps = {f"{name} step": Timer(one.time, one.count, hlo)}
     if name == "td3":
-        steps["td3 warm-up"] = Timer(one.time_warmup, one.warmup * WARMUPS, hlo)
+        steps["td3 warm-up"] = Timer(one.time_warmup, (one.warmup - 1) * WARMUPS, hlo)
     return steps
 
 
 def kinds(hlo: str) -> dict[str, str]:
     """Return the kind of every operation of a compiled program, by name; not of those that only hold others."""
-    found = {}
-    for match in re.finditer(r"^\s*(?:ROOT )?%([\w.\-]+) = .*? ([a-z][\w\-]*)\((.*)$", hlo, re.MULTILINE):
-        name, operation, rest = match.groups()
-        source = re.search(r'op_name="([^"]*)"', rest)
-        if operation in ("while", "call", "conditional"):
+    found, multiplying, computation = {}, set(), ""
+    for line in hlo.splitlines():
+        if opened := re.match(r"(?:ENTRY )?%([\w.\-]+) \(.*\{$", line):
+            computation = opened[1]
+        match = re.match(r"\s*(?:ROOT )?%([\w.\-]+) = .*? ([a-z][\w\-]*)\((.*)$", line)
+        if not match:
             continue
-        if operation == "dot" or "__ynn_fusion" in rest or name.startswith(("dot", "ynn")):
+        name, operation, rest = match.groups()
+        source, called = re.search(r'op_name="([^"]*)"', rest), re.search(r"calls=%([\w.\-]+)", rest)
+        if operation == "dot":
+            multiplying.add(computation)
+        if operation in ("while", "conditional") or (operation == "call" and "xla_cpu_small_call" not in rest):
+            continue
+        if operation == "dot" or (called and called[1] in multiplying):  # what is called stands before its caller
             found[name] = "products"
-        elif source and RANDOM.search(source[1].rpartition("closed_call")[2]):
+        elif source and RANDOM.search(source[1]):
             found[name] = "random"
         elif operation in ("copy", "transpose") or name.startswith(("copy", "transpose")):
             found[name] = "copies"
@@ -89,18 +100,24 @@ def shares(folder: Path, hlo: str) -> dict[str, float]:
         for line in plane.lines:
             for event in line.events if "XLA" in line.name else ():
                 kind = kind_of.get(event.name)
-                whole = event.name.startswith("ThunkExecutor::Execute")
-                if kind or whole:
-                    marks.append((event.start_ns, 1, kind or "dispatch"))
-                    marks.append((event.start_ns + event.duration_ns, -1, kind or "dispatch"))
-    running, spent, before = Counter(), Counter(), 0.0
-    for at, change, kind in sorted(marks):
-        current = next((kind for kind in (*KINDS, "dispatch") if running[kind]), None)
-        spent[current] += at - before
+                if kind or event.name.startswith("ThunkExecutor::Execute"):  # the second spans the whole program
+                    marks.append((event.start_ns, 1, kind or "gap"))
+                    marks.append((event.start_ns + event.duration_ns, -1, kind or "gap"))
+    running: dict[str, int] = defaultdict(int)
+    spent: dict[str, float] = defaultdict(float)
+    before = gap = 0.0
+    for at, change, marked in sorted(marks):
+        current = next((kind for kind in (*KINDS, "gap") if running[kind]), "outside")
+        if current == "gap":
+            gap += at - before
+        else:
+            spent["dispatch" if gap < LONGEST_DISPATCH else "unmarked"] += gap
+            spent[current] += at - before
+            gap = 0.0
         before = at
-        running[kind] += change
-    del spent[None]  # outside of the program
-    return {kind: spent[kind] / spent.total() for kind in (*KINDS, "dispatch")}
+        running[marked] += change
+    whole = sum(spent[kind] for kind in (*KINDS, *REST))
+    return {kind: spent[kind] / whole for kind in (*KINDS, *REST)}
 
 
 def profile(timer: Timer) -> dict[str, float]:
