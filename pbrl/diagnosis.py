@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from pbrl import imagine, losses, values
+from pbrl import imagine, losses, parallel, values
 from pbrl.envs import oracles
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.gradcheck import beginnings
@@ -87,7 +87,7 @@ class Diagnosis:
         return {f"diagnose/{name}": np.array([float(one[name]) for one in each]) for name in each[0]}
 
     def _of_one(self, learner: Learner, i: int, seed: int, step: int) -> dict[str, Any]:
-        state = jax.tree.map(lambda x: x[i], learner.agent)
+        state = parallel.stream(learner.agent, i)
         batch, real = self._starts(state, seed, step)
         key = keys.at(keys.root(seed), step, keys.DIAGNOSE)
         rewards = np.asarray(learner.replay.rows.reward[i])[: int(learner.replay.size[i])]

@@ -17,6 +17,7 @@ import numpy as np
 from small import SPEC, config, module, transitions
 
 from pbrl import parallel
+from pbrl.diagnosis import Diagnosis
 from pbrl.parallel import DATA, SEEDS
 from pbrl.train import device, host
 from pbrl.train.run import Run
@@ -113,6 +114,24 @@ def epoch(name, schedule, mode):
     return [collectives(one.compile()) for one in lowered]
 
 
+def diagnosis():
+    """On how many devices each stream of a spread run is diagnosed."""
+    run = Run("mage", "Pendulum-v1", tuple(range(N)), config("mage"), MODEL, Path(), "map")
+    watched = Diagnosis(run, (1,), 2)
+    learner = host.Programs(run, watched.env.spec, watched.env.extras()).start(100)
+    measure, seen = watched._measure, []
+
+    def counting(*args):
+        found = measure(*args)
+        seen.append(len(found["norm_h1"].sharding.device_set))
+        return found
+
+    with mock.patch.object(watched, "_measure", counting):
+        assert len(watched.of(learner, 10)["diagnose/norm_h1"]) == N
+    watched.close()
+    return seen
+
+
 def main(folder):
     total = jax.jit(jnp.sum).lower(parallel.place(jnp.ones(N), parallel.mesh(), SEEDS)).compile()
     print(
@@ -126,6 +145,7 @@ def main(folder):
                 },
                 "device": training(device, "sac", "pbrl/ToyPendulum-v0", SCHEDULE, folder / "device"),
                 "host": training(host, "sac", "Pendulum-v1", SCHEDULE, folder / "host"),
+                "diagnosis": diagnosis(),
                 "meshes": [getattr(parallel.own_mesh(n), "size", None) for n in (1, 6, 7, 8, 11, 12, 16)],
             }
         )

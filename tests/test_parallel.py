@@ -60,6 +60,10 @@ def test_a_run_uses_all_devices_and_ends_as_on_one(eight, driver):
     assert found == {"devices": 8, "shard": 2, "resumed": [8]}
 
 
+def test_a_stream_of_a_spread_run_is_diagnosed_on_one_device(eight):
+    assert eight["diagnosis"] == [1] * 8
+
+
 def test_cores_become_devices_for_several_streams_unless_someone_chose_their_number():
     script = "from pbrl import sweep; words = 'sac --env pbrl/ToyPendulum-v0 --seeds 2 --space config.tau=0.1,0.2,0.3';"
     script += "print(sweep.parse(words.split()).seed_mode); import jax; print(jax.device_count())"
