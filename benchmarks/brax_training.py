@@ -38,16 +38,8 @@ from pbrl.train.schedule import Schedule
 RESULTS = Path(__file__).parent / "results" / "brax-training.json"
 NAME, BACKEND = "inverted_pendulum", "spring"
 ENV = f"brax/{NAME}-{BACKEND}"
-STEPS, WARMUP, BATCH, EPISODES, RATE, TEMPERATURE_RATE, TAU, HIDDEN = (
-    10_000,
-    1_000,
-    256,
-    10,
-    1e-3,
-    3e-4,
-    0.005,
-    (64, 64),
-)
+STEPS, WARMUP, BATCH, EPISODES, HIDDEN = 10_000, 1_000, 256, 10, (64, 64)
+RATE, TEMPERATURE_RATE, TAU = 1e-3, 3e-4, 0.005  # the second is fixed in Brax
 HALF = (WARMUP + STEPS) // 2  # Brax spreads its evaluations over the steps after the warm-up
 
 
@@ -102,13 +94,14 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # neither side's programs come from an earlier run
     if not hasattr(jax, "device_put_replicated"):
         jax.device_put_replicated = lambda tree, devices: jax.tree.map(lambda x: jnp.asarray(x)[None], tree)
-    found: dict[str, list[tuple[float, float]]] = {"pbrl": [], "brax": []}
+    sides = {"pbrl": ours, "brax": theirs}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for turn in range(turns):
-        sides = {"pbrl": ours, "brax": theirs}
         for name, train in list(sides.items())[:: -1 if turn % 2 else 1]:  # each goes first in every other turn
             found[name].append(train(turn))
             print(f"seed {turn}, {name}: {found[name][-1][0]:.2f} s, return {found[name][-1][1]:.1f}", flush=True)
     sizes = {"steps": STEPS, "warm-up": WARMUP, "batch": BATCH, "hidden": HIDDEN, "rate": RATE, "tau": TAU}
+    sizes |= {"temperature rate": TEMPERATURE_RATE}
     report: dict[str, Any] = {
         "command": "python benchmarks/brax_training.py",
         "machine": machine(),

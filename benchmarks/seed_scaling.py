@@ -1,6 +1,6 @@
 """How many seeds share a device, and at what price: steps and updates a second for 1 ... 64 seeds in one program.
 
-    python benchmarks/seed_scaling.py                    # ten minutes on two cores, which nothing else should use
+    python benchmarks/seed_scaling.py                    # a quarter of an hour on two cores, otherwise idle
     python benchmarks/seed_scaling.py --agents td3 --seeds 1 8
     python benchmarks/seed_scaling.py --devices          # the same 8 seeds over 1, 2, 4, 8 devices of a CPU
 

@@ -22,7 +22,6 @@ import json
 import re
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.profiler import ProfileData, ProfileOptions
-from seed_scaling import WARMUPS, Timed
+from seed_scaling import Timed
 from timing import machine
 from workloads import WORKLOADS
 
@@ -44,10 +43,9 @@ CALLS, PROFILED_STEPS = 5, 200
 
 
 class Timer(NamedTuple):
-    """Something compiled: `run()` does `steps` steps and waits for them."""
+    """Something compiled: `time()` runs it and returns the milliseconds of a step."""
 
-    run: Callable[[], Any]
-    steps: int
+    time: Callable[[], float]
     hlo: str
 
 
@@ -56,13 +54,13 @@ def timers(name: str) -> dict[str, Timer]:
     if name in WORKLOADS:
         programs = WORKLOADS[name].programs(name, WORKLOADS[name].sizes)
         phases = {phase: programs[phase] for phase in ("update", "model")}
-        return {f"{name} {phase}": Timer(p.time, p.steps, p.compiled.as_text() or "") for phase, p in phases.items()}
+        return {f"{name} {phase}": Timer(p.time, p.compiled.as_text() or "") for phase, p in phases.items()}
     one = Timed(name, 1, "map")
     one.count = min(one.count, PROFILED_STEPS)
     hlo = one.epoch.as_text() or ""
-    steps = {f"{name} step": Timer(one.time, one.count, hlo)}
+    steps = {f"{name} step": Timer(lambda: 1e3 * one.time(), hlo)}
     if name == "td3":
-        steps["td3 warm-up"] = Timer(one.time_warmup, (one.warmup - 1) * WARMUPS, hlo)
+        steps["td3 warm-up"] = Timer(lambda: 1e3 * one.time_warmup(), hlo)
     return steps
 
 
@@ -122,22 +120,15 @@ def shares(folder: Path, hlo: str) -> dict[str, float]:
 
 def profile(timer: Timer) -> dict[str, float]:
     """Time a program without and with the profiler."""
-    timer.run()
-    plain = statistics.median(seconds(timer) for _ in range(CALLS))
+    timer.time()
+    plain = statistics.median(timer.time() for _ in range(CALLS))
     options = ProfileOptions()
     options.python_tracer_level = 0
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=options):
-            profiled = seconds(timer)
+            profiled = timer.time()
         found = shares(Path(folder), timer.hlo)
-    return {"ms": 1e3 * plain, "ms_profiled": 1e3 * profiled, **found}
-
-
-def seconds(timer: Timer) -> float:
-    """Return the seconds of a step."""
-    began = time.perf_counter()
-    timer.run()
-    return (time.perf_counter() - began) / timer.steps
+    return {"ms": plain, "ms_profiled": profiled, **found}
 
 
 def main() -> None:
