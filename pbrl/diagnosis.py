@@ -10,6 +10,7 @@ by the model alone. It is what MAAC and SVG ascend but for entropy; MAGE's is th
 
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from pbrl import imagine, losses, parallel, values
+from pbrl import imagine, losses, values
 from pbrl.envs import oracles
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.gradcheck import beginnings
@@ -83,14 +84,19 @@ class Diagnosis:
         `action_cosine`, `action_error` (medians over states), the least and largest `q_low`, `q_high`, and what rewards
         seen so far allow, `q_floor`, `q_ceiling`.
         """
-        each = [self._of_one(learner, i, seed, step) for i, seed in enumerate(self.run.stream_seeds)]
+        # Through the host: a slice of what is spread over devices lies on all of them, takes a collective, and every
+        # program of that stream would run on each of them in full.
+        replay = learner.replay
+        agents, rewards, sizes = jax.device_get((learner.agent, replay.rows.reward, replay.size))
+        each = [
+            self._of_one(jax.device_put(jax.tree.map(itemgetter(i), agents)), rewards[i][: sizes[i]], seed, step)
+            for i, seed in enumerate(self.run.stream_seeds)
+        ]
         return {f"diagnose/{name}": np.array([float(one[name]) for one in each]) for name in each[0]}
 
-    def _of_one(self, learner: Learner, i: int, seed: int, step: int) -> dict[str, Any]:
-        state = parallel.stream(learner.agent, i)
+    def _of_one(self, state: Any, rewards: np.ndarray, seed: int, step: int) -> dict[str, Any]:
         batch, real = self._starts(state, seed, step)
         key = keys.at(keys.root(seed), step, keys.DIAGNOSE)
-        rewards = np.asarray(learner.replay.rows.reward[i])[: int(learner.replay.size[i])]
         floor, ceiling = reward_bounds(state, rewards)
         found = self._measure(state, batch, key)
         spread = {f"spread_h{h}": x.std() for h, x in real.items()}

@@ -118,14 +118,6 @@ def lay(tree: Any, n: int) -> Any:
     return place(tree, own, SEEDS) if own else jax.tree.map(jnp.asarray, tree)
 
 
-def stream(tree: Any, i: int) -> Any:
-    """Return stream `i` of this process' arrays over streams, on its first device, for programs of one stream.
-
-    A mere slice of what is spread lies on all the devices, and each of them would run such a program in full.
-    """
-    return jax.device_put(jax.tree.map(lambda x: x[i], tree), _devices(jax.process_index())[0])
-
-
 # Hosts
 
 
