@@ -38,10 +38,11 @@ def diagnose(
 
     require_some(horizons, states)
     it = load(run)
-    from pbrl import diagnosis, playback, runtime
+    from pbrl import diagnosis, parallel, playback, runtime
     from pbrl.log import read_rows
 
     runtime.start(it.float64)
+    parallel.use_cores(len(it.stream_seeds))
     diagnosis.check(it)
     learner, at = playback.restore_learner(it, step)
     measuring = diagnosis.Diagnosis(it, horizons, states)

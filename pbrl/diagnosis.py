@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from pbrl import imagine, losses, values
+from pbrl import imagine, losses, parallel, values
 from pbrl.envs import oracles
 from pbrl.envs.gym import EnvError, GymEnv
 from pbrl.gradcheck import beginnings
-from pbrl.train import keys
+from pbrl.train import keys, learn
 from pbrl.train.evaluate import episode_seed
 from pbrl.train.learn import Learner
 from pbrl.train.run import Run, RunError, agent_module
@@ -68,7 +68,8 @@ class Diagnosis:
             self.oracle = None
         agent = agent_module(run.agent)
         self._mode = jax.jit(partial(agent.act, explore=False))
-        self._measure = jax.jit(partial(measure, agent, self.oracle, self.horizons))
+        over = learn.over_seeds(partial(measure, agent, self.oracle, self.horizons), run.seed_mode)
+        self._measure = jax.jit(parallel.spread(over, parallel.own_mesh(len(run.stream_seeds))))
 
     @property
     def truth(self) -> bool:
@@ -84,26 +85,24 @@ class Diagnosis:
         `action_cosine`, `action_error` (medians over states), the least and largest `q_low`, `q_high`, and what rewards
         seen so far allow, `q_floor`, `q_ceiling`.
         """
-        # Through the host: a slice of what is spread over devices lies on all of them, takes a collective, and every
-        # program of that stream would run on each of them in full.
-        replay = learner.replay
+        seeds, replay = self.run.stream_seeds, learner.replay
+        # Episodes through the host: a slice of what is spread over devices lies on all of them, takes a collective, and
+        # every program of that stream would run on each of them in full.
         agents, rewards, sizes = jax.device_get((learner.agent, replay.rows.reward, replay.size))
-        each = [
-            self._of_one(jax.device_put(jax.tree.map(itemgetter(i), agents)), rewards[i][: sizes[i]], seed, step)
-            for i, seed in enumerate(self.run.stream_seeds)
-        ]
-        return {f"diagnose/{name}": np.array([float(one[name]) for one in each]) for name in each[0]}
-
-    def _of_one(self, state: Any, rewards: np.ndarray, seed: int, step: int) -> dict[str, Any]:
-        batch, real = self._starts(state, seed, step)
-        key = keys.at(keys.root(seed), step, keys.DIAGNOSE)
-        floor, ceiling = reward_bounds(state, rewards)
-        found = self._measure(state, batch, key)
-        spread = {f"spread_h{h}": x.std() for h, x in real.items()}
-        return {
-            **found, **{f"real_h{h}": x.mean() for h, x in real.items()}, **spread,
-            "q_floor": floor, "q_ceiling": ceiling,
-        }  # fmt: skip
+        batches, seen = [], []
+        for i, seed in enumerate(seeds):
+            state = jax.device_put(jax.tree.map(itemgetter(i), agents))
+            batch, real = self._starts(state, seed, step)
+            floor, ceiling = reward_bounds(state, rewards[i][: sizes[i]])
+            batches.append(batch)
+            means = {f"real_h{h}": x.mean() for h, x in real.items()}
+            spreads = {f"spread_h{h}": x.std() for h, x in real.items()}
+            seen.append({**means, **spreads, "q_floor": floor, "q_ceiling": ceiling})
+        roots = jax.vmap(lambda seed: keys.at(keys.root(seed), step, keys.DIAGNOSE))(jnp.asarray(seeds, jnp.uint32))
+        stacked = learner.agent, jax.tree.map(lambda *xs: jnp.stack(xs), *batches), roots
+        found = self._measure(*parallel.lay(stacked, len(seeds)))
+        row = {**jax.device_get(found), **{name: np.array([one[name] for one in seen]) for name in seen[0]}}
+        return {f"diagnose/{name}": x for name, x in row.items()}
 
     def _starts(self, state: Any, seed: int, step: int) -> tuple[Transition, dict[int, np.ndarray]]:
         """Play the mode; return `GROUPS · STATES` states and the discounted rewards that followed, by horizon."""
@@ -202,7 +201,8 @@ def policy_gradients(
         return jnp.stack([values.value_expansion(path.reward[:h], path.discount[:h], q, gamma).mean() for h, q in each])
 
     _, pullback = jax.vjp(expansions, state.ac.actor)
-    return jax.lax.map(lambda one: ravel_pytree(pullback(one)[0])[0], jnp.eye(len(horizons)))
+    # Side by side, so that the steps which the backward pass computes again are so once for all horizons.
+    return jax.vmap(lambda one: ravel_pytree(pullback(one)[0])[0])(jnp.eye(len(horizons)))
 
 
 def action_gradients(agent: Any, state: Any, dynamics: Dynamics, batch: Transition, key: Key) -> Array:

@@ -115,20 +115,23 @@ def epoch(name, schedule, mode):
 
 
 def diagnosis():
-    """On how many devices each stream of a spread run is diagnosed."""
+    """Collectives in a diagnosis of a spread run, its devices, and how far it is from the same on one device."""
     run = Run("mage", "Pendulum-v1", tuple(range(N)), config("mage"), MODEL, Path(), "map")
     watched = Diagnosis(run, (1,), 2)
     learner = host.Programs(run, watched.env.spec, watched.env.extras()).start(100)
     measure, seen = watched._measure, []
 
     def counting(*args):
-        found = measure(*args)
-        seen.append(len(found["norm_h1"].sharding.device_set))
-        return found
+        seen.extend((collectives(measure.lower(*args).compile()), len(args[1].obs.sharding.device_set)))
+        return measure(*args)
 
     with mock.patch.object(watched, "_measure", counting):
-        assert len(watched.of(learner, 10)["diagnose/norm_h1"]) == N
+        spread = watched.of(learner, 10)
     watched.close()
+    with mock.patch.object(parallel, "own_mesh", lambda n: None):
+        alone = Diagnosis(run, (1,), 2)
+        seen.append(apart(alone.of(jax.device_get(learner), 10), spread))
+    alone.close()
     return seen
 
 

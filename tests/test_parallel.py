@@ -60,8 +60,9 @@ def test_a_run_uses_all_devices_and_ends_as_on_one(eight, driver):
     assert found == {"devices": 8, "shard": 2, "resumed": [8]}
 
 
-def test_a_stream_of_a_spread_run_is_diagnosed_on_one_device(eight):
-    assert eight["diagnosis"] == [1] * 8
+def test_the_streams_of_a_spread_run_are_diagnosed_side_by_side_as_on_one_device(eight):
+    count, devices, apart = eight["diagnosis"]
+    assert count == 0 and devices == 8 and apart < 1e-5
 
 
 def test_cores_become_devices_for_several_streams_unless_someone_chose_their_number():
