@@ -68,8 +68,8 @@ class Diagnosis:
             self.oracle = None
         agent = agent_module(run.agent)
         self._mode = jax.jit(partial(agent.act, explore=False))
-        over = learn.over_seeds(partial(measure, agent, self.oracle, self.horizons), run.seed_mode)
-        self._measure = jax.jit(parallel.spread(over, parallel.own_mesh(len(run.stream_seeds))))
+        every = learn.over_seeds(partial(measure, agent, self.oracle, self.horizons), run.seed_mode)
+        self._measure = jax.jit(parallel.spread(every, parallel.own_mesh(len(run.stream_seeds))))
 
     @property
     def truth(self) -> bool:
@@ -85,23 +85,23 @@ class Diagnosis:
         `action_cosine`, `action_error` (medians over states), the least and largest `q_low`, `q_high`, and what rewards
         seen so far allow, `q_floor`, `q_ceiling`.
         """
-        seeds, replay = self.run.stream_seeds, learner.replay
+        seeds, replay = jnp.asarray(self.run.stream_seeds, jnp.uint32), learner.replay
         # Episodes through the host: a slice of what is spread over devices lies on all of them, takes a collective, and
         # every program of that stream would run on each of them in full.
         agents, rewards, sizes = jax.device_get((learner.agent, replay.rows.reward, replay.size))
         batches, seen = [], []
-        for i, seed in enumerate(seeds):
+        for i, seed in enumerate(self.run.stream_seeds):
             state = jax.device_put(jax.tree.map(itemgetter(i), agents))
             batch, real = self._starts(state, seed, step)
             floor, ceiling = reward_bounds(state, rewards[i][: sizes[i]])
-            batches.append(batch)
             means = {f"real_h{h}": x.mean() for h, x in real.items()}
             spreads = {f"spread_h{h}": x.std() for h, x in real.items()}
+            batches.append(batch)
             seen.append({**means, **spreads, "q_floor": floor, "q_ceiling": ceiling})
-        roots = jax.vmap(lambda seed: keys.at(keys.root(seed), step, keys.DIAGNOSE))(jnp.asarray(seeds, jnp.uint32))
-        stacked = learner.agent, jax.tree.map(lambda *xs: jnp.stack(xs), *batches), roots
-        found = self._measure(*parallel.lay(stacked, len(seeds)))
-        row = {**jax.device_get(found), **{name: np.array([one[name] for one in seen]) for name in seen[0]}}
+        draws = jax.vmap(lambda seed: keys.at(keys.root(seed), step, keys.DIAGNOSE))(seeds)
+        streams = learner.agent, jax.tree.map(lambda *xs: jnp.stack(xs), *batches), draws
+        found = jax.device_get(self._measure(*parallel.lay(streams, len(seeds))))
+        row = {**found, **{name: np.array([one[name] for one in seen]) for name in seen[0]}}
         return {f"diagnose/{name}": x for name, x in row.items()}
 
     def _starts(self, state: Any, seed: int, step: int) -> tuple[Transition, dict[int, np.ndarray]]:
