@@ -68,7 +68,9 @@ class Diagnosis:
             self.oracle = None
         agent = agent_module(run.agent)
         self._mode = jax.jit(partial(agent.act, explore=False))
-        every = learn.over_seeds(partial(measure, agent, self.oracle, self.horizons), run.seed_mode)
+        # Streams that share a device one after the other, whatever the run does: hundreds of states fill one already,
+        # and a diagnosis must not take more memory than the training that it watches.
+        every = learn.over_seeds(partial(measure, agent, self.oracle, self.horizons), "map")
         self._measure = jax.jit(parallel.spread(every, parallel.own_mesh(len(run.stream_seeds))))
 
     @property
@@ -77,7 +79,9 @@ class Diagnosis:
         return self.oracle is not None
 
     def of(self, learner: Learner, step: int) -> dict[str, np.ndarray]:
-        """Return `diagnose/...` `[N]` of all streams' learners, stacked; the same whenever it is asked.
+        """Return `diagnose/...` `[N]` of all streams' learners, stacked.
+
+        The same whenever it is asked, up to rounding between one device and several.
 
         By horizon H: `cosine_hH` and `error_hH` (relative) between the policy gradients through model and truth; their
         norms and signal-to-noise ratios `norm_hH`, `snr_hH`, `true_norm_hH`, `true_snr_hH`; the mean discounted rewards
@@ -86,8 +90,8 @@ class Diagnosis:
         seen so far allow, `q_floor`, `q_ceiling`.
         """
         seeds, replay = jnp.asarray(self.run.stream_seeds, jnp.uint32), learner.replay
-        # Episodes through the host: a slice of what is spread over devices lies on all of them, takes a collective, and
-        # every program of that stream would run on each of them in full.
+        # The states that play go through the host: a slice of what is spread over devices lies on all of them, takes a
+        # collective, and every step of that stream's policy would run on each of them.
         agents, rewards, sizes = jax.device_get((learner.agent, replay.rows.reward, replay.size))
         batches, seen = [], []
         for i, seed in enumerate(self.run.stream_seeds):

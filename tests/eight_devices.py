@@ -45,7 +45,7 @@ def apart(one, other):
     pairs = [
         (np.asarray(a, float), np.asarray(b, float)) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
     ]
-    return max(float(np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1.0)) for a, b in pairs)
+    return float(np.max([np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1.0) for a, b in pairs]))
 
 
 def updates(name):
