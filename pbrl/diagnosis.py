@@ -89,12 +89,12 @@ class Diagnosis:
         `action_cosine`, `action_error` (medians over states), the least and largest `q_low`, `q_high`, and what rewards
         seen so far allow, `q_floor`, `q_ceiling`.
         """
-        seeds, replay = jnp.asarray(self.run.stream_seeds, jnp.uint32), learner.replay
+        seeds, replay = self.run.stream_seeds, learner.replay
         # The states that play go through the host: a slice of what is spread over devices lies on all of them, takes a
         # collective, and every step of that stream's policy would run on each of them.
         agents, rewards, sizes = jax.device_get((learner.agent, replay.rows.reward, replay.size))
         batches, seen = [], []
-        for i, seed in enumerate(self.run.stream_seeds):
+        for i, seed in enumerate(seeds):
             state = jax.device_put(jax.tree.map(itemgetter(i), agents))
             batch, real = self._starts(state, seed, step)
             floor, ceiling = reward_bounds(state, rewards[i][: sizes[i]])
@@ -102,7 +102,7 @@ class Diagnosis:
             spreads = {f"spread_h{h}": x.std() for h, x in real.items()}
             batches.append(batch)
             seen.append({**means, **spreads, "q_floor": floor, "q_ceiling": ceiling})
-        draws = jax.vmap(lambda seed: keys.at(keys.root(seed), step, keys.DIAGNOSE))(seeds)
+        draws = keys.of_streams(seeds, step, keys.DIAGNOSE)
         streams = learner.agent, jax.tree.map(lambda *xs: jnp.stack(xs), *batches), draws
         found = jax.device_get(self._measure(*parallel.lay(streams, len(seeds))))
         row = {**found, **{name: np.array([one[name] for one in seen]) for name in seen[0]}}

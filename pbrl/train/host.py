@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
@@ -31,10 +30,7 @@ class Programs:
         spread = partial(parallel.spread, mesh=parallel.own_mesh(len(run.stream_seeds)))
         over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
         every = lambda function: spread(jax.vmap(function))  # noqa: E731
-        roots, oracle = jnp.asarray(run.stream_seeds, jnp.uint32), run.dynamics()
-
-        def at(step: int, phase: int) -> jax.Array:
-            return jax.vmap(lambda seed: keys.at(keys.root(seed), step, phase))(roots)
+        at, oracle = partial(keys.of_streams, run.stream_seeds), run.dynamics()
 
         def start(capacity: int) -> Learner:
             def one(key: jax.Array, leaves: dict[str, jax.Array]) -> Learner:

@@ -3,7 +3,10 @@
 A resumed run draws what it would have drawn, and so does one whose steps are cut into other pieces.
 """
 
+from collections.abc import Sequence
+
 import jax
+import jax.numpy as jnp
 
 from pbrl.types import Array, Key
 
@@ -19,3 +22,8 @@ def root(seed: Array | int) -> Key:
 def at(root: Key, step: Array | int, phase: int) -> Key:
     """Return the key of a phase at an environment step (1, 2, ...; 0 is before the first)."""
     return jax.random.fold_in(jax.random.fold_in(root, step), phase)
+
+
+def of_streams(seeds: Sequence[int], step: Array | int, phase: int) -> Key:
+    """Return `at` of every stream, by its seed, `[N]`."""
+    return jax.vmap(lambda seed: at(root(seed), step, phase))(jnp.asarray(seeds, jnp.uint32))
