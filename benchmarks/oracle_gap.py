@@ -8,7 +8,8 @@ returns is what `pbrl diagnose` measures while they train: the cosine between th
 that through the truth, MAGE's of r + γQ in the action, SVG's and MAAC's of the value expansion in the policy, at the
 measured horizon next to the agent's own. The table by horizon, of the learned runs' last diagnosis, splits what goes
 wrong with long rollouts: a cosine that falls is the model's error, a norm that grows and a signal that drowns in noise
-(of the *true* gradient) is the rollout's own.
+(of the *true* gradient) is the rollout's own. `all along` are medians of that cosine over seeds and all diagnoses. Both
+runs of a pair are compared over the steps that they share, where one has come further.
 
 Writes benchmarks/results/<suite>-gap.json and .png.
 """
@@ -25,7 +26,7 @@ from pbrl import diagnosis, plots, stats
 from pbrl.log import read_rows
 from pbrl.train.run import Run
 
-BY_HORIZON = ("cosine", "true_norm", "true_snr")
+BY_HORIZON = ("cosine", "norm", "true_norm", "true_snr")
 
 
 def nearest(run: Run) -> str:
@@ -39,6 +40,25 @@ def cosines(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Return steps `[T]` and cosines `[N, T]`."""
     rows = read_rows(run.folder, "diagnose")
     return np.array([row["step"] for row in rows]), np.array([row[nearest(run)] for row in rows], float).T
+
+
+def all_along(run: Run) -> dict[int, float]:
+    """Return the median cosine of policy gradients by horizon, over seeds and all diagnoses."""
+    rows = read_rows(run.folder, "diagnose")
+    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in rows])) for h in diagnosis.HORIZONS}
+
+
+def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
+    """Print and return area and last return of a pair over the steps that both runs have."""
+    last = int(min(steps[-1] for steps, _ in kinds.values()))
+    found: dict[str, Any] = {"what": where, "steps": last}
+    for kind, (steps, values) in kinds.items():
+        there = steps <= last
+        areas, final = (stats.aggregate(x) for x in (area(steps[there], values[:, there]), values[:, there][:, -1]))
+        found[kind] = {"area": vars(areas), "final": vars(final)}
+        each = (f"{name} {x.mean:.1f} [{x.low:.1f}, {x.high:.1f}]" for name, x in (("area", areas), ("last", final)))
+        print(f"{where}, {kind}, first {last} steps: {'  '.join(each)}")
+    return found
 
 
 def summarise(name: str, suite: Suite) -> None:
@@ -65,13 +85,16 @@ def summarise(name: str, suite: Suite) -> None:
                 what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
                 for what in BY_HORIZON
             }
-            line += f"  cosine at the end {np.median(curve[1][:, -1]):.3f}"
+            entry["cosine_all_along"] = all_along(run)
+            line += f"  cosine at the end {np.median(curve[1][:, -1]):.3f}\n{'':28}all along "
+            line += "".join(f"  H = {h}: {x:.3g}" for h, x in entry["cosine_all_along"].items())
             for what, by_horizon in entry["last_by_horizon"].items():
                 line += f"\n{'':28}{what:10s}" + "".join(
                     f"  H = {h}: {np.median(x):.3g}" for h, x in by_horizon.items()
                 )
         report["runs"].append(entry)
         print(line)
+    report["shared"] = [shared(where, kinds) for where, kinds in returns.items() if len(kinds) > 1]
     (RESULTS / f"{name}-gap.json").write_text(json.dumps(report, indent=1) + "\n")
     columns = max(len(returns), 1)
     plots.panels({**returns, **agreement}, RESULTS / f"{name}-gap.png", suite.title, columns=columns, ylabel="")
