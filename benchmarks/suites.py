@@ -61,7 +61,7 @@ def horizons(*envs: str) -> tuple[Row, ...]:
     return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in (0, 1, 2, 4, 8))
 
 
-def learned_and_true(env: str) -> tuple[Row, ...]:
+def learned_and_true(env: str, driver: str = "host") -> tuple[Row, ...]:
     """Each paper's agent with its learned model, and with the environment's own dynamics in its place."""
     agents = {
         "MAGE": ("mage", {}),
@@ -74,8 +74,8 @@ def learned_and_true(env: str) -> tuple[Row, ...]:
         row
         for label, (agent, changes) in agents.items()
         for row in (
-            Row(f"{label}, learned", agent, env, changes | diagnosed),
-            Row(f"{label}, true dynamics", agent, env, changes, "fidelity"),
+            Row(f"{label}, learned", agent, env, changes | diagnosed, driver=driver),
+            Row(f"{label}, true dynamics", agent, env, changes, "fidelity", driver),
         )
     )
 
@@ -184,6 +184,10 @@ SUITES = {
     "oracle-mujoco": Suite(
         learned_and_true("InvertedDoublePendulum-v5") + learned_and_true("Hopper-v5"),
         "cpu", 3_000, 3, 500, "Learned model and true dynamics, CPU sizes",
+    ),
+    "oracle-contact": Suite(
+        learned_and_true("brax/hopper-spring", "device"), "cpu", 3_000, 5, 500,
+        "Learned model and true dynamics with contacts, CPU sizes",
     ),
     "drivers": Suite(both_drivers("pbrl/ToyPendulum-v0"), "cpu", 5_000, 5, 500, "Both drivers, a small SAC"),
     "svg-hopper": Suite(
