@@ -11,10 +11,11 @@ wrong with long rollouts: a cosine that falls is the model's error, a norm that 
 (of the *true* gradient) is the rollout's own. `all along` are medians of that cosine over seeds and all diagnoses. Both
 runs of a pair are compared over the steps that they share, where one has come further.
 
-Writes benchmarks/results/<suite>-gap.json and .png.
+Writes benchmarks/results/<suite>-gap.json, and draws oracle-gap.png of all suites' results there.
 """
 
 import argparse
+import csv
 import json
 from typing import Any
 
@@ -26,6 +27,7 @@ from pbrl import diagnosis, plots, stats
 from pbrl.log import read_rows
 from pbrl.train.run import Run
 
+SUITES_HERE = [name for name in SUITES if name.startswith("oracle-")]
 BY_HORIZON = ("cosine", "norm", "true_norm", "true_snr")
 
 
@@ -62,9 +64,8 @@ def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 def summarise(name: str, suite: Suite) -> None:
-    """Print, write and draw what there is."""
-    returns: dict[str, dict[str, Any]] = {}
-    agreement: dict[str, dict[str, Any]] = {}
+    """Print and write what there is of a suite."""
+    pairs: dict[str, dict[str, Any]] = {}
     report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
     for row in suite.rows:
         run = make_run(suite, name, row, suite.seeds, suite.steps)
@@ -72,21 +73,20 @@ def summarise(name: str, suite: Suite) -> None:
         if len(steps) < 2:
             continue
         agent, kind = row.label.split(", ")
-        where = f"{agent}, {row.env}"
-        returns.setdefault(f"{where}: return", {})[kind] = steps, values
+        pairs.setdefault(f"{agent}, {row.env}", {})[kind] = steps, values
         mean = stats.aggregate(area(steps, values))
         entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(mean)}
         line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
         if kind == "learned":
-            curve = agreement.setdefault(f"{where}: cosine of gradients", {})[kind] = cosines(run)
+            when, agreement = cosines(run)
             last = read_rows(run.folder, "diagnose")[-1]
-            entry["cosine"] = {"of": nearest(run), "steps": curve[0].tolist(), "per_seed": curve[1].tolist()}
+            entry["cosine"] = {"of": nearest(run), "steps": when.tolist(), "per_seed": agreement.tolist()}
             entry["last_by_horizon"] = {
                 what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
                 for what in BY_HORIZON
             }
             entry["cosine_all_along"] = all_along(run)
-            line += f"  cosine at the end {np.median(curve[1][:, -1]):.3f}\n{'':28}all along "
+            line += f"  cosine at the end {np.median(agreement[:, -1]):.3f}\n{'':28}all along "
             line += "".join(f"  H = {h}: {x:.3g}" for h, x in entry["cosine_all_along"].items())
             for what, by_horizon in entry["last_by_horizon"].items():
                 line += f"\n{'':28}{what:10s}" + "".join(
@@ -94,19 +94,54 @@ def summarise(name: str, suite: Suite) -> None:
                 )
         report["runs"].append(entry)
         print(line)
-    report["shared"] = [shared(where, kinds) for where, kinds in returns.items() if len(kinds) > 1]
+    report["shared"] = [shared(where, kinds) for where, kinds in pairs.items() if len(kinds) > 1]
     (RESULTS / f"{name}-gap.json").write_text(json.dumps(report, indent=1) + "\n")
-    columns = max(len(returns), 1)
-    plots.panels({**returns, **agreement}, RESULTS / f"{name}-gap.png", suite.title, columns=columns, ylabel="")
+
+
+def curves_of(name: str, env: str) -> dict[str, Any]:
+    """Return what a suite's results hold of an environment, `label: (steps [T], returns [N, T])`."""
+    seeds: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    with open(RESULTS / f"{name}.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["env"] == env:
+                points = seeds.setdefault(row["label"], {}).setdefault(row["seed"], [])
+                points.append((int(row["step"]), float(row["return"])))
+    whole = {label: np.array(list(of_seed.values())) for label, of_seed in seeds.items()}
+    return {label: (points[0, :, 0], points[..., 1]) for label, points in whole.items()}
+
+
+def draw() -> None:
+    """Draw what the results of all suites hold: an agent a panel, and for each environment returns, then cosines."""
+    panels: dict[str, dict[str, Any]] = {}
+    for name in SUITES_HERE:
+        if not (RESULTS / f"{name}-gap.json").exists():
+            continue
+        runs = json.loads((RESULTS / f"{name}-gap.json").read_text())["runs"]
+        for env in dict.fromkeys(run["env"] for run in runs):
+            curves = curves_of(name, env)
+            agreement = {
+                run["label"].split(", ")[0]: run["cosine"] for run in runs if run["env"] == env and "cosine" in run
+            }
+            for agent in agreement:
+                kinds = {
+                    label.split(", ")[1]: curve for label, curve in curves.items() if label.startswith(f"{agent},")
+                }
+                panels[f"{agent}, {env}: return"] = kinds
+            for agent, cosine in agreement.items():
+                curve = np.array(cosine["steps"]), np.array(cosine["per_seed"])
+                panels[f"{agent}, {env}: cosine of gradients"] = {"learned": curve}
+    ends = {what: {"same": 1.0, "unrelated": 0.0} for what in panels if "cosine" in what}
+    title = "Learned model and true dynamics, CPU sizes"
+    plots.panels(panels, RESULTS / "oracle-gap.png", title, columns=4, references=ends, ylabel="")
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    suites = [name for name in SUITES if name.startswith("oracle-")]
-    parser.add_argument("--suite", choices=suites, default=suites[0])
-    name = parser.parse_args().suite
-    summarise(name, SUITES[name])
+    parser.add_argument("--suite", choices=SUITES_HERE, help="summarise its runs (default: only draw)")
+    if name := parser.parse_args().suite:
+        summarise(name, SUITES[name])
+    draw()
 
 
 if __name__ == "__main__":

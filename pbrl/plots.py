@@ -39,7 +39,7 @@ def panels(
 
     wide = max(min(len(groups), columns), 1)
     tall = -(-max(len(groups), 1) // wide)
-    figure = Figure(figsize=(5.2 * wide + 0.4, 3.8 * tall + 0.3))
+    figure = Figure(figsize=(5.2 * wide + 0.4, 3.8 * tall + 0.3), layout="constrained")  # leaves room for the title
     axes = figure.subplots(tall, wide, squeeze=False)
     for axis in axes.flat[len(groups) :]:
         axis.axis("off")
@@ -49,7 +49,6 @@ def panels(
         axis.set_yscale("log" if log else "linear")
     if title:
         figure.suptitle(title, fontsize=12)
-    figure.tight_layout()
     figure.savefig(path, dpi=130)
     return Path(path)
 
