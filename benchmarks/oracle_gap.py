@@ -31,17 +31,21 @@ SUITES_HERE = [name for name in SUITES if name.startswith("oracle-")]
 BY_HORIZON = ("cosine", "norm", "true_norm", "true_snr")
 
 
-def nearest(run: Run) -> str:
-    """Return the name of the cosine that belongs to an agent's own gradient."""
+def nearest(run: Run, what: str) -> str:
+    """Return the name of the cosine or error that belongs to an agent's own gradient."""
     if run.agent == "mage":
-        return "diagnose/action_cosine"
-    return f"diagnose/cosine_h{min(diagnosis.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
+        return f"diagnose/action_{what}"
+    return f"diagnose/{what}_h{min(diagnosis.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
 
 
-def cosines(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps `[T]` and cosines `[N, T]`."""
-    rows = read_rows(run.folder, "diagnose")
-    return np.array([row["step"] for row in rows]), np.array([row[nearest(run)] for row in rows], float).T
+def agreement(run: Run, what: str) -> dict[str, Any]:
+    """Return a learned run's cosines, or errors, with their steps."""
+    rows, name = read_rows(run.folder, "diagnose"), nearest(run, what)
+    return {
+        "of": name,
+        "steps": [int(row["step"]) for row in rows],
+        "per_seed": np.array([row[name] for row in rows], float).T.tolist(),
+    }
 
 
 def all_along(run: Run) -> dict[int, float]:
@@ -78,15 +82,16 @@ def summarise(name: str, suite: Suite) -> None:
         entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(mean)}
         line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
         if kind == "learned":
-            when, agreement = cosines(run)
             last = read_rows(run.folder, "diagnose")[-1]
-            entry["cosine"] = {"of": nearest(run), "steps": when.tolist(), "per_seed": agreement.tolist()}
+            for what in ("cosine", "error"):
+                entry[what] = agreement(run, what)
+                line += f"  {what} by seed at the end {[round(x[-1], 2) for x in entry[what]['per_seed']]}"
             entry["last_by_horizon"] = {
                 what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
                 for what in BY_HORIZON
             }
             entry["cosine_all_along"] = all_along(run)
-            line += f"  cosine at the end {np.median(agreement[:, -1]):.3f}\n{'':28}all along "
+            line += f"\n{'':28}all along "
             line += "".join(f"  H = {h}: {x:.3g}" for h, x in entry["cosine_all_along"].items())
             for what, by_horizon in entry["last_by_horizon"].items():
                 line += f"\n{'':28}{what:10s}" + "".join(
@@ -119,15 +124,14 @@ def draw() -> None:
         runs = json.loads((RESULTS / f"{name}-gap.json").read_text())["runs"]
         for env in dict.fromkeys(run["env"] for run in runs):
             curves = curves_of(name, env)
-            agreement = {
+            cosines = {
                 run["label"].split(", ")[0]: run["cosine"] for run in runs if run["env"] == env and "cosine" in run
             }
-            for agent in agreement:
-                kinds = {
-                    label.split(", ")[1]: curve for label, curve in curves.items() if label.startswith(f"{agent},")
-                }
-                panels[f"{agent}, {env}: return"] = kinds
-            for agent, cosine in agreement.items():
+            for agent in cosines:
+                kinds = ("learned", "true dynamics")
+                pair = {kind: curves[label] for kind in kinds if (label := f"{agent}, {kind}") in curves}
+                panels[f"{agent}, {env}: return"] = pair
+            for agent, cosine in cosines.items():
                 curve = np.array(cosine["steps"]), np.array(cosine["per_seed"])
                 panels[f"{agent}, {env}: cosine of gradients"] = {"learned": curve}
     ends = {what: {"same": 1.0, "unrelated": 0.0} for what in panels if "cosine" in what}
