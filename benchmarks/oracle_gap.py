@@ -128,7 +128,7 @@ def draw() -> None:
                 run["label"].split(", ")[0]: run["cosine"] for run in runs if run["env"] == env and "cosine" in run
             }
             for agent in cosines:
-                kinds = ("learned", "true dynamics")
+                kinds = ("learned", "true dynamics", "learned without termination slope")
                 pair = {kind: curves[label] for kind in kinds if (label := f"{agent}, {kind}") in curves}
                 panels[f"{agent}, {env}: return"] = pair
             for agent, cosine in cosines.items():

@@ -32,6 +32,7 @@ class Hyperparameters(Protocol):
     model_max_norm: float
     head_lr: float
     balance_terminations: bool
+    termination_gradient: bool
     normalize_obs: bool
 
 
@@ -150,10 +151,15 @@ class SequenceWorld:
         }
 
     def simulator(self, state: SequenceWorldState) -> Dynamics:
-        """Return the learned environment; gradients flow through dynamics, reward and the probability of going on."""
+        """Return the learned environment; gradients flow through dynamics, reward and the probability of going on.
+
+        Without `termination_gradient` none flows through the last.
+        """
 
         def heads(x: Array, action: Array) -> tuple[Array, Array]:
             going_on = 1.0 - jax.nn.sigmoid(self._predict(state.termination, x, action))
+            if not self.config.termination_gradient:
+                going_on = jax.lax.stop_gradient(going_on)
             return self._predict(state.reward, x, action), going_on
 
         def step_recurrent(latent: Any, action: Array, key: Key) -> tuple[Any, Array, Array]:

@@ -71,6 +71,11 @@ def test_termination_and_hidden_state_carry_gradient(x64):
     assert ((going_on > 0) & (going_on < 1)).all()
     slope = jax.grad(lambda a: dynamics.step(dynamics.start(batch), a, KEY)[2].sum())(batch.action)
     assert float(jnp.abs(slope).max()) > 1e-6
+    stopped = simulator(replace(state, config=replace(state.config, termination_gradient=False)))
+    same = stopped.step(stopped.start(batch), batch.action, KEY)
+    assert unchanged(same, dynamics.step(dynamics.start(batch), batch.action, KEY))
+    assert not jax.grad(lambda a: stopped.step(stopped.start(batch), a, KEY)[2].sum())(batch.action).any()
+    assert jax.grad(lambda a: stopped.step(stopped.start(batch), a, KEY)[1].sum())(batch.action).any()
 
     def second(action, blind):
         (x, hidden), _, _ = dynamics.step(dynamics.start(batch), action, KEY)
