@@ -81,7 +81,7 @@ def summarise(name: str, suite: Suite) -> None:
         mean = stats.aggregate(area(steps, values))
         entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(mean)}
         line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
-        if kind == "learned":
+        if run.schedule.diagnose_every:
             last = read_rows(run.folder, "diagnose")[-1]
             for what in ("cosine", "error"):
                 entry[what] = agreement(run, what)
@@ -125,15 +125,14 @@ def draw() -> None:
         for env in dict.fromkeys(run["env"] for run in runs):
             curves = curves_of(name, env)
             cosines = {
-                run["label"].split(", ")[0]: run["cosine"] for run in runs if run["env"] == env and "cosine" in run
+                run["label"]: (np.array(run["cosine"]["steps"]), np.array(run["cosine"]["per_seed"]))
+                for run in runs
+                if run["env"] == env and "cosine" in run
             }
-            for agent in cosines:
-                kinds = ("learned", "true dynamics", "learned without termination slope")
-                pair = {kind: curves[label] for kind in kinds if (label := f"{agent}, {kind}") in curves}
-                panels[f"{agent}, {env}: return"] = pair
-            for agent, cosine in cosines.items():
-                curve = np.array(cosine["steps"]), np.array(cosine["per_seed"])
-                panels[f"{agent}, {env}: cosine of gradients"] = {"learned": curve}
+            for what, of_label in {"return": curves, "cosine of gradients": cosines}.items():
+                for label in of_label:
+                    agent, kind = label.split(", ")
+                    panels.setdefault(f"{agent}, {env}: {what}", {})[kind] = of_label[label]
     ends = {what: {"same": 1.0, "unrelated": 0.0} for what in panels if "cosine" in what}
     title = "Learned model and true dynamics, CPU sizes"
     plots.panels(panels, RESULTS / "oracle-gap.png", title, columns=4, references=ends, ylabel="")

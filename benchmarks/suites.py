@@ -61,6 +61,9 @@ def horizons(*envs: str) -> tuple[Row, ...]:
     return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in (0, 1, 2, 4, 8))
 
 
+DIAGNOSED = {"schedule.diagnose_every": 500}  # of learned models: the truth would be compared with itself
+
+
 def learned_and_true(env: str, driver: str = "host") -> tuple[Row, ...]:
     """Each paper's agent with its learned model, and with the environment's own dynamics in its place."""
     agents = {
@@ -69,12 +72,11 @@ def learned_and_true(env: str, driver: str = "host") -> tuple[Row, ...]:
         "MAAC": ("maac", {}),
         "SVG(10)": ("svg", {"config.horizon": 10}),
     }
-    diagnosed = {"schedule.diagnose_every": 500}  # the true dynamics would be compared with themselves
     return tuple(
         row
         for label, (agent, changes) in agents.items()
         for row in (
-            Row(f"{label}, learned", agent, env, changes | diagnosed, driver=driver),
+            Row(f"{label}, learned", agent, env, changes | DIAGNOSED, driver=driver),
             Row(f"{label}, true dynamics", agent, env, changes, "fidelity", driver),
         )
     )
@@ -82,7 +84,7 @@ def learned_and_true(env: str, driver: str = "host") -> tuple[Row, ...]:
 
 def termination_stopped(env: str, driver: str) -> tuple[Row, ...]:
     """SVG with a learned model whose terminations have no slope, as those of the true dynamics have none."""
-    stopped = {"config.termination_gradient": False}
+    stopped = {"config.termination_gradient": False} | DIAGNOSED
     return tuple(
         Row(f"SVG({h}), learned without termination slope", "svg", env, {"config.horizon": h} | stopped, driver=driver)
         for h in (2, 10)
