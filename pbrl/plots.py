@@ -1,5 +1,6 @@
 """Learning curves: mean over seeds with a bootstrap band, one panel a task."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,8 +44,10 @@ def panels(
     axes = figure.subplots(tall, wide, squeeze=False)
     for axis in axes.flat[len(groups) :]:
         axis.axis("off")
+    labels = dict.fromkeys(label for curves in groups.values() for label in curves)
+    colours = dict(zip(labels, itertools.cycle(COLOURS), strict=False))  # a label has one colour in all panels
     for axis, (task, curves) in zip(axes.flat, groups.items(), strict=False):
-        _panel(axis, task, curves, statistic, references.get(task, {}))
+        _panel(axis, task, curves, statistic, references.get(task, {}), colours)
         axis.set_ylabel(ylabel)
         axis.set_yscale("log" if log else "linear")
     if title:
@@ -53,11 +56,18 @@ def panels(
     return Path(path)
 
 
-def _panel(axis: Any, task: str, curves: Curves, statistic: stats.Statistic, references: Mapping[str, float]) -> None:
+def _panel(
+    axis: Any,
+    task: str,
+    curves: Curves,
+    statistic: stats.Statistic,
+    references: Mapping[str, float],
+    colours: Mapping[str, str],
+) -> None:
     from matplotlib.ticker import EngFormatter
 
-    for i, (label, (steps, returns)) in enumerate(curves.items()):
-        colour, centre = COLOURS[i % len(COLOURS)], statistic(returns.T)
+    for label, (steps, returns) in curves.items():
+        colour, centre = colours[label], statistic(returns.T)
         axis.plot(steps, centre, color=colour, linewidth=1.8, label=f"{label} (n = {len(returns)})")
         if len(returns) > 1:
             axis.fill_between(steps, *stats.bootstrap_band(returns, statistic), color=colour, alpha=0.16, linewidth=0)

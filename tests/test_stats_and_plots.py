@@ -106,6 +106,14 @@ def test_a_panel_draws_the_statistic_its_band_and_references(tmp_path, monkeypat
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("environment steps", "evaluation return")
 
 
+def test_a_label_has_one_colour_in_all_panels(tmp_path):
+    curve = np.arange(3), np.zeros((1, 3))
+    both = {"first": {"learned": curve, "true": curve}, "second": {"true": curve}}
+    drawn = plots.panels(both, tmp_path / "x.svg").read_text().count(f"stroke: {plots.COLOURS[1]}")
+    alone = plots.panels({"first": both["first"]}, tmp_path / "y.svg").read_text().count(f"stroke: {plots.COLOURS[1]}")
+    assert drawn == 2 * alone > 0
+
+
 def test_drawing_leaves_the_backend_of_a_notebook_alone(tmp_path):
     code = (
         "import sys, pathlib, numpy as np\nfrom pbrl import plots\nassert 'matplotlib' not in sys.modules\n"
