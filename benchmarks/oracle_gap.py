@@ -3,13 +3,13 @@
     python benchmarks/learning_curves.py --suite oracle-pendulum      # trains; then
     python benchmarks/oracle_gap.py --suite oracle-pendulum
 
-Both runs of a pair share update, schedule, seeds and keys, so that what parts their returns is the model. Below the
+Both runs of a pair share update, sizes, seeds and keys, so that what parts their returns is the model. Below the
 returns is what `pbrl diagnose` measures while they train: the cosine between the gradient through the learned model and
 that through the truth, MAGE's of r + γQ in the action, SVG's and MAAC's of the value expansion in the policy, at the
 measured horizon next to the agent's own. The table by horizon, of the learned runs' last diagnosis, splits what goes
 wrong with long rollouts: a cosine that falls is the model's error, a norm that grows and a signal that drowns in noise
-(of the *true* gradient) is the rollout's own. `all along` are medians of that cosine over seeds and all diagnoses. Both
-runs of a pair are compared over the steps that they share, where one has come further.
+(of the *true* gradient) is the rollout's own. `all along` are medians of that cosine over seeds and all diagnoses. Runs
+are compared with the learned one over the steps that both have, where one has come further.
 
 Writes benchmarks/results/<suite>-gap.json, and draws oracle-gap.png of all suites' results there.
 """
@@ -27,7 +27,8 @@ from pbrl import diagnosis, plots, stats
 from pbrl.log import read_rows
 from pbrl.train.run import Run
 
-SUITES_HERE = [name for name in SUITES if name.startswith("oracle-")]
+ORACLE_SUITES = [name for name in SUITES if name.startswith("oracle-")]
+AGENTS = ("MAGE", "SVG(2)", "MAAC", "SVG(10)")
 BY_HORIZON = ("cosine", "norm", "true_norm", "true_snr")
 
 
@@ -55,7 +56,7 @@ def all_along(run: Run) -> dict[int, float]:
 
 
 def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
-    """Print and return area and last return of a pair over the steps that both runs have."""
+    """Print and return area and last return of runs over the steps that all of them have."""
     last = int(min(steps[-1] for steps, _ in kinds.values()))
     found: dict[str, Any] = {"what": where, "steps": last}
     for kind, (steps, values) in kinds.items():
@@ -69,20 +70,20 @@ def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
 
 def summarise(name: str, suite: Suite) -> None:
     """Print and write what there is of a suite."""
-    pairs: dict[str, dict[str, Any]] = {}
+    runs_of: dict[str, dict[str, Any]] = {}
     report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
     for row in suite.rows:
         run = make_run(suite, name, row, suite.seeds, suite.steps)
         steps, values = plots.evaluation_curve(run.folder)
         if len(steps) < 2:
             continue
-        agent, kind = row.label.split(", ")
-        pairs.setdefault(f"{agent}, {row.env}", {})[kind] = steps, values
+        agent = row.label.split(", ")[0]
+        runs_of.setdefault(f"{agent}, {row.env}", {})[kind_of(row.label)] = steps, values
         mean = stats.aggregate(area(steps, values))
         entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(mean)}
         line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
-        if run.schedule.diagnose_every:
-            last = read_rows(run.folder, "diagnose")[-1]
+        if diagnosed := read_rows(run.folder, "diagnose") if run.schedule.diagnose_every else []:
+            last = diagnosed[-1]
             for what in ("cosine", "error"):
                 entry[what] = agreement(run, what)
                 line += f"  {what} by seed at the end {[round(x[-1], 2) for x in entry[what]['per_seed']]}"
@@ -99,7 +100,12 @@ def summarise(name: str, suite: Suite) -> None:
                 )
         report["runs"].append(entry)
         print(line)
-    report["shared"] = [shared(where, kinds) for where, kinds in pairs.items() if len(kinds) > 1]
+    report["shared"] = [
+        shared(where, {"learned": kinds["learned"], kind: kinds[kind]})
+        for where, kinds in runs_of.items()
+        for kind in kinds
+        if kind != "learned" and "learned" in kinds
+    ]
     (RESULTS / f"{name}-gap.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -116,32 +122,51 @@ def curves_of(name: str, env: str) -> dict[str, Any]:
 
 
 def draw() -> None:
-    """Draw what the results of all suites hold: an agent a panel, and for each environment returns, then cosines."""
+    """Draw what the results of all suites hold: for each environment a row of returns and one of cosines, by agent."""
     panels: dict[str, dict[str, Any]] = {}
-    for name in SUITES_HERE:
-        if not (RESULTS / f"{name}-gap.json").exists():
+    for name in ORACLE_SUITES:
+        files = RESULTS / f"{name}.csv", RESULTS / f"{name}-gap.json"
+        if not all(file.exists() for file in files):
+            print(f"{name}: not drawn; learning_curves.py and this program with --suite {name} make {files}")
             continue
-        runs = json.loads((RESULTS / f"{name}-gap.json").read_text())["runs"]
+        runs = json.loads(files[1].read_text())["runs"]
         for env in dict.fromkeys(run["env"] for run in runs):
+            found = {run["label"]: run for run in runs if run["env"] == env}
             curves = curves_of(name, env)
-            cosines = {
-                run["label"]: (np.array(run["cosine"]["steps"]), np.array(run["cosine"]["per_seed"]))
-                for run in runs
-                if run["env"] == env and "cosine" in run
-            }
-            for what, of_label in {"return": curves, "cosine of gradients": cosines}.items():
-                for label in of_label:
-                    agent, kind = label.split(", ")
-                    panels.setdefault(f"{agent}, {env}: {what}", {})[kind] = of_label[label]
+            for agent in AGENTS:
+                panels[f"{agent}, {env}: return"] = {
+                    kind_of(label): curves[label] for label in found if label.startswith(f"{agent},")
+                }
+            for agent in AGENTS:
+                cosines = {
+                    kind_of(label): run["cosine"]
+                    for label, run in found.items()
+                    if label.startswith(f"{agent},") and "cosine" in run
+                }
+                panels[f"{agent}, {env}: cosine{measured(cosines)}"] = {
+                    kind: (np.array(x["steps"]), np.array(x["per_seed"])) for kind, x in cosines.items()
+                }
     ends = {what: {"same": 1.0, "unrelated": 0.0} for what in panels if "cosine" in what}
-    title = "Learned model and true dynamics, CPU sizes"
-    plots.panels(panels, RESULTS / "oracle-gap.png", title, columns=4, references=ends, ylabel="")
+    title = "Learned model and true dynamics, CPU sizes: returns, and cosines of gradients through model and truth"
+    plots.panels(panels, RESULTS / "oracle-gap.png", title, columns=len(AGENTS), references=ends, ylabel="")
+
+
+def kind_of(label: str) -> str:
+    """Return what a run's dynamics are."""
+    return label.split(", ")[1]
+
+
+def measured(cosines: dict[str, Any]) -> str:
+    """Say of which gradients these cosines are."""
+    for x in cosines.values():
+        return " of ∇ₐ" if "action" in x["of"] else f" at H = {x['of'].rpartition('_h')[2]}"
+    return ""
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=SUITES_HERE, help="summarise its runs (default: only draw)")
+    parser.add_argument("--suite", choices=ORACLE_SUITES, help="summarise its runs (default: only draw)")
     if name := parser.parse_args().suite:
         summarise(name, SUITES[name])
     draw()

@@ -1,6 +1,5 @@
 """Learning curves: mean over seeds with a bootstrap band, one panel a task."""
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,9 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Label -> (steps [T], returns [N seeds, T])."""
 
 LEADERS = 5
-COLOURS = ("#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d")
+COLOURS = (
+    "#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d", "#b5a32c", "#3aa6a6",
+)  # fmt: skip
 
 
 def panels(
@@ -33,6 +34,7 @@ def panels(
 ) -> Path:
     """Draw one panel for each task of `groups` and save it, in the format that the path's ending says; return the path.
 
+    A task without curves leaves a gap. A label has one colour in all panels.
     A line is `statistic` over seeds (`stats.mean` or `stats.iqm`), the band its 95 % bootstrap interval.
     `references` maps tasks to labelled returns, such as published ones, drawn as dashed lines.
     """
@@ -44,9 +46,11 @@ def panels(
     axes = figure.subplots(tall, wide, squeeze=False)
     for axis in axes.flat[len(groups) :]:
         axis.axis("off")
-    labels = dict.fromkeys(label for curves in groups.values() for label in curves)
-    colours = dict(zip(labels, itertools.cycle(COLOURS), strict=False))  # a label has one colour in all panels
+    colours = _colours(groups)
     for axis, (task, curves) in zip(axes.flat, groups.items(), strict=False):
+        if not curves:
+            axis.axis("off")
+            continue
         _panel(axis, task, curves, statistic, references.get(task, {}), colours)
         axis.set_ylabel(ylabel)
         axis.set_yscale("log" if log else "linear")
@@ -54,6 +58,17 @@ def panels(
         figure.suptitle(title, fontsize=12)
     figure.savefig(path, dpi=130)
     return Path(path)
+
+
+def _colours(groups: Mapping[str, Curves]) -> dict[str, str]:
+    """Give each label a colour that its first panel has not, if there is one, or no panel at all."""
+    colours: dict[str, str] = {}
+    for curves in groups.values():
+        for label in curves:
+            if label not in colours:
+                anywhere, here = list(colours.values()), [colours[x] for x in curves if x in colours]
+                colours[label] = min(COLOURS, key=lambda c, a=anywhere, h=here: (h.count(c), a.count(c)))
+    return colours
 
 
 def _panel(

@@ -114,6 +114,15 @@ def test_a_label_has_one_colour_in_all_panels(tmp_path):
     assert drawn == 2 * alone > 0
 
 
+def test_labels_of_a_panel_differ_in_colour():
+    many = {str(i): [] for i in range(len(plots.COLOURS) + 3)}
+    first = dict(list(many.items())[: len(plots.COLOURS)])
+    colours = plots._colours({"first": first, "second": {**many, "0": []}})
+    assert len({colours[label] for label in first}) == len(plots.COLOURS)
+    later = plots._colours({"a": first, "b": {"0": [], "new": [], "newer": []}})
+    assert len({later[label] for label in ("0", "new", "newer")}) == 3
+
+
 def test_drawing_leaves_the_backend_of_a_notebook_alone(tmp_path):
     code = (
         "import sys, pathlib, numpy as np\nfrom pbrl import plots\nassert 'matplotlib' not in sys.modules\n"

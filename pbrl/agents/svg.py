@@ -59,7 +59,7 @@ class Config:
     balance_terminations: bool = static(True)
     """Weight a batch's terminations as heavily as its other rows (the paper calls this unimportant)."""
     termination_gradient: bool = static(True)
-    """Differentiate the predicted probability of a termination, as the code does; a true termination has no slope."""
+    """Differentiate the predicted probability of a termination, as the code does. An oracle's has no slope anyway."""
     initial_temperature: float = 0.1
     """α at the start."""
     initial_entropy: float | None = None
