@@ -39,20 +39,15 @@ def nearest(run: Run, what: str) -> str:
     return f"diagnose/{what}_h{min(diagnosis.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
 
 
-def agreement(run: Run, what: str) -> dict[str, Any]:
-    """Return a learned run's cosines, or errors, with their steps."""
-    rows, name = read_rows(run.folder, "diagnose"), nearest(run, what)
-    return {
-        "of": name,
-        "steps": [int(row["step"]) for row in rows],
-        "per_seed": np.array([row[name] for row in rows], float).T.tolist(),
-    }
+def series(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return a metric of all seeds with its steps."""
+    steps, values = [int(row["step"]) for row in rows], np.array([row[name] for row in rows], float)
+    return {"of": name, "steps": steps, "per_seed": values.T.tolist()}
 
 
-def all_along(run: Run) -> dict[int, float]:
+def all_along(diagnosed: list[dict[str, Any]]) -> dict[int, float]:
     """Return the median cosine of policy gradients by horizon, over seeds and all diagnoses."""
-    rows = read_rows(run.folder, "diagnose")
-    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in rows])) for h in diagnosis.HORIZONS}
+    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in diagnosed])) for h in diagnosis.HORIZONS}
 
 
 def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
@@ -81,17 +76,18 @@ def summarise(name: str, suite: Suite) -> None:
         runs_of.setdefault(f"{agent}, {row.env}", {})[kind_of(row.label)] = steps, values
         mean = stats.aggregate(area(steps, values))
         entry = {"env": row.env, "label": row.label, "steps": int(steps[-1]), "area": vars(mean)}
+        entry["length"] = series(read_rows(run.folder, "eval"), "eval/length")  # says who falls early
         line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
         if diagnosed := read_rows(run.folder, "diagnose") if run.schedule.diagnose_every else []:
             last = diagnosed[-1]
             for what in ("cosine", "error"):
-                entry[what] = agreement(run, what)
+                entry[what] = series(diagnosed, nearest(run, what))
                 line += f"  {what} by seed at the end {[round(x[-1], 2) for x in entry[what]['per_seed']]}"
             entry["last_by_horizon"] = {
                 what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
                 for what in BY_HORIZON
             }
-            entry["cosine_all_along"] = all_along(run)
+            entry["cosine_all_along"] = all_along(diagnosed)
             line += f"\n{'':28}all along "
             line += "".join(f"  H = {h}: {x:.3g}" for h, x in entry["cosine_all_along"].items())
             for what, by_horizon in entry["last_by_horizon"].items():
