@@ -71,6 +71,7 @@ def announce(run: Run) -> None:
 
     from pbrl import checkpoint, parallel
     from pbrl.display import say
+    from pbrl.envs.base import physics_precision
 
     folder = run.folder / "checkpoints"
     done = checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
@@ -86,7 +87,9 @@ def announce(run: Run) -> None:
     learns_model = run.schedule.model_every > 0 and not run.oracle
     say(
         f"{several}: {device.platform} ({device.device_kind}), driver: {run.driver}, seeds by {run.seed_mode}; "
-        f"{width}, matmul precision: {run.config.precision} (actor, critics)" + ", highest (model)" * learns_model
+        f"{width}, matmul precision: {run.config.precision} (actor, critics)"
+        + ", highest (model)" * learns_model
+        + f", {physics_precision()} (physics)" * bool(run.oracle)
     )
     if run.oracle:
         say(f"oracle ({run.oracle}): the environment's own dynamics take the place of a learned model")

@@ -12,10 +12,29 @@ import numpy as np
 BY_HORIZON = {
     "cosine": "cosine of policy gradients",
     "error": "relative error of the policy gradient",
+    "norm": "norm of the policy gradient",
     "snr": "signal-to-noise of the policy gradient",
     "imagined": "discounted rewards of H steps",
 }
-SECOND = {"snr": ("model", "true_snr", "truth"), "imagined": ("imagined", "real", "real")}
+SECOND = {
+    "norm": ("model", "true_norm", "truth"),
+    "snr": ("model", "true_snr", "truth"),
+    "imagined": ("imagined", "real", "real"),
+}
+OVER_TRAINING = {  # panel: what it draws, a label each
+    "action-gradient: directions": {
+        "cosine, median over states": "action_cosine",
+        "states that agree, share": "action_agree",
+    },
+    "action-gradient: relative error": {"median over states": "action_error"},
+    "critics": {
+        "Q, least": "q_low",
+        "Q, largest": "q_high",
+        "rewards allow, least": "q_floor",
+        "rewards allow, largest": "q_ceiling",
+    },
+}
+ON_LOG = ("error", "norm", "snr", "action-gradient: relative error")
 
 
 def diagnose(
@@ -44,22 +63,24 @@ def diagnose(
     runtime.start(it.float64)
     parallel.use_cores(len(it.stream_seeds))
     diagnosis.check(it)
-    learner, at = playback.restore_learner(it, step)
     measuring = diagnosis.Diagnosis(it, horizons, states)
     try:
+        learner, at = playback.restore_learner(it, step)
         row = measuring.of(learner, at)
     finally:
         measuring.close()
     print(f"{it.title} on {it.env}, step {at}, mean over {len(it.stream_seeds)} seed(s)")
     print(table(row, measuring.horizons))
+    if dropped := sorted(set(horizons) - set(measuring.horizons)):
+        print(f"- longer than half an episode, left out: H = {', '.join(map(str, dropped))}")
     if not measuring.truth:
         print(f"- {it.env} has no differentiable dynamics of its own: gradients have nothing to be compared with")
     for sentence in worries(row).values():
         print(f"- warning: {sentence}")
-    past = read_rows(it.folder, "diagnose")
-    draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", it.folder / "diagnose.png")
     facts = {"step": at, "states": states, **{name: x.tolist() for name, x in row.items()}}
     (it.folder / "diagnose.json").write_text(json.dumps(facts, indent=1) + "\n")
+    past = read_rows(it.folder, "diagnose")
+    draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", it.folder / "diagnose.png")
     print(it.folder / "diagnose.png")
 
 
@@ -79,8 +100,11 @@ def table(row: Mapping[str, np.ndarray], horizons: tuple[int, ...]) -> str:
     for h in horizons:
         lines.append(f"{h:>4} " + " ".join(f"{mean[f'{name}_h{h}']:>12.4g}" for name in columns))
     if truth:
-        cosine, error = mean["action_cosine"], mean["action_error"]
-        lines.append(f"action-gradient of r + γQ, median over states: cosine {cosine:.4g}, relative error {error:.4g}")
+        cosine, error, agree = (mean[f"action_{what}"] for what in ("cosine", "error", "agree"))
+        lines.append(
+            f"action-gradient of r + γQ: median over states of cosine {cosine:.4g}, of relative error {error:.4g}; "
+            f"same direction in {agree:.0%} of states"
+        )
     low, high, floor, ceiling = (mean[name] for name in ("q_low", "q_high", "q_floor", "q_ceiling"))
     lines.append(f"critics: {low:.4g} to {high:.4g} in these states; rewards so far allow {floor:.4g} to {ceiling:.4g}")
     return "\n".join(lines)
@@ -89,7 +113,7 @@ def table(row: Mapping[str, np.ndarray], horizons: tuple[int, ...]) -> str:
 def worries(row: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Return what of a diagnosis should worry, a sentence by name: exploited model, critics out of range, blown up."""
     found = {}
-    horizons = sorted(int(name.rpartition("_h")[2]) for name in row if name.startswith("diagnose/imagined_h"))
+    horizons = _horizons(row, "imagined")
     values = {name.removeprefix("diagnose/"): np.asarray(x, float) for name, x in row.items()}
     for h in horizons:
         gap = values[f"imagined_h{h}"] - values[f"real_h{h}"]
@@ -122,12 +146,16 @@ def worries(row: Mapping[str, np.ndarray]) -> dict[str, str]:
 def draw(
     row: Mapping[str, np.ndarray], horizons: tuple[int, ...], past: list[dict[str, Any]], title: str, path: Path
 ) -> None:
-    """Draw the newest diagnosis by horizon, and below it, where training wrote some, the same over steps."""
+    """Draw the newest diagnosis by horizon, and below it, where training wrote some, all that changes over steps.
+
+    The past has the horizons that training measured, whatever those of the newest diagnosis.
+    """
     from matplotlib.figure import Figure
 
     kinds = [kind for kind in BY_HORIZON if f"diagnose/{kind}_h{horizons[0]}" in row]
-    figure = Figure(figsize=(4.6 * len(kinds) + 0.4, 3.8 * (1 + bool(past)) + 0.3))
-    axes = figure.subplots(1 + bool(past), len(kinds), squeeze=False)
+    tall = 3 if past else 1
+    figure = Figure(figsize=(4.6 * len(kinds) + 0.4, 3.8 * tall + 0.3))
+    axes = figure.subplots(tall, len(kinds), squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=True):
         first, second, other = SECOND.get(kind, ("model against truth", "", ""))
         for name, label, colour in ((kind, first, 0), (second, other, 1)):
@@ -135,18 +163,38 @@ def draw(
                 _line(axis, list(horizons), [row[f"diagnose/{name}_h{h}"] for h in horizons], label, colour)
         axis.set_xscale("log", base=2)
         axis.set_xticks(horizons, [str(h) for h in horizons])
-        _label(axis, kind, "H, steps through the model")
-    for axis, kind in zip(axes[1] if past else (), kinds, strict=bool(past)):
-        steps = [one["step"] for one in past]
-        there = [h for h in horizons if all(f"diagnose/{kind}_h{h}" in one for one in past)]
+        _finish(axis, kind, "H, steps through the model")
+    if past:
+        _over_steps(axes[1:], kinds, past)
+    figure.suptitle(f"{title} (line: mean over seeds, band: least to largest)", fontsize=12)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def _over_steps(axes: Any, kinds: list[str], past: list[dict[str, Any]]) -> None:
+    """Draw a row of what each horizon has, for three of them, and one of what knows no horizon."""
+    steps = [one["step"] for one in past]
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        there = _horizons(past[0], kind)
         for i, h in enumerate(dict.fromkeys(there[i] for i in (0, len(there) // 2, -1))):
             _line(axis, steps, [one[f"diagnose/{kind}_h{h}"] for one in past], f"H = {h}", i)
             if kind == "imagined":
                 _line(axis, steps, [one[f"diagnose/real_h{h}"] for one in past], f"H = {h}, real", i, "--")
-        _label(axis, kind, "environment steps")
-    figure.suptitle(f"{title} (line: mean over seeds, band: least to largest)", fontsize=12)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+        _finish(axis, kind, "environment steps")
+    free = iter(axes[1])
+    for title, names in OVER_TRAINING.items():
+        known = {label: name for label, name in names.items() if all(f"diagnose/{name}" in one for one in past)}
+        if known:
+            axis = next(free)
+            for i, (label, name) in enumerate(known.items()):
+                _line(axis, steps, [one[f"diagnose/{name}"] for one in past], label, i)
+            _finish(axis, title, "environment steps")
+    for axis in free:
+        axis.axis("off")
+
+
+def _horizons(row: Mapping[str, Any], kind: str) -> list[int]:
+    return sorted(int(name.rpartition("_h")[2]) for name in row if name.startswith(f"diagnose/{kind}_h"))
 
 
 def _line(axis: Any, at: list[int], values: list[Any], label: str, colour: int, style: str = "-") -> None:
@@ -158,11 +206,13 @@ def _line(axis: Any, at: list[int], values: list[Any], label: str, colour: int, 
         axis.fill_between(at, each.min(1), each.max(1), color=COLOURS[colour], alpha=0.14, linewidth=0)
 
 
-def _label(axis: Any, kind: str, xlabel: str) -> None:
+def _finish(axis: Any, what: str, xlabel: str) -> None:
     from pbrl import plots
 
-    axis.set_ylabel(BY_HORIZON[kind])
+    axis.set_ylabel(BY_HORIZON.get(what, what))
     axis.set_xlabel(xlabel)
-    if kind in ("error", "snr"):
+    if what in ON_LOG and all((line.get_ydata() > 0).all() for line in axis.lines):  # the truth has no error
         axis.set_yscale("log")
+    if what in ("cosine", "action-gradient: directions"):
+        axis.set_ylim(-1.05, 1.05)
     plots.finish(axis)

@@ -59,9 +59,16 @@ class Diagnosis:
     """
 
     def __init__(self, run: Run, horizons: tuple[int, ...] = HORIZONS, states: int = STATES):
+        """Take `horizons` of at most half an episode; raise `RunError` where none is."""
         self.run, self.env, self.states = run, GymEnv(run.env), states
         longest = self.env.spec.episode_length // 2
         self.horizons = tuple(h for h in sorted(set(horizons)) if h <= max(longest, 1))
+        if not self.horizons:
+            self.env.close()
+            raise RunError(
+                f"--horizons: expected at most half an episode, {max(longest, 1)} step(s), got "
+                f"{' '.join(map(str, horizons))}"
+            )
         try:
             self.oracle = oracles.oracle(run.env)
         except EnvError:
@@ -86,8 +93,9 @@ class Diagnosis:
         By horizon H: `cosine_hH` and `error_hH` (relative) between the policy gradients through model and truth; their
         norms and signal-to-noise ratios `norm_hH`, `snr_hH`, `true_norm_hH`, `true_snr_hH`; the mean discounted rewards
         of H steps of the mode, `imagined_hH` and `real_hH`, and the spread of the latter over states. And
-        `action_cosine`, `action_error` (medians over states), the least and largest `q_low`, `q_high`, and what rewards
-        seen so far allow, `q_floor`, `q_ceiling`.
+        `action_cosine`, `action_error` (medians over states) and `action_agree`, the share of states in which both
+        point the same way (cosine above 0; with one coordinate, the same sign); the least and largest `q_low`,
+        `q_high`, and what rewards seen so far allow, `q_floor`, `q_ceiling`.
         """
         seeds, replay = self.run.stream_seeds, learner.replay
         # The states that play go through the host: a slice of what is spread over devices lies on all of them, takes a
@@ -168,7 +176,8 @@ def measure(
             }
     if oracle:
         mine, theirs = (action_gradients(agent, state, dynamics, batch, action_key) for dynamics in (model, oracle))
-        found["action_cosine"] = jnp.median(jax.vmap(_cosine)(mine, theirs))
+        cosines = jax.vmap(_cosine)(mine, theirs)
+        found |= {"action_cosine": jnp.median(cosines), "action_agree": (cosines > 0).mean()}
         found["action_error"] = jnp.median(losses.safe_norm(mine - theirs) / (losses.safe_norm(theirs) + TINY))
 
     def mode(obs: Array, key: Key) -> tuple[Array, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -66,8 +67,11 @@ def gradcheck(
     """
 
     from pbrl import runtime
+    from pbrl.train.run import RunError
 
     require_some(horizons, states)
+    if out and not out.parent.is_dir():
+        raise RunError(f"--out: there is no folder {out.parent}; make it, or write elsewhere")
     runtime.start(float64=True)
     check = measure(env, tuple(sorted(set(horizons))), states, seed)
     print(f"{env}: gradients in float64 from {states} states, median (95th percentile; of the cosine the 5th)")
@@ -187,15 +191,15 @@ def advice(rows: list[Row]) -> list[str]:
     if broken:
         share, horizon = 1 - broken[0].finite, broken[0].horizon
         lines.append(f"not finite in {share:.1%} of states from H = {horizon} on: updates will be skipped")
-    trusted = [row.horizon for row in rows if row.error[0] <= TRUSTED]
-    if trusted == [row.horizon for row in rows]:
+    trusted = [row.horizon for row in itertools.takewhile(lambda row: row.error[0] <= TRUSTED, rows)]
+    if len(trusted) == len(rows):
         lines.append(f"gradients agree with differences to {TRUSTED:g} (median) at every horizon asked for")
     elif trusted:
-        lines.append(
-            f"gradients agree with differences to {TRUSTED:g} (median) up to H = {trusted[-1]}; stay below that"
-        )
+        lines.append(f"gradients agree with differences to {TRUSTED:g} (median) up to H = {trusted[-1]}: go no further")
     else:
-        lines.append("gradients do not agree with differences at any horizon: do not learn from them")
+        lines.append(
+            f"gradients do not agree with differences at H = {rows[0].horizon}, the shortest: do not learn from them"
+        )
     tails = [row.horizon for row in rows if row.error[1] > 0.1]
     if tails and trusted:
         lines.append(f"from H = {tails[0]} on they are wrong in some states: contacts that begin or end, or chaos")

@@ -69,6 +69,7 @@ def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
         np.testing.assert_allclose([found[f"cosine_h{h}"], found[f"error_h{h}"]], [1.0, 0.0], atol=1e-6)
         np.testing.assert_allclose(found[f"snr_h{h}"], found[f"true_snr_h{h}"])
     np.testing.assert_allclose([found["action_cosine"], found["action_error"]], [1.0, 0.0], atol=1e-6)
+    assert found["action_agree"] == 1
 
     def halved(z, action, key):  # the same rewards and states, half the slopes in the action
         return ORACLE.step(z, 0.5 * action + jax.lax.stop_gradient(0.5 * action), key)
@@ -77,6 +78,15 @@ def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
     np.testing.assert_allclose(bent["action_error"], 1.0, rtol=0.1)  # the model's are twice the truth's here
     assert bent["action_cosine"] > 0.99 and bent["error_h1"] > 0.5
     np.testing.assert_allclose(bent["imagined_h2"], found["imagined_h2"], rtol=1e-6)
+
+    def mirrored(
+        z, action, key
+    ):  # as before, but the slopes in the action turn where a state's first number is above 0
+        sign = jnp.where(z[..., :1] > 0, -1.0, 1.0)
+        return ORACLE.step(z, sign * action + jax.lax.stop_gradient((1.0 - sign) * action), key)
+
+    found = measure(ORACLE._replace(step=mirrored), (1, 2), state, batch, jax.random.key(0))
+    np.testing.assert_allclose(found["action_agree"], (batch.obs[:, 0] <= 0).mean(), atol=1e-6)
 
 
 def test_signal_to_noise_of_numbers_by_hand():
@@ -148,6 +158,9 @@ def test_diagnoses_leave_training_alone_and_repeat(tmp_path, capsys):
     last, again = read_rows(with_.folder, "diagnose")[-1], (with_.folder / "diagnose.json").read_text()
     assert f'"diagnose/cosine_h4": [\n  {last["diagnose/cosine_h4"][0]}' in again  # as during training, to the bit
     assert (with_.folder / "diagnose.png").stat().st_size > 10_000
+    cli.run(["diagnose", str(with_.folder), "--horizons", "3", "5", "500", "--states", "4"])  # others than in training
+    said = capsys.readouterr().out
+    assert "left out: H = 500" in said and "diagnose/cosine_h3" in (with_.folder / "diagnose.json").read_text()
 
 
 def test_without_dynamics_of_its_own_an_environment_has_returns_only(tmp_path, capsys):
@@ -163,6 +176,11 @@ def test_without_dynamics_of_its_own_an_environment_has_returns_only(tmp_path, c
     [
         ("td3", [], "td3 has no model to diagnose"),
         ("mage", ["--horizons", "0"], "--horizons: expected numbers of at least 1, got 0"),
+        (
+            "mage",
+            ["--horizons", "500", "300"],
+            "--horizons: expected at most half an episode, 100 step(s), got 500 300",
+        ),
         ("mage", ["--states", "0"], "--states: expected at least 1, got 0"),
         ("mage", ["--step", "7"], "no checkpoint of step 7"),
         ("mage", ["--horizon", "1"], "there is no option --horizon; did you mean '--horizons'?"),

@@ -30,6 +30,8 @@ def test_right_gradients_are_called_right(monkeypatch, x64):
         assert row.finite == 1 and row.error[1] < 1e-6 and row.cosine[1] > 1 - 1e-9 and row.reward_norm > 0
     assert rows[1].norm[0] > rows[0].norm[0] > 0
     assert "at every horizon" in said and "no slope" not in said
+    worse = [rows[0], rows[1]._replace(error=(0.5, 0.5)), rows[1]._replace(horizon=5)]
+    assert "up to H = 1: go no further" in gradcheck.advice(worse)[0]
 
 
 def test_wrong_gradients_are_called_wrong(monkeypatch, x64):
@@ -38,7 +40,7 @@ def test_wrong_gradients_are_called_wrong(monkeypatch, x64):
 
     rows, said = told(monkeypatch, halved)
     np.testing.assert_allclose(rows[0].error[0], 0.5, atol=0.1)
-    assert rows[0].cosine[0] > 0.9 and "do not agree with differences at any horizon" in said
+    assert rows[0].cosine[0] > 0.9 and "do not agree with differences at H = 1, the shortest" in said
 
 
 def test_infinite_ones_are_counted_and_missing_slopes_named(monkeypatch, x64):
@@ -57,6 +59,7 @@ def test_infinite_ones_are_counted_and_missing_slopes_named(monkeypatch, x64):
         (["Humanoid-v5"], "has no differentiable twin"),
         (["NoSuchEnv-v0"], "there is no environment"),
         (["Pendulum-v1", "--horizons", "0"], "--horizons: expected numbers of at least 1, got 0"),
+        (["Pendulum-v1", "--out", "nowhere/at/all.json"], "--out: there is no folder nowhere/at"),
         (["Pendulum-v1", "--states", "0"], "--states: expected at least 1, got 0"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from pbrl.envs import BRAX, TOYS, oracles, rewards
-from pbrl.envs.gym import EnvError
+from pbrl.envs.gym import EnvError, NoTwin
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras, width
 
 F = TypeVar("F", bound=Callable)
@@ -80,16 +80,20 @@ def from_spec(
     return JaxEnv(spec, reset, step, observe, start=lambda batch: recover(batch.obs))
 
 
-def precise(function: F) -> F:
-    """Let physics multiply matrices in full float32, unless `jax_default_matmul_precision` says otherwise.
+def physics_precision() -> str:
+    """Return with what precision physics multiply matrices: `jax_default_matmul_precision`, or else full float32.
 
     Accelerators multiply with fewer bits where nobody says, too few for contacts.
     """
+    return str(jax.config.jax_default_matmul_precision or "highest")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def precise(function: F) -> F:
+    """Let physics multiply matrices with `physics_precision`."""
 
     @functools.wraps(function)
     def precisely(*args: Any) -> Any:
-        chosen = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-        with jax.default_matmul_precision(chosen or "highest"):
+        with jax.default_matmul_precision(physics_precision()):
             return function(*args)
 
     return cast(F, precisely)
@@ -192,10 +196,11 @@ def find(env_id: str) -> JaxEnv:
 
     try:
         return mjx.environment(env_id)
-    except EnvError as error:
-        raise EnvError(
-            f"{error}. Besides these have one: {', '.join(oracles.TWINS)}. Without one it trains with --driver host "
-            "and a learned model; in a program of your own any functions will do: docs/oracles.md, docs/device.md"
+    except NoTwin as error:
+        raise NoTwin(
+            f"{error}. Besides Gymnasium's MuJoCo tasks at -v5, pbrl's own and {BRAX}NAME-BACKEND these have one: "
+            f"{', '.join(oracles.TWINS)}. To train on it all the same, leave out --oracle and --driver device; in a "
+            "program of your own any functions will do: docs/oracles.md, docs/device.md"
         ) from None
 
 

@@ -22,6 +22,10 @@ class EnvError(ValueError):
     """An environment that pbrl cannot use, or that misbehaved; one sentence with the remedy."""
 
 
+class NoTwin(EnvError):
+    """An environment without differentiable dynamics of its own."""
+
+
 class ActionError(EnvError):
     """An action that no environment could take: the fault is the policy's."""
 

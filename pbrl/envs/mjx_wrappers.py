@@ -7,7 +7,7 @@ import gymnasium
 import jax.numpy as jnp
 
 from pbrl.envs import snapshot
-from pbrl.envs.gym import EnvError
+from pbrl.envs.gym import NoTwin
 from pbrl.envs.mjx_tasks import NONE, TASKS, Moment, Outcome, Read, Task, safe_norm, speed_along_x
 from pbrl.envs.physics import Physics
 from pbrl.envs.tasks import RewardBefore
@@ -16,18 +16,18 @@ from pbrl.types import Array
 
 
 def task_of(env: gymnasium.Env) -> Task:
-    """Return the task of a live environment. Raises `EnvError` for one that has no twin, with the reason."""
+    """Return the task of a live environment. Raises `NoTwin` for one that has none, with the reason."""
     name, base = env.spec.id if env.spec else type(env).__name__, env.unwrapped
     kind = type(base).__name__ if type(base).__module__.startswith("gymnasium.envs.mujoco.") else ""
     if kind in NONE:
-        raise EnvError(f"{name} has no differentiable twin: {NONE[kind]}")
+        raise NoTwin(f"{name} has no differentiable twin: {NONE[kind]}")
     if kind not in TASKS or not type(base).__module__.endswith("_v5"):
-        raise EnvError(f"{name} has no differentiable twin; Gymnasium's MuJoCo tasks at -v5 and pbrl's own have one")
+        raise NoTwin(f"{name} has no differentiable twin")
     task = TASKS[kind](base)
     for wrapper in reversed(list(snapshot.wrappers(env))):
         if type(wrapper) not in snapshot.STATELESS:
             if type(wrapper).__name__ not in WRAPPERS or not type(wrapper).__module__.startswith("pbrl."):
-                raise EnvError(f"{name} has no differentiable twin: nothing is known of its {type(wrapper).__name__}")
+                raise NoTwin(f"{name} has no differentiable twin: nothing is known of its {type(wrapper).__name__}")
             task = WRAPPERS[type(wrapper).__name__](task, wrapper)
     return task
 

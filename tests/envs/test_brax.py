@@ -88,5 +88,5 @@ def test_what_does_not_exist_or_has_no_gradient_is_refused():
         GymEnv("brax/hopper-fast")
     with pytest.raises(EnvError, match=r"hopper-mjx cannot be an oracle.*brax/hopper-positional"):
         oracles.oracle("brax/hopper-mjx")
-    with pytest.warns(UserWarning, match="infinite or huge"):
+    with pytest.warns(UserWarning, match="go wrong first where there are contacts"):
         oracles.oracle(f"{PENDULUM}-generalized")

@@ -34,7 +34,14 @@ def visited(env_id, count, every=3, dtype=np.float64):
     return jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs)), *rows)
 
 
-@pytest.mark.parametrize("env_id", ["InvertedDoublePendulum-v5", "HalfCheetah-v5", "Hopper-v5", "Ant-v5"])
+ALL = (
+    "InvertedPendulum", "InvertedDoublePendulum", "Reacher", "Pusher", "Swimmer", "Hopper", "HalfCheetah", "Walker2d",
+    "Ant",
+)  # fmt: skip
+VARIANTS = ("pbrl/PoplinSwimmer-v0", "pbrl/MageHalfCheetah-v0", "pbrl/MbpoHopper-v0")
+
+
+@pytest.mark.parametrize("env_id", [*(f"{name}-v5" for name in ALL), *VARIANTS])
 def test_a_step_is_that_of_mujoco(env_id, x64):
     batch, dynamics = visited(env_id, 20), mjx.twin(env_id)
     z, reward, discount = jax.jit(dynamics.step)(dynamics.start(batch), batch.action, KEY)

@@ -54,14 +54,37 @@ def test_a_twin_follows_its_environment(env_id, key):
 
 
 def test_environments_without_a_twin_and_agents_without_a_model_are_refused(tmp_path):
-    with pytest.raises(EnvError, match=r"Humanoid-v5 has no differentiable twin.*Besides these have one.*Pendulum-v1"):
+    with pytest.raises(
+        EnvError, match=r"Humanoid-v5 has no differentiable twin.*MuJoCo tasks at -v5.*Pendulum-v1.*leave out"
+    ):
         oracles.oracle("Humanoid-v5")
     car = "MountainCarContinuous-v0"
     with pytest.raises(RunError, match=f"{car} has no differentiable twin"):
         make_run(tmp_path, env=car).validate()
+    with pytest.raises(EnvError, match=r"there is no environment 'Hoper-v5'; did you mean 'Hopper-v5'[^.]*\?$"):
+        oracles.oracle("Hoper-v5")
     sac = replace(make_run(tmp_path, "sac"), schedule=replace(SCHEDULE, model_every=0))
     with pytest.raises(RunError, match="no use for an oracle"):
         sac.validate()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "preset", "said"),
+    [
+        ("InvertedPendulum-v5", "fidelity", "pays the same at every step"),
+        ("Ant-v5", "fidelity", "Ant's contacts"),
+        ("pbrl/MbpoAnt-v0", "speed", "errs by 0.4 after 10"),
+        ("Hopper-v5", "speed", ""),
+        ("brax/ant-spring", "fidelity", ""),
+    ],
+)
+def test_weak_gradients_are_warned_of(env_id, preset, said):
+    assert (said in oracles.weak(env_id, preset)) if said else oracles.weak(env_id, preset) == ""
+
+
+def test_a_warning_reaches_who_asks_for_the_oracle():
+    with pytest.warns(UserWarning, match="pbrl/ToyCartPole-v0: it pays the same at every step"):
+        oracles.oracle("pbrl/ToyCartPole-v0")
 
 
 def test_without_a_model_to_fit_no_fits_need_be_scheduled(tmp_path):
