@@ -7,7 +7,8 @@ From `STATES` states that a random policy reached, H random actions; J = the H r
 a fixed random c, so that a task whose reward is constant has a gradient too. Compared is the derivative of J along one
 random direction in all actions, in float64: |∇J · v - difference| / |difference|. A state counts as `switching` where
 two central differences, of widths 1e-6 and 1e-5, differ by more than a thousandth: there a contact begins or ends.
-`one iteration` is MJX's own solver stopped after one iteration (4 of line search), the usual way to differentiate it.
+`implicit` and `implicit, speed` are the twins' two presets; `one iteration` is MJX's own solver stopped after one
+iteration (4 of line search), the usual way to differentiate it.
 Brax' backends are held against central differences of themselves, as `pbrl gradcheck` does, with its table's columns.
 
 Writes benchmarks/results/gradients.json.
@@ -32,10 +33,10 @@ from pbrl.types import Transition
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
 STATES, HORIZONS, WIDTHS = 128, (1, 2, 4, 8, 16), (1e-6, 1e-5)
-ONE_ITERATION = ("HalfCheetah-v5",)
+VARIANTS = {"implicit": "fidelity", "implicit, speed": "speed", "one iteration": "one iteration"}
 BRAXES = [
     f"{BRAX}{name}-{backend}"
-    for name in ("reacher", "hopper", "halfcheetah")
+    for name in ("inverted_pendulum", "reacher", "hopper", "halfcheetah")
     for backend in ("positional", "spring", "generalized")
 ]
 
@@ -103,16 +104,13 @@ def measure(env_id: str) -> dict[str, Any]:
     exact = differences(env, extras, actions, direction, c)
     env.close()
     switching = np.abs(exact[0] - exact[1]) > 1e-3 * np.abs(exact[0])
-    variants, implicit = {"implicit": mjx.ITERATIONS["fidelity"]}, physics.solve
-    if env_id in ONE_ITERATION:
-        variants["one iteration"] = (1, 4)
-    result = {}
-    for name, iterations in variants.items():
+    implicit, result = physics.solve, {}
+    for name, preset in VARIANTS.items():
         if name == "one iteration":
             from mujoco.mjx._src import solver
 
-            physics.solve, mjx.ITERATIONS["one iteration"] = solver.solve, iterations
-        dynamics = mjx.twin(env_id, "fidelity" if name == "implicit" else name)
+            physics.solve, mjx.ITERATIONS[preset] = solver.solve, (1, 4)
+        dynamics = mjx.twin(env_id, preset)
         nothing = jnp.zeros(STATES)
         batch = Transition(jnp.asarray(obs), nothing, nothing, nothing, nothing, jax.tree.map(jnp.asarray, extras))
         start = dynamics.start(batch)
