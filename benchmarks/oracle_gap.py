@@ -142,9 +142,12 @@ def draw() -> None:
                 panels[f"{agent}, {env}: cosine{measured(cosines)}"] = {
                     kind: (np.array(x["steps"]), np.array(x["per_seed"])) for kind, x in cosines.items()
                 }
-    ends = {what: {"same": 1.0, "unrelated": 0.0} for what in panels if "cosine" in what}
+    cosines = [what for what in panels if "cosine" in what]
+    ends = {what: {"same": 1.0, "unrelated": 0.0} for what in cosines}
+    whole = dict.fromkeys(cosines, (-1.05, 1.2))
     title = "Learned model and true dynamics, CPU sizes: returns, and cosines of gradients through model and truth"
-    plots.panels(panels, RESULTS / "oracle-gap.png", title, columns=len(AGENTS), references=ends, ylabel="")
+    path, columns = RESULTS / "oracle-gap.png", len(AGENTS)
+    plots.panels(panels, path, title, columns=columns, references=ends, limits=whole, ylabel="", one_legend=True)
 
 
 def kind_of(label: str) -> str:

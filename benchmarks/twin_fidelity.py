@@ -5,8 +5,8 @@
 
 Each of `STATES` states was reached by a random policy; from there C MuJoCo takes 50 random actions, whether or not the
 task calls it a fall. `error` is the largest absolute difference of an observation's numbers, after one step, 10 and 50;
-`drift` its root mean square after 50 in standard deviations of the data; `terminations` the share of steps at which
-both say the same. float64 is the twin against MuJoCo's own rounding, float32 what training uses.
+`drift` its root mean square after 50 in standard deviations of the data, of what varies; `terminations` the share of
+steps at which both say the same. float64 is the twin against MuJoCo's own rounding, float32 what training uses.
 
 Writes benchmarks/results/twin-fidelity.json.
 """
@@ -74,8 +74,9 @@ def compare(env_id: str, data: dict[str, Any], preset: str) -> dict[str, Any]:
     seen, discount = (np.moveaxis(np.asarray(x, np.float64), 0, 1) for x in jax.jit(roll)(start, actions))
     error = seen - data["seen"]
     size = np.abs(error).max(-1)
-    scale = data["seen"].reshape(-1, seen.shape[-1]).std(0) + 1e-9
-    drift = np.sqrt(np.square(error[:, -1] / scale).mean(-1))
+    scale = data["seen"].reshape(-1, seen.shape[-1]).std(0)
+    moves = scale > 1e-6  # what never changes has no scale: only rounding
+    drift = np.sqrt(np.square(error[:, -1, moves] / scale[moves]).mean(-1))
     return {
         **{f"error_{k}": [float(np.median(size[:, k - 1])), float(np.percentile(size[:, k - 1], 95))] for k in AT},
         "drift_50": [float(np.median(drift)), float(np.percentile(drift, 95))],
@@ -88,9 +89,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", nargs="+", default=[f"{name}-v5" for name in TASKS], help="ids of MuJoCo tasks")
     report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
-    report |= {"command": "python benchmarks/twin_fidelity.py", "machine": machine(), "states": STATES}
+    report |= {"command": "python benchmarks/twin_fidelity.py", "states": STATES}
     for env_id in parser.parse_args().env:
         data, rows = recorded(env_id), report["rows"].setdefault(env_id, {})
+        report.setdefault("machines", {})[env_id] = machine()
         for variant, (double, preset) in VARIANTS.items():
             jax.config.update("jax_enable_x64", double)
             rows[variant] = row = compare(env_id, data, preset)

@@ -29,16 +29,20 @@ def panels(
     columns: int = 3,
     statistic: stats.Statistic = stats.mean,
     references: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    limits: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     ylabel: str = "evaluation return",
     log: bool = False,
+    one_legend: bool = False,
 ) -> Path:
     """Draw one panel for each task of `groups` and save it, in the format that the path's ending says; return the path.
 
     A task without curves leaves a gap. A label has one colour in all panels.
     A line is `statistic` over seeds (`stats.mean` or `stats.iqm`), the band its 95 % bootstrap interval.
-    `references` maps tasks to labelled returns, such as published ones, drawn as dashed lines.
+    `references` maps tasks to labelled returns, such as published ones, drawn as dashed lines; `limits` maps those
+    whose axis should not follow the data to its ends. `one_legend` stands above all panels, in place of one in each.
     """
     from matplotlib.figure import Figure  # without pyplot, whose backend is the caller's affair
+    from matplotlib.lines import Line2D
 
     wide = max(min(len(groups), columns), 1)
     tall = -(-max(len(groups), 1) // wide)
@@ -54,7 +58,16 @@ def panels(
         _panel(axis, task, curves, statistic, references.get(task, {}), colours)
         axis.set_ylabel(ylabel)
         axis.set_yscale("log" if log else "linear")
-    if title:
+        axis.set_ylim(*limits.get(task, (None, None)))
+        if one_legend:
+            axis.get_legend().remove()
+            seeds = sorted({len(returns) for _, returns in curves.values()})
+            axis.set_title(f"{task} (n = {', '.join(map(str, seeds))})", fontsize=11)
+    if one_legend:  # with the title, which would else stand in the same place
+        lines = [Line2D([], [], color=colour, linewidth=1.8, label=label) for label, colour in colours.items()]
+        look = {"ncols": len(lines), "frameon": False, "fontsize": 12, "title_fontsize": 12}
+        figure.legend(handles=lines, loc="outside upper center", title=title, **look)
+    elif title:
         figure.suptitle(title, fontsize=12)
     figure.savefig(path, dpi=130)
     return Path(path)
@@ -79,7 +92,7 @@ def _panel(
     references: Mapping[str, float],
     colours: Mapping[str, str],
 ) -> None:
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     for label, (steps, returns) in curves.items():
         colour, centre = colours[label], statistic(returns.T)
@@ -93,6 +106,7 @@ def _panel(
             fontsize=8, color="0.35",
         )  # fmt: skip
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     axis.set_title(task, fontsize=11)
     axis.set_xlabel("environment steps")
     finish(axis)

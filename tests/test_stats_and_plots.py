@@ -114,6 +114,20 @@ def test_a_label_has_one_colour_in_all_panels(tmp_path):
     assert drawn == 2 * alone > 0
 
 
+def test_one_legend_names_each_label_once_and_limits_hold(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    curve, kept = (np.arange(3), np.zeros((2, 3))), []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: kept.append(self))
+    both = {"first": {"learned": curve, "true": curve}, "second": {"true": curve}}
+    plots.panels(both, tmp_path / "x.png", "title", limits={"second": (-1.0, 2.0)}, one_legend=True)
+    figure = kept[0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "true"]
+    assert all(axis.get_legend() is None for axis in figure.axes)
+    assert [axis.get_title() for axis in figure.axes] == ["first (n = 2)", "second (n = 2)"]
+    assert figure.axes[1].get_ylim() == (-1.0, 2.0) != figure.axes[0].get_ylim()
+
+
 def test_labels_of_a_panel_differ_in_colour():
     many = {str(i): [] for i in range(len(plots.COLOURS) + 3)}
     first = dict(list(many.items())[: len(plots.COLOURS)])

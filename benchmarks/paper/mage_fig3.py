@@ -34,6 +34,7 @@ import numpy as np
 
 from pbrl import options, parallel, plots, presets, stats
 from pbrl.envs.toy import TOYS
+from pbrl.log import read_rows
 from pbrl.train.run import Run, agent_module, default_seed_mode
 from pbrl.train.schedule import Schedule
 from pbrl.types import Array, Key
@@ -135,7 +136,8 @@ def main() -> None:
         writer.writerow(["label", "seed", "step", *MEASURES])
         for label, rows in measured.items():
             settings = json.loads((runs[label].folder / "config.json").read_text())
-            summary[label] = {"settings": settings}
+            seconds = read_rows(runs[label].folder, "train")[-1]["train/seconds"]
+            summary[label] = {"settings": settings, "training_seconds": round(float(np.max(seconds)), 1)}
             for seed, errors in enumerate(zip(*(rows[name] for name in MEASURES), strict=True)):
                 each = zip(rows["step"], *errors, strict=True)
                 writer.writerows([label, seed, t, *(f"{e:.5f}" for e in of_step)] for t, *of_step in each)
