@@ -5,6 +5,9 @@ import sys
 import warnings
 from pathlib import Path
 
+FORMAT = warnings.formatwarning
+"""How Python prints a warning."""
+
 
 def start(float64: bool = False) -> None:
     """Prepare jax, MuJoCo and warnings; call it before the first program is compiled or environment is made."""
@@ -46,8 +49,18 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message=".*JAXopt is no longer maintained.*")
     warnings.filterwarnings("ignore", message=".*os.fork.. was called.*")  # by imageio, only to start ffmpeg
+    warnings.formatwarning = _format
     # Its own handler writes MUJOCO_LOG.TXT into the working directory, at every model that Gymnasium loads.
     mujoco.set_mju_user_warning(_warn)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _format(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Print pbrl's own warnings as sentences, without the line of its source; the default for all others."""
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        return f"pbrl: warning: {message}\n"
+    return FORMAT(message, category, filename, lineno, line)
 
 
 def _warn(message: str) -> None:
