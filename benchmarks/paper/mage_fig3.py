@@ -3,8 +3,9 @@
     python benchmarks/paper/mage_fig3.py                  # train what is missing, then draw; resumes
     python benchmarks/paper/mage_fig3.py --summary        # only draw what there is
 
-The agents train as usual, after 200 steps of random actions, but for the actor, which keeps its first weights. Now and
-then (paper, App. D, eq. 14), in 10 episodes of that policy,
+The agents train as usual, after 200 steps of random actions, but for the actor, which keeps its first weights; one MAGE
+has the environment's own dynamics in its model's place. Now and then (paper, App. D, eq. 14), in 10 episodes of that
+policy,
 
     L = mean over t of γ^t ‖∇_a G(s_t, a_t) - ∇_a Q(s_t, a_t)‖_1
 
@@ -24,6 +25,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,10 @@ from pbrl.types import Array, Key
 RESULTS = Path(__file__).parents[1] / "results"
 ENV, SEEDS, STEPS, EVERY, EPISODES, LENGTH, GAMMA = "pbrl/MagePendulum-v0", 4, 3_000, 100, 10, 200, 0.99
 BEYOND = 600  # steps after an episode's end, when γ^800 = 0.0003 is left
+LAM = {"config.lam": 0.05, "config.loss_scale": 20.0}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "MAGE": ("mage", {"config.lam": 0.05, "config.loss_scale": 20.0}),
+    "MAGE": ("mage", LAM),
+    "MAGE, true dynamics": ("mage", LAM),
     "Dyna-TD3": ("dyna", {}),
     "TD3 ×10": ("td3", {"schedule.updates_per_step": 10}),
     "TD3": ("td3", {"schedule.updates_per_step": 1}),
@@ -63,8 +67,9 @@ def make_run(label: str, root: Path) -> Run:
     changes = {**presets.preset("cpu", agent, ENV), **changes, "config.actor_lr": 0.0}
     changes |= {"schedule.total_steps": STEPS, "schedule.log_every": EVERY, "schedule.eval_every": 0}
     config, schedule = options.apply(agent_module(agent).Config(), Schedule(), changes)
-    folder = root / label.replace(" ×", "-x")
-    return Run(agent, ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
+    folder = root / label.replace(" ×", "-x").replace(", ", "-").replace(" ", "-")
+    run = Run(agent, ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
+    return replace(run, oracle="fidelity") if "true dynamics" in label else run
 
 
 def errors_of(agent: Any) -> Callable[[Any, Key], dict[str, Array]]:
@@ -144,7 +149,7 @@ def main() -> None:
             for name in MEASURES:
                 last = stats.aggregate(rows[name][:, -1])
                 summary[label][name] = {"at_the_end": vars(last), "per_seed": rows[name][:, -1].round(3).tolist()}
-                print(f"{label:10s} {name:7s} {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]  n = {SEEDS}")
+                print(f"{label:19s} {name:7s} {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]  n = {SEEDS}")
     report = {"command": "python benchmarks/paper/mage_fig3.py", "episodes": EPISODES, "rows": summary}
     (RESULTS / "mage-fig3.json").write_text(json.dumps(report, indent=1) + "\n")
     groups = {
