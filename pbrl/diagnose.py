@@ -175,7 +175,10 @@ def _over_steps(axes: Any, kinds: list[str], past: list[dict[str, Any]]) -> None
     """Draw a row of what each horizon has, for three of them, and one of what knows no horizon."""
     steps = [one["step"] for one in past]
     for axis, kind in zip(axes[0], kinds, strict=True):
-        there = _horizons(past[0], kind)
+        there = [h for h in _horizons(past[-1], kind) if all(f"diagnose/{kind}_h{h}" in one for one in past)]
+        if not there:  # the environment had no twin when training began
+            axis.axis("off")
+            continue
         for i, h in enumerate(dict.fromkeys(there[i] for i in (0, len(there) // 2, -1))):
             _line(axis, steps, [one[f"diagnose/{kind}_h{h}"] for one in past], f"H = {h}", i)
             if kind == "imagined":
@@ -211,7 +214,7 @@ def _finish(axis: Any, what: str, xlabel: str) -> None:
 
     axis.set_ylabel(BY_HORIZON.get(what, what))
     axis.set_xlabel(xlabel)
-    if what in ON_LOG and all((line.get_ydata() > 0).all() for line in axis.lines):  # the truth has no error
+    if what in ON_LOG and not any((line.get_ydata() <= 0).any() for line in axis.lines):  # the truth has no error
         axis.set_yscale("log")
     if what in ("cosine", "action-gradient: directions"):
         axis.set_ylim(-1.05, 1.05)

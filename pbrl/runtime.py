@@ -57,8 +57,11 @@ def _quiet() -> None:
 def _format(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Print pbrl's own warnings as sentences, without the line of its source; the default for all others."""
-    if Path(filename).is_relative_to(Path(__file__).parent):
+    """Print pbrl's own warnings as sentences, without the line of its source; the default for all others.
+
+    NumPy's and jax' warnings are of other kinds, also where they name a line of pbrl.
+    """
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
         return f"pbrl: warning: {message}\n"
     return FORMAT(message, category, filename, lineno, line)
 

@@ -348,4 +348,5 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch):
 
 def test_own_warnings_are_sentences_and_others_say_where_they_come_from():
     assert runtime._format("too long", UserWarning, runtime.__file__, 3) == "pbrl: warning: too long\n"
+    assert "RuntimeWarning: overflow" in runtime._format("overflow", RuntimeWarning, runtime.__file__, 3)
     assert "/elsewhere/x.py:3: UserWarning: too long" in runtime._format("too long", UserWarning, "/elsewhere/x.py", 3)

@@ -163,6 +163,25 @@ def test_diagnoses_leave_training_alone_and_repeat(tmp_path, capsys):
     assert "left out: H = 500" in said and "diagnose/cosine_h3" in (with_.folder / "diagnose.json").read_text()
 
 
+def test_the_past_may_lack_what_the_newest_diagnosis_has_and_be_infinite(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: drawn.append(self))
+    kinds = ("cosine", "error", "norm", "true_norm", "snr", "true_snr", "imagined", "real")
+    critics = {f"diagnose/q_{name}": np.ones(2) for name in ("low", "high", "floor", "ceiling")}
+    newest = {f"diagnose/{kind}_h{h}": np.ones(2) for kind in kinds for h in (1, 4)} | critics
+    blown = {**newest, "diagnose/norm_h4": np.array([np.nan, 1.0])}
+    old = {name: x for name, x in newest.items() if not name.startswith(("diagnose/cosine", "diagnose/error"))}
+    diagnose.draw(blown, (1, 4), [{"step": 1} | old, {"step": 2} | blown], "title", tmp_path / "x.png")
+    axes = {axis.get_ylabel(): axis for axis in drawn[0].axes[5:] if axis.axison}
+    assert "cosine of policy gradients" not in axes and "critics" in axes
+    assert axes["norm of the policy gradient"].get_yscale() == "log"
+    truth = {**newest, **{f"diagnose/error_h{h}": np.zeros(2) for h in (1, 4)}}
+    diagnose.draw(truth, (1, 4), [], "title", tmp_path / "x.png")
+    assert [axis.get_yscale() for axis in drawn[1].axes] == ["linear", "linear", "log", "log", "linear"]
+
+
 def test_without_dynamics_of_its_own_an_environment_has_returns_only(tmp_path, capsys):
     run = make_run(tmp_path, env="MountainCarContinuous-v0", diagnose_every=0)
     host.train(run)

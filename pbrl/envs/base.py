@@ -198,9 +198,9 @@ def find(env_id: str) -> JaxEnv:
         return mjx.environment(env_id)
     except NoTwin as error:
         raise NoTwin(
-            f"{error}. Besides Gymnasium's MuJoCo tasks at -v5, pbrl's own and {BRAX}NAME-BACKEND these have one: "
-            f"{', '.join(oracles.TWINS)}. To train on it all the same, leave out --oracle and --driver device; in a "
-            "program of your own any functions will do: docs/oracles.md, docs/device.md"
+            f"{error}. What has one: Gymnasium's MuJoCo tasks at -v5 but the Humanoids, pbrl's variants of them, "
+            f"{BRAX}NAME-BACKEND, {', '.join(oracles.TWINS)}, and any functions of your own (docs/oracles.md, "
+            "docs/device.md). An agent trains on it with a learned model, without --oracle and --driver device"
         ) from None
 
 

@@ -53,7 +53,7 @@ def refuse_without_gradient(env_id: str) -> None:
         warnings.warn(
             f"{env_id}: gradients of Brax' generalized backend go wrong first where there are contacts (halfcheetah: "
             f"in one state of twenty from 8 steps on); try `pbrl gradcheck {env_id}`, or {BRAX}{name}-positional",
-            stacklevel=3,
+            stacklevel=1,
         )
 
 

@@ -43,8 +43,15 @@ def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
         from pbrl.envs import brax
 
         brax.refuse_without_gradient(env_id)
+    found = _of_preset(env_id, preset)
     if weakness := weak(env_id, preset):
-        warnings.warn(f"{env_id}: {weakness}", stacklevel=2)
+        warnings.warn(f"{env_id}: {weakness}", stacklevel=1)  # from one place, so that it is printed once a process
+    return found
+
+
+def _of_preset(env_id: str, preset: str) -> Dynamics:
+    from pbrl.envs import base  # which imports this module
+
     if preset == "fidelity":
         return base.find(env_id).oracle
     if env_id in TWINS or base.is_jax(env_id):
@@ -56,7 +63,7 @@ def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
 
 def weak(env_id: str, preset: str) -> str:
     """Return what is weak in the gradients of an oracle, in numbers of `docs/environments.md`; else nothing."""
-    if env_id in FLAT:
+    if env_id in FLAT or env_id.startswith(f"{BRAX}inverted_pendulum"):
         return "it pays the same at every step, so that only the value at the end of a rollout has a slope to teach by"
     if env_id.rpartition("/")[2].partition("-")[0].endswith("Ant"):
         of_speed = "; `speed` errs by 0.4 after 10: prefer `fidelity`" if preset == "speed" else ""

@@ -55,7 +55,8 @@ def test_a_twin_follows_its_environment(env_id, key):
 
 def test_environments_without_a_twin_and_agents_without_a_model_are_refused(tmp_path):
     with pytest.raises(
-        EnvError, match=r"Humanoid-v5 has no differentiable twin.*MuJoCo tasks at -v5.*Pendulum-v1.*leave out"
+        EnvError,
+        match=r"Humanoid-v5 has no differentiable twin.*What has one: Gymnasium.*Pendulum-v1.*without --oracle",
     ):
         oracles.oracle("Humanoid-v5")
     car = "MountainCarContinuous-v0"
@@ -75,11 +76,27 @@ def test_environments_without_a_twin_and_agents_without_a_model_are_refused(tmp_
         ("Ant-v5", "fidelity", "Ant's contacts"),
         ("pbrl/MbpoAnt-v0", "speed", "errs by 0.4 after 10"),
         ("Hopper-v5", "speed", ""),
+        ("brax/inverted_pendulum-spring", "fidelity", "pays the same at every step"),
         ("brax/ant-spring", "fidelity", ""),
     ],
 )
 def test_weak_gradients_are_warned_of(env_id, preset, said):
     assert (said in oracles.weak(env_id, preset)) if said else oracles.weak(env_id, preset) == ""
+
+
+@pytest.mark.parametrize("env_id", oracles.FLAT)
+def test_tasks_called_flat_pay_the_same(env_id):
+    env = GymEnv(env_id)
+    env.reset(seed=0)
+    paid = {env.step(np.full(env.spec.action_size, a)).reward for a in (0.3, -0.8, 0.5)}
+    env.close()
+    assert paid == {1.0}
+
+
+def test_who_has_no_twin_is_not_warned_of_it(recwarn):
+    with pytest.raises(EnvError, match="Ant-v4 has no differentiable twin"):
+        oracles.oracle("Ant-v4")
+    assert not [w for w in recwarn if "contacts" in str(w.message)]
 
 
 def test_a_warning_reaches_who_asks_for_the_oracle():
