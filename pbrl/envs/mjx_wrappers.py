@@ -22,7 +22,7 @@ def task_of(env: gymnasium.Env) -> Task:
     if kind in NONE:
         raise NoTwin(f"{name} has no differentiable twin: {NONE[kind]}")
     if kind not in TASKS or not type(base).__module__.endswith("_v5"):
-        raise NoTwin(f"{name} has no differentiable twin")
+        raise NoTwin(f"{name} has no differentiable twin: it is none of Gymnasium's MuJoCo tasks at -v5")
     task = TASKS[kind](base)
     for wrapper in reversed(list(snapshot.wrappers(env))):
         if type(wrapper) not in snapshot.STATELESS:
