@@ -142,9 +142,9 @@ def draw() -> None:
                 panels[f"{agent}, {env}: cosine{measured(cosines)}"] = {
                     kind: (np.array(x["steps"]), np.array(x["per_seed"])) for kind, x in cosines.items()
                 }
-    cosines = [what for what in panels if "cosine" in what]
-    ends = {what: {"same": 1.0, "unrelated": 0.0} for what in cosines}
-    whole = dict.fromkeys(cosines, (-1.05, 1.2))
+    compared = [what for what in panels if "cosine" in what]
+    ends = {what: {"same": 1.0, "unrelated": 0.0} for what in compared}
+    whole = dict.fromkeys(compared, (-1.05, 1.2))
     title = "Learned model and true dynamics, CPU sizes: returns, and cosines of gradients through model and truth"
     path, columns = RESULTS / "oracle-gap.png", len(AGENTS)
     plots.panels(panels, path, title, columns=columns, references=ends, limits=whole, ylabel="", one_legend=True)

@@ -79,9 +79,7 @@ def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
     assert bent["action_cosine"] > 0.99 and bent["error_h1"] > 0.5
     np.testing.assert_allclose(bent["imagined_h2"], found["imagined_h2"], rtol=1e-6)
 
-    def mirrored(
-        z, action, key
-    ):  # as before, but the slopes in the action turn where a state's first number is above 0
+    def mirrored(z, action, key):  # the slopes in the action turn where a state's first number is above 0
         sign = jnp.where(z[..., :1] > 0, -1.0, 1.0)
         return ORACLE.step(z, sign * action + jax.lax.stop_gradient((1.0 - sign) * action), key)
 

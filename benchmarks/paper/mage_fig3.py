@@ -36,7 +36,6 @@ import numpy as np
 
 from pbrl import options, parallel, plots, presets, stats
 from pbrl.envs.toy import TOYS
-from pbrl.log import read_rows
 from pbrl.train.run import Run, agent_module, default_seed_mode
 from pbrl.train.schedule import Schedule
 from pbrl.types import Array, Key
@@ -140,9 +139,7 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["label", "seed", "step", *MEASURES])
         for label, rows in measured.items():
-            settings = json.loads((runs[label].folder / "config.json").read_text())
-            seconds = read_rows(runs[label].folder, "train")[-1]["train/seconds"]
-            summary[label] = {"settings": settings, "training_seconds": round(float(np.max(seconds)), 1)}
+            summary[label] = measurements.facts(runs[label].folder)
             for seed, errors in enumerate(zip(*(rows[name] for name in MEASURES), strict=True)):
                 each = zip(rows["step"], *errors, strict=True)
                 writer.writerows([label, seed, t, *(f"{e:.5f}" for e in of_step)] for t, *of_step in each)

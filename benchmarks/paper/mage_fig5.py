@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import measurements
 import numpy as np
 
 from pbrl import options, parallel, plots, presets, stats
@@ -72,10 +73,7 @@ def main() -> None:
                     cells = zip(steps, of_seed, strict=True)
                     writer.writerows([label, seed, t, quantity, f"{x:.5g}"] for t, x in cells)
             last = {quantity: stats.aggregate(curves[quantity][label][1][:, -1]) for quantity in curves}
-            settings = json.loads((run.folder / "config.json").read_text())
-            seconds = round(float(np.max(read_rows(run.folder, "train")[-1]["train/seconds"])), 1)
-            facts = {"settings": settings, "training_seconds": seconds}
-            summary["rows"][label] = {k: vars(v) for k, v in last.items()} | facts
+            summary["rows"][label] = {k: vars(v) for k, v in last.items()} | measurements.facts(run.folder)
             print(label, "  ".join(f"{k} {v.mean:.3g} [{v.low:.3g}, {v.high:.3g}]" for k, v in last.items()))
     (RESULTS / "mage-fig5.json").write_text(json.dumps(summary, indent=1) + "\n")
     plots.panels(curves, RESULTS / "mage-fig5.png", "MAGE-DDPG with true dynamics on Pendulum (Fig. 5)", ylabel="")

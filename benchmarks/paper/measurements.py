@@ -1,9 +1,12 @@
-"""What a figure measures while its run trains: a line of JSON for each step in a file of the run's folder."""
+"""What a figure measures while its run trains, a line of JSON a step in a file of the run's folder, and a run's facts."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from pbrl.log import read_rows
 
 
 def append(path: Path, step: int, **values: np.ndarray) -> None:
@@ -18,3 +21,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
     rows = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())}
     ordered = [rows[step] for step in sorted(rows)]
     return {name: np.array([row[name] for row in ordered]).T for name in ordered[0]}
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """Return a run's settings, and the seconds that its training took."""
+    seconds = np.max(read_rows(folder, "train")[-1]["train/seconds"])
+    settings = json.loads((folder / "config.json").read_text())
+    return {"settings": settings, "training_seconds": round(float(seconds), 1)}

@@ -43,22 +43,17 @@ def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
         from pbrl.envs import brax
 
         brax.refuse_without_gradient(env_id)
-    found = _of_preset(env_id, preset)
+    if preset == "fidelity":
+        found = base.find(env_id).oracle
+    elif env_id in TWINS or base.is_jax(env_id):
+        raise EnvError(f"{env_id} has one oracle: expected 'fidelity', got {preset!r}, which MuJoCo's tasks have")
+    else:
+        from pbrl.envs import mjx
+
+        found = mjx.twin(env_id, preset)
     if weakness := weak(env_id, preset):
         warnings.warn(f"{env_id}: {weakness}", stacklevel=1)  # from one place, so that it is printed once a process
     return found
-
-
-def _of_preset(env_id: str, preset: str) -> Dynamics:
-    from pbrl.envs import base  # which imports this module
-
-    if preset == "fidelity":
-        return base.find(env_id).oracle
-    if env_id in TWINS or base.is_jax(env_id):
-        raise EnvError(f"{env_id} has one oracle: expected 'fidelity', got {preset!r}, which MuJoCo's tasks have")
-    from pbrl.envs import mjx
-
-    return mjx.twin(env_id, preset)
 
 
 def weak(env_id: str, preset: str) -> str:
