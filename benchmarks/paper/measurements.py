@@ -1,4 +1,4 @@
-"""What a figure measures while its run trains, a line of JSON a step in a file of the run's folder, and a run's facts."""
+"""What a figure measures while its run trains, a line of JSON a step in its folder; and the facts of a run."""
 
 import json
 from pathlib import Path
