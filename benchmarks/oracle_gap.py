@@ -8,8 +8,9 @@ returns is what `pbrl diagnose` measures while they train: the cosine between th
 that through the truth, MAGE's of r + γQ in the action, SVG's and MAAC's of the value expansion in the policy, at the
 measured horizon next to the agent's own. The table by horizon, of the learned runs' last diagnosis, splits what goes
 wrong with long rollouts: a cosine that falls is the model's error, a norm that grows and a signal that drowns in noise
-(of the *true* gradient) is the rollout's own. `all along` are medians of that cosine over seeds and all diagnoses. Runs
-are compared with the learned one over the steps that both have, where one has come further.
+(of the *true* gradient) is the rollout's own, and imagined rewards far above real ones are a model that is exploited.
+`all along` are medians of that cosine over seeds and all diagnoses. Runs are compared with the learned one over the
+steps that both have, where one has come further.
 
 Writes benchmarks/results/<suite>-gap.json, and draws oracle-gap.png of all suites' results there.
 """
@@ -29,7 +30,7 @@ from pbrl.train.run import Run
 
 ORACLE_SUITES = [name for name in SUITES if name.startswith("oracle-")]
 AGENTS = ("MAGE", "SVG(2)", "MAAC", "SVG(10)")
-BY_HORIZON = ("cosine", "norm", "true_norm", "true_snr")
+BY_HORIZON = ("cosine", "norm", "true_norm", "true_snr", "imagined", "real")
 
 
 def nearest(run: Run, what: str) -> str:
@@ -80,7 +81,9 @@ def summarise(name: str, suite: Suite) -> None:
         line = f"{row.env:26s} {row.label:24s} area {mean.mean:8.1f} [{mean.low:.1f}, {mean.high:.1f}]"
         if diagnosed := read_rows(run.folder, "diagnose") if run.schedule.diagnose_every else []:
             last = diagnosed[-1]
-            for what in ("cosine", "error"):
+            for what in ("cosine", "error", "agree"):
+                if nearest(run, what) not in last:  # the share of states that agree is of MAGE's gradient alone
+                    continue
                 entry[what] = series(diagnosed, nearest(run, what))
                 line += f"  {what} by seed at the end {[round(x[-1], 2) for x in entry[what]['per_seed']]}"
             entry["last_by_horizon"] = {
