@@ -64,9 +64,9 @@ class Config:
     learn_reward: bool = static(False)
     """Learn the reward even where the environment's is known."""
     actor_hidden: tuple[int, ...] = static((256, 256))
-    """Widths of the actor\'s hidden layers."""
+    """Widths of the actor's hidden layers."""
     critic_hidden: tuple[int, ...] = static((256, 256))
-    """Widths of a critic\'s."""
+    """Widths of a critic's."""
     activation: str = static("relu")
     """Of the critics."""
     actor_activation: str = static("relu")

@@ -57,9 +57,9 @@ class Config:
     target_noise_clip: float = 0.5
     """Bound of that noise."""
     actor_hidden: tuple[int, ...] = static((384, 384))
-    """Widths of the actor\'s hidden layers."""
+    """Widths of the actor's hidden layers."""
     critic_hidden: tuple[int, ...] = static((384, 384))
-    """Widths of a critic\'s."""
+    """Widths of a critic's."""
     model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
     """Widths of each member of the ensemble."""
     ensemble_size: int = static(8)

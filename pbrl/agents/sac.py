@@ -45,9 +45,9 @@ class Config:
     entropy_steps: float = 1e6
     """T, environment steps until the final target entropy is reached."""
     actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of the actor\'s hidden layers."""
+    """Widths of the actor's hidden layers."""
     critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of a critic\'s."""
+    """Widths of a critic's."""
     activation: str = static("relu")
     """Of actor and critics."""
     critics: int = static(2)

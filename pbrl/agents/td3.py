@@ -41,9 +41,9 @@ class Config:
     target_noise_clip: float = 0.5
     """Bound of that noise."""
     actor_hidden: tuple[int, ...] = static((384, 384))
-    """Widths of the actor\'s hidden layers."""
+    """Widths of the actor's hidden layers."""
     critic_hidden: tuple[int, ...] = static((384, 384))
-    """Widths of a critic\'s."""
+    """Widths of a critic's."""
     activation: str = static("swish")
     """Of actor and critics."""
     critics: int = static(2)
