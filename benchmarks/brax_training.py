@@ -28,12 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 from timing import machine
 
-from pbrl import stats
 from pbrl.agents import sac
 from pbrl.envs.brax import EPISODE, environment
+from pbrl.report import stats
+from pbrl.runs.run import Run
+from pbrl.runs.schedule import Schedule
 from pbrl.train import device
-from pbrl.train.run import Run
-from pbrl.train.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results" / "brax-training.json"
 NAME, BACKEND = "inverted_pendulum", "spring"

@@ -26,9 +26,10 @@ import numpy as np
 from timing import machine
 from twin_fidelity import TASKS
 
-from pbrl import gradcheck
-from pbrl.envs import BRAX, mjx, physics
+from pbrl.diagnose import gradcheck
+from pbrl.envs import BRAX
 from pbrl.envs.gym import make
+from pbrl.envs.mujoco import physics, twin
 from pbrl.types import Transition
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
@@ -61,7 +62,7 @@ def differences(env: Any, extras: dict, actions: np.ndarray, direction: np.ndarr
 
     def play(row: int, actions: np.ndarray) -> np.ndarray:
         env.reset(seed=0)
-        for name in mjx.STATE:
+        for name in twin.STATE:
             getattr(data, name)[:] = extras[name][row]
         if "torso" in extras:
             data.body("torso").xpos[:2] = extras["torso"][row]
@@ -97,7 +98,7 @@ def measure(env_id: str) -> dict[str, Any]:
     if env_id.startswith(BRAX):
         return {"own differences": of_brax(env_id)}
     env, rng = make(env_id), np.random.default_rng(2)
-    obs, extras = reached(env, mjx.reader(env, np.float64))
+    obs, extras = reached(env, twin.reader(env, np.float64))
     shape = max(HORIZONS), STATES, *(env.action_space.shape or ())
     actions, direction = rng.uniform(-0.9, 0.9, shape), rng.normal(size=shape)
     c = rng.normal(size=obs.shape[1]) / np.sqrt(obs.shape[1])
@@ -109,8 +110,8 @@ def measure(env_id: str) -> dict[str, Any]:
         if name == "one iteration":
             from mujoco.mjx._src import solver
 
-            physics.solve, mjx.ITERATIONS[preset] = solver.solve, (1, 4)
-        dynamics = mjx.twin(env_id, preset)
+            physics.solve, twin.ITERATIONS[preset] = solver.solve, (1, 4)
+        dynamics = twin.twin(env_id, preset)
         nothing = jnp.zeros(STATES)
         batch = Transition(jnp.asarray(obs), nothing, nothing, nothing, nothing, jax.tree.map(jnp.asarray, extras))
         start = dynamics.start(batch)

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from suites import PENDULUM, SUITES, Row, Suite, make_run
 
-from pbrl import parallel, stats
-from pbrl.log import read_rows
-from pbrl.train.run import Run, driver_module
+from pbrl.parallel import devices
+from pbrl.report import stats
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run, driver_module
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -53,7 +54,7 @@ def area(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
 
 def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
     """Write CSV, JSON and picture of everything that has been evaluated, and print the table."""
-    from pbrl import plots
+    from pbrl.report import plots
 
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     summary: dict[str, Any] = {
@@ -104,10 +105,10 @@ def main() -> None:
     args = parser.parse_args()
     suite = SUITES[args.suite]
     seeds, steps = args.seeds or suite.seeds, args.steps or suite.steps
-    parallel.use_cores(seeds)
+    devices.use_cores(seeds)
     rows = [(row, make_run(suite, args.suite, row, seeds, steps)) for row in suite.rows]
     if not args.summary:
-        from pbrl.train.stopping import Stopped
+        from pbrl.errors import Stopped
 
         try:
             wanted = [

@@ -24,9 +24,10 @@ import numpy as np
 from learning_curves import RESULTS, area
 from suites import SUITES, Suite, make_run
 
-from pbrl import diagnosis, plots, stats
-from pbrl.log import read_rows
-from pbrl.train.run import Run
+from pbrl.diagnose import measure
+from pbrl.report import plots, stats
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run
 
 ORACLE_SUITES = [name for name in SUITES if name.startswith("oracle-")]
 AGENTS = ("MAGE", "SVG(2)", "MAAC", "SVG(10)")
@@ -37,7 +38,7 @@ def nearest(run: Run, what: str) -> str:
     """Return the name of the cosine or error that belongs to an agent's own gradient."""
     if run.agent == "mage":
         return f"diagnose/action_{what}"
-    return f"diagnose/{what}_h{min(diagnosis.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
+    return f"diagnose/{what}_h{min(measure.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
 
 
 def series(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def series(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def all_along(diagnosed: list[dict[str, Any]]) -> dict[int, float]:
     """Return the median cosine of policy gradients by horizon, over seeds and all diagnoses."""
-    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in diagnosed])) for h in diagnosis.HORIZONS}
+    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in diagnosed])) for h in measure.HORIZONS}
 
 
 def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def summarise(name: str, suite: Suite) -> None:
                 entry[what] = series(diagnosed, nearest(run, what))
                 line += f"  {what} by seed at the end {[round(x[-1], 2) for x in entry[what]['per_seed']]}"
             entry["last_by_horizon"] = {
-                what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
+                what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in measure.HORIZONS}
                 for what in BY_HORIZON
             }
             entry["cosine_all_along"] = all_along(diagnosed)

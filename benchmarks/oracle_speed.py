@@ -24,9 +24,10 @@ import numpy as np
 from timing import machine
 from twin_fidelity import TASKS
 
-from pbrl import gradcheck
+from pbrl.diagnose import gradcheck
 from pbrl.envs import oracles
-from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import EnvError
 from pbrl.types import Transition
 
 RESULTS = Path(__file__).parent / "results" / "oracle-speed.json"

@@ -27,11 +27,13 @@ import jax.numpy as jnp
 from timing import machine
 from workloads import WORKLOADS, data
 
-from pbrl import options, parallel, presets
-from pbrl.envs import rewards
-from pbrl.parallel import DATA, SEEDS
-from pbrl.train.run import agent_module
-from pbrl.train.schedule import Schedule
+from pbrl.cli import options
+from pbrl.envs.tasks import rewards
+from pbrl.parallel import devices
+from pbrl.parallel.devices import DATA, SEEDS
+from pbrl.presets import presets
+from pbrl.runs.run import agent_module
+from pbrl.runs.schedule import Schedule
 from pbrl.types import EnvSpec, Transition
 
 RESULTS = Path(__file__).parent / "results" / "pod-cost.json"
@@ -99,10 +101,10 @@ def main() -> None:
                 f"{name:5s} {seeds:5d} seeds ", {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
             )
         states, batches, keys = several(state, batch, 8)
-        row = parallel.mesh()
-        spread = every.lower(*(parallel.place(x, row, SEEDS) for x in (states, batches, keys))).compile()
-        column, key = parallel.mesh(1, 8), jax.random.key(1)
-        one = parallel.place(state, column), parallel.place(batch, column, DATA), parallel.place(key, column)
+        row = devices.mesh()
+        spread = every.lower(*(devices.place(x, row, SEEDS) for x in (states, batches, keys))).compile()
+        column, key = devices.mesh(1, 8), jax.random.key(1)
+        one = devices.place(state, column), devices.place(batch, column, DATA), devices.place(key, column)
         cut = jax.jit(agent.update).lower(*one).compile()
         for way, program in (("seeds over devices", spread), ("one batch over devices", cut)):
             report["rows"][f"{name}, {way}"] = found = exchanged(program.as_text() or "")

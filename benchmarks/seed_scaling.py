@@ -31,10 +31,12 @@ from unittest import mock
 import jax
 from timing import machine
 
-from pbrl import options, parallel, presets
+from pbrl.cli import options
+from pbrl.parallel import devices as parallel
+from pbrl.presets import presets
+from pbrl.runs.run import Run, agent_module
+from pbrl.runs.schedule import Schedule
 from pbrl.train import device
-from pbrl.train.run import Run, agent_module
-from pbrl.train.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results"
 DEVICES, MODES = (1, 2, 4, 8), ("vmap", "map")

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pbrl import options, presets
-from pbrl.train.run import Run, agent_module, default_seed_mode
-from pbrl.train.schedule import Schedule
+from pbrl.cli import options
+from pbrl.presets import presets
+from pbrl.runs.run import Run, agent_module, default_seed_mode
+from pbrl.runs.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from timing import machine
 
-from pbrl.envs import mjx
 from pbrl.envs.gym import make
+from pbrl.envs.mujoco import twin
 from pbrl.types import Transition
 
 RESULTS = Path(__file__).parent / "results" / "twin-fidelity.json"
@@ -37,7 +37,7 @@ VARIANTS = {"float64": (True, "fidelity"), "float32": (False, "fidelity"), "floa
 def recorded(env_id: str) -> dict[str, Any]:
     """Return where C MuJoCo went: extras and observation of the first states, actions, observations, terminations."""
     env, rng, rows = make(env_id), np.random.default_rng(0), []
-    read, base = mjx.reader(env, np.float64), env.unwrapped
+    read, base = twin.reader(env, np.float64), env.unwrapped
     low, high = (np.asarray(bound, float) for bound in (env.action_space.low, env.action_space.high))  # pyright: ignore
 
     def act() -> tuple[np.ndarray, np.ndarray, bool]:
@@ -60,7 +60,7 @@ def recorded(env_id: str) -> dict[str, Any]:
 
 def compare(env_id: str, data: dict[str, Any], preset: str) -> dict[str, Any]:
     """Return the errors of a twin in the precision that JAX computes in."""
-    dynamics, nothing = mjx.twin(env_id, preset), jnp.zeros(STATES)
+    dynamics, nothing = twin.twin(env_id, preset), jnp.zeros(STATES)
     obs, extras, actions = (jax.tree.map(jnp.asarray, data[name]) for name in ("obs", "extras", "actions"))
     start = dynamics.start(Transition(obs, actions[:, 0], nothing, nothing, obs, extras))
 

@@ -24,7 +24,7 @@ import numpy as np
 from timing import Program, machine, matmul_rates
 from workloads import TRANSITIONS, WORKLOADS, Workload
 
-from pbrl import plots
+from pbrl.report import plots
 
 SIDES = {  # label: name of a phase's row
     "ours": "{phase}",

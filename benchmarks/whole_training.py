@@ -25,11 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 from timing import machine
 
-from pbrl import parallel, stats
 from pbrl.agents import sac, td3
 from pbrl.envs.gymnax import from_gymnax
+from pbrl.parallel import devices
+from pbrl.report import stats
+from pbrl.runs.schedule import Schedule
 from pbrl.train import device
-from pbrl.train.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results" / "whole-training.json"
 STEPS, WARMUP, BUFFER, BATCH, EVAL_EVERY, EPISODES, RATE, TAU = 10_000, 1_000, 10_000, 256, 2_500, 10, 1e-3, 0.005
@@ -95,7 +96,7 @@ def main() -> None:
     except ImportError:
         parser.error("this compares with rejax, which is not installed: pip install rejax 'gymnax<1'")
     jax.config.update("jax_enable_compilation_cache", False)
-    parallel.use_cores(max(SEEDS))
+    devices.use_cores(max(SEEDS))
     env, params = gymnax.make("Pendulum-v1")
     settings = {"env": "gymnax Pendulum-v1", "steps": STEPS, "warm-up": WARMUP, "batch": BATCH, "hidden": HIDDEN}
     settings |= {"rate": RATE, "tau": TAU, "updates per step": 1, "eval_every": EVAL_EVERY, "episodes": EPISODES}
@@ -110,8 +111,8 @@ def main() -> None:
                 programs[f"{name}, vmap", n] = compiled(jax.vmap(train), n)
             mapped = lambda seeds: jax.lax.map(one["pbrl"], seeds)  # noqa: B023, E731
             programs["pbrl, map", n] = compiled(mapped, n)
-            if shared := parallel.own_mesh(n):
-                programs[f"pbrl, map, {shared.size} devices", n] = compiled(parallel.spread(mapped, shared), n)
+            if shared := devices.own_mesh(n):
+                programs[f"pbrl, map, {shared.size} devices", n] = compiled(devices.spread(mapped, shared), n)
         times: dict[Any, list[float]] = {key: [] for key in programs}
         returns: dict[Any, list[np.ndarray]] = {key: [] for key in programs}
         for turn in range(arguments.repeats):

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from timing import Program
 
-from pbrl import holdout, replay
 from pbrl.agents import maac, mage, svg
-from pbrl.envs import rewards
+from pbrl.data import replay, validation
+from pbrl.envs.tasks import rewards
+from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, learn
-from pbrl.train.schedule import Schedule
 from pbrl.types import Agent, EnvSpec, Transition
 
 TRANSITIONS = 4096  # in both replay buffers
@@ -129,13 +129,13 @@ def maac_model_flops(sizes: Sizes) -> float:
     A fit judges them before its first epoch and after each.
     """
     weights, _ = _weights(sizes["obs"] + sizes["action"], sizes["model"], 2 * sizes["obs"])
-    judged = 2.0 * sizes["ensemble"] * (TRANSITIONS // holdout.BLOCK) * weights
+    judged = 2.0 * sizes["ensemble"] * (TRANSITIONS // validation.BLOCK) * weights
     return mage_model_flops(sizes) + (MAAC_EPOCHS + 1) / MAAC_EPOCHS * judged / _maac_epoch(sizes)
 
 
 def _maac_epoch(sizes: Sizes) -> int:
     """Return how many gradient steps an epoch has."""
-    return (holdout.BLOCK - 1) * (TRANSITIONS // holdout.BLOCK) // sizes["model_batch"]
+    return (validation.BLOCK - 1) * (TRANSITIONS // validation.BLOCK) // sizes["model_batch"]
 
 
 def mage_programs(task: str, sizes: Sizes) -> dict[str, Program]:

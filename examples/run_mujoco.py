@@ -10,7 +10,8 @@ The same command again resumes an interrupted run.
 
 import sys
 
-from pbrl import cli, commands, display, options, runtime
+from pbrl.cli import commands, display, options, process
+from pbrl.cli import main as cli
 
 DEFAULTS = options.Train(agent="mage", env="pbrl/MageHalfCheetah-v0", preset="cpu", steps=8_000)
 
@@ -18,9 +19,9 @@ DEFAULTS = options.Train(agent="mage", env="pbrl/MageHalfCheetah-v0", preset="cp
 def main() -> None:
     """Do what `pbrl train` does, step by step."""
     run = options.parse(sys.argv[1:], DEFAULTS, prog="python examples/run_mujoco.py")  # agent, env, seeds, sizes
-    runtime.start(run.float64)  # compilation cache, headless rendering
+    process.start(run.float64)  # compilation cache, headless rendering
 
-    from pbrl.train.run import driver_module
+    from pbrl.runs.run import driver_module
 
     driver = driver_module(run)
     driver.check(run)  # what cannot train is refused before anything is written

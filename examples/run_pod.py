@@ -11,7 +11,9 @@ or on another number of hosts that divides the seeds, resumes. `docs/parallel.md
 import argparse
 import sys
 
-from pbrl import cli, commands, hosts, options, parallel
+from pbrl.cli import commands, options
+from pbrl.cli import main as cli
+from pbrl.parallel import devices, hosts
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     if {"-h", "--help"} & set(words):
         parser.print_help()
     else:
-        parallel.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
+        devices.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
     with hosts.together():
         commands.train(options.parse(words, prog="python examples/run_pod.py"))
 

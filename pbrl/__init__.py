@@ -20,7 +20,9 @@ AGENTS = {
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import an agent's module when it is first asked for: JAX takes seconds."""
+    """Import an agent's module, or `replay`, when it is first asked for: JAX takes seconds."""
     if name in AGENTS:
         return importlib.import_module(f"pbrl.agents.{name}")
+    if name == "replay":
+        return importlib.import_module("pbrl.data.replay")
     raise AttributeError(f"module 'pbrl' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import flax.struct
 import jax
@@ -80,11 +80,48 @@ class Dynamics(NamedTuple):
     extras: Callable[[Any], dict[str, Array]] = no_extras
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What an agent does with a configuration: loops and checks ask it here, and look at no field or function names."""
+
+    fits: Literal["", "epochs", "windows", "until stopped"] = ""
+    """How its model trains (`pbrl.train.fitting`): in whole epochs over the buffer; on windows of consecutive
+    transitions drawn at random; in epochs until held-out rows stop every member. Empty: it has no model."""
+    members: int = 1
+    """Members of the model, each of which trains on a batch of its own, but on windows."""
+    window: int = 0
+    """Consecutive transitions in a window; 0 where this configuration needs no model after all."""
+    imagines: bool = False
+    """Offers `imagine`, and its batches may hold imagined transitions."""
+    remembers: bool = False
+    """Offers `remember`: replay holds more than the transition itself."""
+    plans: bool = False
+    """Offers `simulator`, `distribution` and `value`, by which one can plan and diagnose."""
+    soft: bool = False
+    """Its values hold the policy's entropy, at the temperature `state.ac.alpha`."""
+    entropy_schedule: bool = False
+    """Its target entropy moves with the steps of the environment (`config.entropy_steps`)."""
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it learns from a model, its own or an oracle."""
+        return self.fits != ""
+
+    @property
+    def trains_model(self) -> bool:
+        """Whether its own model, where it has no oracle, is ever trained."""
+        return self.has_model and (self.fits != "windows" or self.window > 0)
+
+
 class Agent(Protocol):
     """The functions that every module of `pbrl.agents` offers. The module is the agent; it holds no state."""
 
     Config: Any
     State: Any
+
+    def abilities(self, config: Any) -> Abilities:
+        """Say what the agent does with this configuration."""
+        ...
 
     def init(self, key: Key, spec: EnvSpec, config: Any = ..., *, oracle: Dynamics | None = None) -> Any:
         """Make a fresh state. Raises `ValueError` for values that cannot work."""

@@ -6,7 +6,7 @@ import pytest
 from pbrl import config
 from pbrl.agents import mage
 from pbrl.config import static
-from pbrl.train.schedule import Schedule
+from pbrl.runs.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import networks, optim, plots, stats, values
 from pbrl.envs.lqr import Lqr, double_integrator
-from pbrl.imagine import rollout
+from pbrl.equations import values
+from pbrl.equations.rollout import rollout
 from pbrl.models.ensemble import BoundedEnsemble, Statistics
+from pbrl.nn import networks, optim
+from pbrl.report import plots, stats
 from pbrl.types import Array, Dynamics, Key, Params, Transition
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -26,9 +26,9 @@ from timing import Program, machine
 from workloads import TRANSITIONS, WORKLOADS, data, maac_programs
 
 from pbrl.agents import maac
-from pbrl.envs import rewards
+from pbrl.envs.tasks import rewards
+from pbrl.runs.schedule import Schedule
 from pbrl.train import learn, model_data
-from pbrl.train.schedule import Schedule
 from pbrl.types import EnvSpec
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -21,11 +21,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pbrl import options, plots, presets, replay
 from pbrl.agents import maac
+from pbrl.cli import options
+from pbrl.data import replay
 from pbrl.envs.lqr import Lqr
-from pbrl.train.run import Run, default_seed_mode
-from pbrl.train.schedule import Schedule
+from pbrl.presets import presets
+from pbrl.report import plots
+from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.schedule import Schedule
 from pbrl.types import EnvSpec, Transition
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -34,10 +34,13 @@ import jax.numpy as jnp
 import measurements
 import numpy as np
 
-from pbrl import options, parallel, plots, presets, stats
+from pbrl.cli import options
 from pbrl.envs.toy import TOYS
-from pbrl.train.run import Run, agent_module, default_seed_mode
-from pbrl.train.schedule import Schedule
+from pbrl.parallel import devices
+from pbrl.presets import presets
+from pbrl.report import plots, stats
+from pbrl.runs.run import Run, agent_module, default_seed_mode
+from pbrl.runs.schedule import Schedule
 from pbrl.types import Array, Key
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -127,7 +130,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs/mage-fig3"), help="where the runs are")
     arguments = parser.parse_args()
-    parallel.use_cores(SEEDS)
+    devices.use_cores(SEEDS)
     runs = {label: make_run(label, arguments.runs) for label in ROWS}
     if not arguments.summary:
         for label, run in runs.items():

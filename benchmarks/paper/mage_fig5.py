@@ -19,11 +19,14 @@ from typing import Any
 import measurements
 import numpy as np
 
-from pbrl import options, parallel, plots, presets, stats
 from pbrl.agents import mage
-from pbrl.log import read_rows
-from pbrl.train.run import Run, default_seed_mode
-from pbrl.train.schedule import Schedule
+from pbrl.cli import options
+from pbrl.parallel import devices
+from pbrl.presets import presets
+from pbrl.report import plots, stats
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.schedule import Schedule
 
 RESULTS = Path(__file__).parents[1] / "results"
 ENV, SEEDS, STEPS, EVERY, METRIC = "pbrl/MagePendulum-v0", 5, 3_000, 250, "critic/action_gradient"
@@ -52,7 +55,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs/mage-fig5"), help="where the runs are")
     arguments = parser.parse_args()
-    parallel.use_cores(SEEDS)
+    devices.use_cores(SEEDS)
     runs = {f"λ = {lam:g}": make_run(lam, arguments.runs) for lam in SCALES}
     if not arguments.summary:
         from pbrl.train import host

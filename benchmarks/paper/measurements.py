@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.log import read_rows
+from pbrl.runs.log import read_rows
 
 
 def append(path: Path, step: int, **values: np.ndarray) -> None:

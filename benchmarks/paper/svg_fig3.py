@@ -20,13 +20,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import normalizer, optim, options, parallel, plots, presets
 from pbrl.agents import sac
+from pbrl.cli import options
 from pbrl.models.ensemble import Ensemble, Statistics
 from pbrl.models.recurrent import Recurrent
-from pbrl.normalizer import STD_BOUNDS
-from pbrl.train.run import Run, default_seed_mode
-from pbrl.train.schedule import Schedule
+from pbrl.nn import normalizer, optim
+from pbrl.nn.normalizer import STD_BOUNDS
+from pbrl.parallel import devices
+from pbrl.presets import presets
+from pbrl.report import plots
+from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.schedule import Schedule
 from pbrl.types import Array, Key, Params, Transition
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -200,7 +204,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/svg-fig3"), help="folder of the SAC run")
     parser.add_argument("--redraw", action="store_true", help="draw the measured errors again, and measure nothing")
     args = parser.parse_args()
-    parallel.use_cores(SEEDS)
+    devices.use_cores(SEEDS)
     if args.redraw:
         draw(read())
         return

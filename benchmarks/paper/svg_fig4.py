@@ -18,13 +18,16 @@ import jax
 import measurements
 import numpy as np
 
-from pbrl import options, parallel, plots, presets, stats
 from pbrl.agents import svg
+from pbrl.agents.parts.soft import SoftActorCritic
+from pbrl.cli import options
 from pbrl.envs.gym import GymEnv
-from pbrl.soft_actor_critic import SoftActorCritic
+from pbrl.parallel import devices
+from pbrl.presets import presets
+from pbrl.report import plots, stats
+from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.schedule import Schedule
 from pbrl.train.evaluate import episode_seed
-from pbrl.train.run import Run, default_seed_mode
-from pbrl.train.schedule import Schedule
 
 RESULTS = Path(__file__).parents[1] / "results"
 ENV, SEEDS, STEPS, EVERY = "Pendulum-v1", 5, 8_000, 1_000
@@ -107,7 +110,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs/svg-fig4"), help="where the runs are")
     arguments = parser.parse_args()
-    parallel.use_cores(SEEDS)
+    devices.use_cores(SEEDS)
     runs = {cell: make_run(cell, arguments.runs) for cell in CELLS}
     if not arguments.summary:
         for run in runs.values():

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
-from pbrl import presets, soft_actor_critic
 from pbrl.agents import sac
+from pbrl.agents.parts import soft
+from pbrl.presets import presets
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXPONENTS = (0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of Fig. 6, which does not print them
@@ -27,7 +28,7 @@ def schedule(preset: str, env: str, points: int = 201) -> tuple[np.ndarray, np.n
     changes = {k.removeprefix("config."): v for k, v in presets.preset(preset, "sac", env).items() if "config." in k}
     config = configs.override(sac.Config(), changes)
     steps = np.linspace(0.0, config.entropy_steps, points)
-    return steps, np.asarray(soft_actor_critic.target_entropy(configs.cast(config), jnp.asarray(steps)))
+    return steps, np.asarray(soft.target_entropy(configs.cast(config), jnp.asarray(steps)))
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     axis, steps = axes.flat[len(TASKS)], jnp.linspace(0.0, 1e6, 201)
     for beta in EXPONENTS:
         example = sac.Config(initial_entropy=0.0, final_entropy=-10.0, entropy_decay=beta, entropy_steps=1e6)
-        axis.plot(steps, soft_actor_critic.target_entropy(example, steps), label=f"β = {beta:g}")
+        axis.plot(steps, soft.target_entropy(example, steps), label=f"β = {beta:g}")
     axis.set_title("Fig. 6: from 0 to -10", fontsize=10)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.grid(alpha=0.25)

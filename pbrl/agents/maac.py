@@ -21,25 +21,26 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl import heldout_agent, losses, policies, values
+from pbrl.agents.parts import ensemble_agent
+from pbrl.agents.parts.ensemble_agent import State as State
+from pbrl.agents.parts.ensemble_agent import act as act
+from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
+from pbrl.agents.parts.ensemble_agent import distribution as distribution
+from pbrl.agents.parts.ensemble_agent import imagine as imagine
+from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
+from pbrl.agents.parts.ensemble_agent import networks
+from pbrl.agents.parts.ensemble_agent import observe as observe
+from pbrl.agents.parts.ensemble_agent import simulator as simulator
+from pbrl.agents.parts.ensemble_agent import update_model as update_model
+from pbrl.agents.parts.steve_targets import steve_targets
 from pbrl.config import static
-from pbrl.expansion import steve_targets
-from pbrl.heldout_agent import State as State
-from pbrl.heldout_agent import act as act
-from pbrl.heldout_agent import choose_elites as choose_elites
-from pbrl.heldout_agent import distribution as distribution
-from pbrl.heldout_agent import imagine as imagine
-from pbrl.heldout_agent import model_losses as model_losses
-from pbrl.heldout_agent import networks
-from pbrl.heldout_agent import observe as observe
-from pbrl.heldout_agent import simulator as simulator
-from pbrl.heldout_agent import update_model as update_model
-from pbrl.imagine import rollout
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.equations import losses, policies, values
+from pbrl.equations.rollout import rollout
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
-class Config(heldout_agent.Config):
+class Config(ensemble_agent.Config):
     """Hyper-parameters: the paper's method with the released code's numbers; `--preset paper` is the code's method.
 
     Those of `heldout_agent.Config` besides.
@@ -59,6 +60,11 @@ class Config(heldout_agent.Config):
     """C; from 3 up their estimates differ, which the certainty of STEVE's candidate 0 needs (the code has 2)."""
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    return Abilities(fits="until stopped", members=config.ensemble_size, imagines=True, plans=True, soft=True)
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the learned model's place.
 
@@ -67,7 +73,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
     configs.check(config, target_members=(1, config.elites))
     configs.check_choice(config, branch=("start", "end"))
-    return heldout_agent.start(key, spec, config, oracle)
+    return ensemble_agent.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:

@@ -16,14 +16,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl import actor_critic, losses, policies, values
 from pbrl import config as configs
-from pbrl.actor_critic import ActorCritic, ActorCriticState
+from pbrl.agents.parts import deterministic
+from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import static
-from pbrl.models import world
+from pbrl.equations import losses, policies, values
+from pbrl.models import ensemble_world
 from pbrl.models.ensemble import Statistics
-from pbrl.models.world import World, WorldState
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.models.ensemble_world import World, WorldState
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
@@ -83,11 +84,16 @@ class State:
     """Everything that training changes, plus what `update` must know; immutable."""
 
     ac: ActorCriticState
-    world: WorldState | None
+    ensemble_world: WorldState | None
     stats: Statistics
     config: Config
     spec: EnvSpec = flax.struct.field(pytree_node=False)
     oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+
+
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    return Abilities(fits="epochs", members=config.ensemble_size, plans=True)
 
 
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
@@ -95,8 +101,8 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    actor_critic.validate(config)
-    world.validate(config)
+    deterministic.validate(config)
+    ensemble_world.validate(config)
     configs.check(config, lam=(0, math.inf), gradient_weight=(0, math.inf), loss_scale=(0, math.inf))
     if config.activation == "relu":
         raise ValueError("config.activation: MAGE needs a second derivative, which 'relu' lacks; use 'swish' or 'tanh'")

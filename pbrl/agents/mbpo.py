@@ -13,23 +13,24 @@ from dataclasses import replace
 import flax.struct
 import jax
 
-from pbrl import heldout_agent, losses, values
+from pbrl.agents.parts import ensemble_agent
+from pbrl.agents.parts.ensemble_agent import State as State
+from pbrl.agents.parts.ensemble_agent import act as act
+from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
+from pbrl.agents.parts.ensemble_agent import distribution as distribution
+from pbrl.agents.parts.ensemble_agent import imagine as imagine
+from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
+from pbrl.agents.parts.ensemble_agent import networks
+from pbrl.agents.parts.ensemble_agent import observe as observe
+from pbrl.agents.parts.ensemble_agent import simulator as simulator
+from pbrl.agents.parts.ensemble_agent import update_model as update_model
 from pbrl.config import static
-from pbrl.heldout_agent import State as State
-from pbrl.heldout_agent import act as act
-from pbrl.heldout_agent import choose_elites as choose_elites
-from pbrl.heldout_agent import distribution as distribution
-from pbrl.heldout_agent import imagine as imagine
-from pbrl.heldout_agent import model_losses as model_losses
-from pbrl.heldout_agent import networks
-from pbrl.heldout_agent import observe as observe
-from pbrl.heldout_agent import simulator as simulator
-from pbrl.heldout_agent import update_model as update_model
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.equations import losses, values
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
-class Config(heldout_agent.Config):
+class Config(ensemble_agent.Config):
     """Hyper-parameters; the defaults are those of the authors' released code.
 
     Those of `heldout_agent.Config` besides.
@@ -49,12 +50,17 @@ class Config(heldout_agent.Config):
     """Learn the reward even where the environment's is known."""
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    return Abilities(fits="until stopped", members=config.ensemble_size, imagines=True, plans=True, soft=True)
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the learned model's place.
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    return heldout_agent.start(key, spec, config, oracle)
+    return ensemble_agent.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:

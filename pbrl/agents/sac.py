@@ -13,11 +13,13 @@ import flax.struct
 import jax
 
 from pbrl import config as configs
-from pbrl import losses, normalizer, soft_actor_critic, values
+from pbrl.agents.parts import soft
+from pbrl.agents.parts.soft import SoftActorCritic, SoftState
 from pbrl.config import static
-from pbrl.normalizer import Normalizer
-from pbrl.soft_actor_critic import SoftActorCritic, SoftState
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.equations import losses, values
+from pbrl.nn import normalizer
+from pbrl.nn.normalizer import Normalizer
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
@@ -68,13 +70,19 @@ class State:
     spec: EnvSpec = flax.struct.field(pytree_node=False)
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    del config
+    return Abilities(soft=True, entropy_schedule=True)
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment. Raises `ValueError` where a hyper-parameter cannot work."""
     if oracle is not None:
         raise ValueError("sac learns from real transitions and has no use for an oracle; drop it, or use 'svg'")
-    soft_actor_critic.validate(config)
-    soft_actor_critic.validate_schedule(config)
-    config = configs.cast(soft_actor_critic.resolve(config, spec))
+    soft.validate(config)
+    soft.validate_schedule(config)
+    config = configs.cast(soft.resolve(config, spec))
     stats = normalizer.init(spec.obs_size)
     return State(ac=SoftActorCritic(spec, config, stats).init(key), stats=stats, config=config, spec=spec)
 
@@ -114,7 +122,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
-    target = soft_actor_critic.target_entropy(cfg, state.stats.count)
+    target = soft.target_entropy(cfg, state.stats.count)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target)
     return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
 

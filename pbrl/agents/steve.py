@@ -13,23 +13,24 @@ import flax.struct
 import jax
 
 from pbrl import config as configs
-from pbrl import heldout_agent, losses, values
+from pbrl.agents.parts import ensemble_agent
+from pbrl.agents.parts.ensemble_agent import State as State
+from pbrl.agents.parts.ensemble_agent import act as act
+from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
+from pbrl.agents.parts.ensemble_agent import distribution as distribution
+from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
+from pbrl.agents.parts.ensemble_agent import networks
+from pbrl.agents.parts.ensemble_agent import observe as observe
+from pbrl.agents.parts.ensemble_agent import simulator as simulator
+from pbrl.agents.parts.ensemble_agent import update_model as update_model
+from pbrl.agents.parts.steve_targets import steve_targets
 from pbrl.config import static
-from pbrl.expansion import steve_targets
-from pbrl.heldout_agent import State as State
-from pbrl.heldout_agent import act as act
-from pbrl.heldout_agent import choose_elites as choose_elites
-from pbrl.heldout_agent import distribution as distribution
-from pbrl.heldout_agent import model_losses as model_losses
-from pbrl.heldout_agent import networks
-from pbrl.heldout_agent import observe as observe
-from pbrl.heldout_agent import simulator as simulator
-from pbrl.heldout_agent import update_model as update_model
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.equations import losses, values
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
-class Config(heldout_agent.Config):
+class Config(ensemble_agent.Config):
     """Hyper-parameters; the defaults are those that MAAC's released code gives to all its agents.
 
     Those of `heldout_agent.Config` besides.
@@ -43,13 +44,18 @@ class Config(heldout_agent.Config):
     """C; from 3 up their estimates differ, which the certainty of STEVE's candidate 0 needs."""
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    return Abilities(fits="until stopped", members=config.ensemble_size, plans=True, soft=True)
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the learned model's place.
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.check(config, target_horizon=(0, 1_000), target_members=(1, config.elites))
-    return heldout_agent.start(key, spec, config, oracle)
+    return ensemble_agent.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:

@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl import losses, soft_actor_critic, values
+from pbrl.agents.parts import soft
+from pbrl.agents.parts.soft import SoftActorCritic, SoftState
 from pbrl.config import static
-from pbrl.imagine import rollout, start_from_next
+from pbrl.equations import losses, values
+from pbrl.equations.rollout import rollout, start_from_next
 from pbrl.models import sequence_world
 from pbrl.models.ensemble import Statistics
 from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
-from pbrl.soft_actor_critic import SoftActorCritic, SoftState
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
@@ -115,17 +116,22 @@ class State:
     oracle: Dynamics | None = flax.struct.field(pytree_node=False)
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    return Abilities(fits="windows", window=config.sequence_length, plans=True, soft=True, entropy_schedule=True)
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the place of dynamics, reward and termination.
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    soft_actor_critic.validate(config)
-    soft_actor_critic.validate_schedule(config)
+    soft.validate(config)
+    soft.validate_schedule(config)
     sequence_world.validate(config)
     configs.check(config, horizon=(0, 1_000), actor_warmup=(0, float("inf")))
     configs.check_choice(config, actor=("svg", "sac"), critic=("td", "mve"))
-    config = configs.cast(soft_actor_critic.resolve(config, spec))
+    config = configs.cast(soft.resolve(config, spec))
     ac_key, world_key = jax.random.split(key)
     stats = Statistics.init(spec.obs_size, spec.action_size)
     return State(
@@ -196,7 +202,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
             lambda ac: nets.descend_actor(ac, value_gradient_loss),
             ac,
         )
-    target = soft_actor_critic.target_entropy(cfg, state.stats.obs.count)
+    target = soft.target_entropy(cfg, state.stats.obs.count)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target)
 
     world, head_metrics = state.world, {}

@@ -19,23 +19,25 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl import heldout_agent, losses, optim, values
+from pbrl.agents.parts import ensemble_agent
+from pbrl.agents.parts.ensemble_agent import State as State
+from pbrl.agents.parts.ensemble_agent import act as act
+from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
+from pbrl.agents.parts.ensemble_agent import distribution as distribution
+from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
+from pbrl.agents.parts.ensemble_agent import networks
+from pbrl.agents.parts.ensemble_agent import observe as observe
+from pbrl.agents.parts.ensemble_agent import simulator as simulator
+from pbrl.agents.parts.ensemble_agent import update_model as update_model
 from pbrl.config import static
-from pbrl.heldout_agent import State as State
-from pbrl.heldout_agent import act as act
-from pbrl.heldout_agent import choose_elites as choose_elites
-from pbrl.heldout_agent import distribution as distribution
-from pbrl.heldout_agent import model_losses as model_losses
-from pbrl.heldout_agent import networks
-from pbrl.heldout_agent import observe as observe
-from pbrl.heldout_agent import simulator as simulator
-from pbrl.heldout_agent import update_model as update_model
-from pbrl.models.heldout_world import HeldOutWorld
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.equations import losses, values
+from pbrl.models.validated_world import HeldOutWorld
+from pbrl.nn import optim
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
-class Config(heldout_agent.Config):
+class Config(ensemble_agent.Config):
     """Hyper-parameters; sizes and rates are those that MAAC's released code gives to all its agents.
 
     Those of `heldout_agent.Config` besides.
@@ -49,13 +51,18 @@ class Config(heldout_agent.Config):
     """M, members of the ensemble."""
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    return Abilities(fits="until stopped", members=config.ensemble_size, remembers=True, plans=True, soft=True)
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment; an `oracle` takes the learned model's place.
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.check(config, max_weight=(0, float("inf")))
-    return heldout_agent.start(key, spec, config, oracle)
+    return ensemble_agent.start(key, spec, config, oracle)
 
 
 def remember(state: State, batch: Transition) -> dict[str, Array]:

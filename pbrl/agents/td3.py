@@ -12,12 +12,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl import actor_critic, losses, normalizer, policies, values
 from pbrl import config as configs
-from pbrl.actor_critic import ActorCritic, ActorCriticState
+from pbrl.agents.parts import deterministic
+from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import static
-from pbrl.normalizer import Normalizer
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.equations import losses, policies, values
+from pbrl.nn import normalizer
+from pbrl.nn.normalizer import Normalizer
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
@@ -64,11 +66,17 @@ class State:
     spec: EnvSpec = flax.struct.field(pytree_node=False)
 
 
+def abilities(config: Config) -> Abilities:
+    """Say what the agent does with this configuration."""
+    del config
+    return Abilities()
+
+
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment. Raises `ValueError` where a hyper-parameter cannot work."""
     if oracle is not None:
         raise ValueError("td3 learns from real transitions and has no use for an oracle; drop it, or use 'dyna'")
-    actor_critic.validate(config)
+    deterministic.validate(config)
     config = configs.cast(config)
     ac_key, _ = jax.random.split(key)  # a seed's first networks are those of MAGE and Dyna-TD3
     return State(

@@ -12,9 +12,9 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from pbrl.envs import BRAX, quiet
-from pbrl.envs.base import JaxEnv, for_rows, precise, require_extras
-from pbrl.envs.gym import EnvError
+from pbrl.envs import BRAX, notices
+from pbrl.envs.jax_env import JaxEnv, for_rows, precise, require_extras
+from pbrl.errors import EnvError
 from pbrl.types import Array, EnvSpec, Transition, width
 
 BACKENDS = ("positional", "spring", "generalized", "mjx")
@@ -38,7 +38,7 @@ def register(env_id: str) -> None:
     """Let Gymnasium make the environment of an id as well. Raises `EnvError` as `named` does."""
     named(env_id)
     if env_id not in gymnasium.registry:
-        gymnasium.register(env_id, "pbrl.envs.base:Gym", max_episode_steps=EPISODE, kwargs={"env_id": env_id})
+        gymnasium.register(env_id, "pbrl.envs.jax_env:Gym", max_episode_steps=EPISODE, kwargs={"env_id": env_id})
 
 
 def refuse_without_gradient(env_id: str) -> None:
@@ -105,6 +105,6 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
 
 
 def _envs() -> Any:
-    with quiet.mjx():
+    with notices.mjx():
         from brax import envs
     return envs

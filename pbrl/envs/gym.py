@@ -11,23 +11,12 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 import pbrl.envs
-from pbrl.envs import quiet, snapshot
-from pbrl.envs.rewards import known_functions
+from pbrl.envs import notices, snapshot
+from pbrl.envs.tasks.rewards import known_functions
+from pbrl.errors import ActionError, EnvError
 from pbrl.types import EnvSpec, width
 
 DEFAULT_EPISODE_LENGTH = 1_000  # for an environment without a time limit: evaluation needs whole episodes
-
-
-class EnvError(ValueError):
-    """An environment that pbrl cannot use, or that misbehaved; one sentence with the remedy."""
-
-
-class NoTwin(EnvError):
-    """An environment without differentiable dynamics of its own."""
-
-
-class ActionError(EnvError):
-    """An action that no environment could take: the fault is the policy's."""
 
 
 class Step(NamedTuple):
@@ -156,7 +145,7 @@ def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
         raise EnvError(f"there is no environment {env_id!r}; {hint}")
     try:
-        with quiet.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
+        with notices.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
             return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pbrl.envs.base import JaxEnv
+from pbrl.envs.jax_env import JaxEnv
 from pbrl.types import Array, EnvSpec, Key
 
 UNLIMITED = 2**30

@@ -8,7 +8,7 @@ import numpy as np
 
 from pbrl.config import suggest
 from pbrl.envs import BRAX, TOYS
-from pbrl.envs.gym import EnvError
+from pbrl.errors import EnvError
 from pbrl.types import Dynamics
 
 # id: toy with the same dynamics, observation, reward and termination (`tests/envs/test_toy.py`)
@@ -34,23 +34,23 @@ def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
     Warns of those whose gradients are known to be weak. Raises `EnvError` for an environment that has none, and for a
     preset that it does not have.
     """
-    from pbrl.envs import base  # which imports this module
+    from pbrl.envs import jax_env  # which imports this module
 
     if preset not in PRESETS:
         raise EnvError(f"there is no oracle {preset!r}{suggest(str(preset), PRESETS, 'preset')}")
-    env_id = base.plain(env_id)
+    env_id = jax_env.plain(env_id)
     if env_id.startswith(BRAX):
         from pbrl.envs import brax
 
         brax.refuse_without_gradient(env_id)
     if preset == "fidelity":
-        found = base.find(env_id).oracle
-    elif env_id in TWINS or base.is_jax(env_id):
+        found = jax_env.find(env_id).oracle
+    elif env_id in TWINS or jax_env.is_jax(env_id):
         raise EnvError(f"{env_id} has one oracle: expected 'fidelity', got {preset!r}, which MuJoCo's tasks have")
     else:
-        from pbrl.envs import mjx
+        from pbrl.envs.mujoco import twin
 
-        found = mjx.twin(env_id, preset)
+        found = twin.twin(env_id, preset)
     if weakness := weak(env_id, preset):
         warnings.warn(f"{env_id}: {weakness}", stacklevel=1)  # from one place, so that it is printed once a process
     return found
@@ -75,12 +75,12 @@ def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray
 
     Raises `EnvError` as `oracle` does.
     """
-    from pbrl.envs import base
+    from pbrl.envs import jax_env
 
-    if isinstance(env.unwrapped, base.Gym):
+    if isinstance(env.unwrapped, jax_env.Gym):
         return env.unwrapped.extras
-    if base.plain(env_id) in TWINS:
+    if jax_env.plain(env_id) in TWINS:
         return dict
-    from pbrl.envs import mjx
+    from pbrl.envs.mujoco import twin
 
-    return mjx.reader(env)
+    return twin.reader(env)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pbrl.envs.base import JaxEnv, for_rows, precise
-from pbrl.envs.gym import EnvError
+from pbrl.envs.jax_env import JaxEnv, for_rows, precise
+from pbrl.errors import EnvError
 from pbrl.types import Array, EnvSpec
 
 

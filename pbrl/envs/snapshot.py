@@ -15,7 +15,7 @@ from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_Mo
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
-from pbrl.envs.cartpole import ContinuousCartPole
+from pbrl.envs.tasks.cartpole import ContinuousCartPole
 
 DERIVED = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "site_xpos", "site_xmat", "geom_xpos", "geom_xmat", "subtree_com",

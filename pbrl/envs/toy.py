@@ -6,9 +6,9 @@ States and observations have any leading axes `[*]`. All are deterministic: the 
 import jax
 import jax.numpy as jnp
 
-from pbrl.envs import cartpole as numbers
-from pbrl.envs import rewards
-from pbrl.envs.base import from_spec
+from pbrl.envs.jax_env import from_spec
+from pbrl.envs.tasks import cartpole as numbers
+from pbrl.envs.tasks import rewards
 from pbrl.types import Array, EnvSpec, Key
 
 # Pendulum: Gymnasium's Pendulum-v1, equations of motion of a rod with 1 kg and 1 m

@@ -6,8 +6,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl import networks, normalizer
-from pbrl.normalizer import Normalizer
+from pbrl.nn import networks, normalizer
+from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Array, Key, Params, Transition
 
 MIN_LOG_VAR, MAX_LOG_VAR = -5.0, -1.0  # of the normalised change (MAGE code, `models.py`)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from pbrl import losses, networks, normalizer
+from pbrl.equations import losses
 from pbrl.models.ensemble import Statistics
+from pbrl.nn import networks, normalizer
 from pbrl.types import Array, Key, Params, Transition
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from pbrl import networks
-from pbrl.imagine import scan
+from pbrl.equations.rollout import scan
+from pbrl.nn import networks
 from pbrl.types import Array, Key, Params
 
 Latent = tuple[Array, networks.Hidden]

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
-from pbrl import losses, networks, normalizer, optim
+from pbrl.equations import losses
 from pbrl.models.ensemble import Ensemble, Statistics
 from pbrl.models.recurrent import Recurrent
-from pbrl.normalizer import STD_BOUNDS
+from pbrl.nn import networks, normalizer, optim
+from pbrl.nn.normalizer import STD_BOUNDS
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 DYNAMICS = ("recurrent", "ensemble")

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
-from pbrl import hosts, parallel
-from pbrl.envs import base
-from pbrl.envs.base import JaxEnv
-from pbrl.envs.gym import EnvError
+from pbrl.envs import jax_env
+from pbrl.envs.jax_env import JaxEnv
+from pbrl.errors import EnvError
+from pbrl.parallel import devices, hosts
+from pbrl.runs.run import Run, agent_module
+from pbrl.runs.run import check as check_settings
+from pbrl.runs.schedule import Schedule
 from pbrl.train import keys, learn, session, step
-from pbrl.train.run import Run, agent_module
-from pbrl.train.run import check as check_settings
-from pbrl.train.schedule import Schedule
 from pbrl.train.session import Progress, Session
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
@@ -59,7 +59,7 @@ def run(
         EnvError: for an environment whose functions do not fit together.
     """
     check_settings(agent, config, schedule, oracle)
-    base.check(env, "this environment")
+    jax_env.check(env, "this environment")
     task = Task(agent, env, config, schedule, oracle)
     plan, total, every = Plan.of(task), schedule.total_steps, schedule.log_every
 
@@ -103,8 +103,8 @@ class Programs:
     def __init__(self, run: Run):
         self.task = task = task_of(run)
         roots = jnp.asarray(run.stream_seeds, jnp.uint32)
-        self.mesh = parallel.own_mesh(len(roots))
-        spread = partial(parallel.spread, mesh=self.mesh)
+        self.mesh = devices.own_mesh(len(roots))
+        spread = partial(devices.spread, mesh=self.mesh)
         over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
         self.plan, self.traces = Plan.of(task), 0
 
@@ -135,7 +135,7 @@ class Programs:
 
 def task_of(run: Run) -> Task:
     """Return the parts of a run. Raises `EnvError` for an environment that is not in JAX and has no twin that is."""
-    return Task(agent_module(run.agent), base.find(run.env), run.config, run.schedule, run.dynamics())
+    return Task(agent_module(run.agent), jax_env.find(run.env), run.config, run.schedule, run.dynamics())
 
 
 def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
@@ -152,7 +152,7 @@ def check(run: Run) -> None:
     """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
     session.check(run, "device")
     task = task_of(run)
-    base.check(task.env, run.env)
+    jax_env.check(task.env, run.env)
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Training(Session):
     state: State
 
     def __init__(self, run: Run):
-        self.programs, self.longest = Programs(parallel.share(run)), 1
+        self.programs, self.longest = Programs(devices.share(run)), 1
         super().__init__(run)
 
     @property
@@ -186,7 +186,7 @@ class Training(Session):
         return _tree(state)
 
     def put_back(self, tree: dict[str, Any]) -> None:
-        streams = parallel.lay(tree["streams"], len(self.run.stream_seeds))
+        streams = devices.lay(tree["streams"], len(self.run.stream_seeds))
         self.state = replace(streams, learner=tree["learner"])
 
     def advance(self, limit: int) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.envs.gym import ActionError, EnvError, GymEnv
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import ActionError, EnvError
 from pbrl.types import width
 
 EVALUATION_STREAM = 1  # training environments draw from stream 0 of a seed's sequence

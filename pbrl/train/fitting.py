@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pbrl import holdout, replay
-from pbrl.models.heldout_world import keep_members
+from pbrl.data import replay, validation
+from pbrl.models.validated_world import keep_members
+from pbrl.runs.schedule import Schedule
 from pbrl.train import learn
 from pbrl.train.learn import Learner
-from pbrl.train.schedule import Schedule
 from pbrl.types import Array, Key, Metrics, SelfStoppingAgent, Transition
 
 MAX_HELD_OUT = 5_000  # rows that judge a member after every epoch (MBPO code, `bnn.py`; MAAC's takes all)
@@ -27,7 +27,7 @@ def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
     if not schedule.model_every:
         return 0
     if hasattr(config, "stopping"):
-        return int(schedule.due_after_warmup(step, schedule.model_every) and step >= holdout.BLOCK)
+        return int(schedule.due_after_warmup(step, schedule.model_every) and step >= validation.BLOCK)
     if step % schedule.model_every:
         return 0
     length = getattr(config, "sequence_length", None)
@@ -90,12 +90,12 @@ def _fit_until_stopped(
     rows, config = learner.replay, learner.agent.config
     members, size = config.ensemble_size, schedule.model_batch_size
     order_key, step_key, judge_key = jax.random.split(key, 3)
-    per_epoch = holdout.training_batches(rows, size)
-    judged = jnp.clip(-(-jnp.minimum(holdout.blocks(rows)[1], MAX_HELD_OUT) // size), 1)
+    per_epoch = validation.training_batches(rows, size)
+    judged = jnp.clip(-(-jnp.minimum(validation.blocks(rows)[1], MAX_HELD_OUT) // size), 1)
 
     def judge(state: Any) -> Array:
         def add(i: Array, total: Array) -> Array:
-            return total + agent.model_losses(state, holdout.sample_held_out(rows, judge_key, i, members, size))
+            return total + agent.model_losses(state, validation.sample_held_out(rows, judge_key, i, members, size))
 
         return jax.lax.fori_loop(0, judged, add, jnp.zeros(members)) / judged
 
@@ -108,7 +108,7 @@ def _fit_until_stopped(
 
         def step(i: Array, training: tuple) -> tuple:
             i = course.epoch * per_epoch + i
-            batch = holdout.sample_training(rows, order_key, i, members, size)
+            batch = validation.sample_training(rows, order_key, i, members, size)
             return learn.attempt(update, *training, batch, jax.random.fold_in(step_key, i))
 
         training = jax.lax.fori_loop(0, per_epoch, step, training)

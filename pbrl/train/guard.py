@@ -4,13 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from pbrl.train.run import Run
+from pbrl.errors import Diverged
+from pbrl.runs.run import Run
 
 NEVER = -1
-
-
-class Diverged(RuntimeError):
-    """Too many updates in a row were not finite; the last good state has been saved."""
 
 
 class Guard:

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from pbrl import config as configs
-from pbrl import hosts, parallel
 from pbrl.envs.gym import GymEnv
+from pbrl.parallel import devices, hosts
+from pbrl.runs.run import Run, agent_module
 from pbrl.train import fitting, keys, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.learn import Learner
-from pbrl.train.run import Run, agent_module
 from pbrl.train.session import Progress, Session
 from pbrl.train.streams import Streams
 from pbrl.types import EnvSpec
@@ -27,7 +27,7 @@ class Programs:
 
     def __init__(self, run: Run, spec: EnvSpec, extras: dict[str, Any]):
         agent, schedule = agent_module(run.agent), run.schedule
-        spread = partial(parallel.spread, mesh=parallel.own_mesh(len(run.stream_seeds)))
+        spread = partial(devices.spread, mesh=devices.own_mesh(len(run.stream_seeds)))
         over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
         every = lambda function: spread(jax.vmap(function))  # noqa: E731
         at, oracle = partial(keys.of_streams, run.stream_seeds), run.dynamics()
@@ -101,7 +101,7 @@ class Training(Session):
     """A session with an environment of Gymnasium's for each stream."""
 
     def __init__(self, run: Run):
-        mine = parallel.share(run)
+        mine = devices.share(run)
         self.streams = Streams.start(run.env, mine.stream_seeds, extras=bool(run.oracle))
         self.programs = Programs(mine, self.streams.envs[0].spec, self.streams.example())
         self.evaluator = Evaluator(lambda: GymEnv(run.env), mine.stream_seeds, run.schedule.eval_episodes)

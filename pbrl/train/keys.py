@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from pbrl.types import Array, Key
 
 START, FIT, UPDATE, ACT, RANDOM, IMAGINE, RESET, STEP, EVALUATE, DIAGNOSE = range(10)
-"""What a key is for. `pbrl.playback` folds the number of a call into keys of its own."""
+"""What a key is for. `pbrl.trained.play` folds the number of a call into keys of its own."""
 
 
 def root(seed: Array | int) -> Key:

@@ -13,9 +13,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl import optim, replay
-from pbrl.replay import Replay
-from pbrl.train.schedule import Schedule
+from pbrl.data import replay
+from pbrl.data.replay import Replay
+from pbrl.nn import optim
+from pbrl.runs.schedule import Schedule
 from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pbrl import replay
-from pbrl.replay import Replay
+from pbrl.data import replay
+from pbrl.data.replay import Replay
+from pbrl.runs.schedule import Schedule
 from pbrl.train.learn import Learner
-from pbrl.train.schedule import Schedule
 from pbrl.types import Array, Key, Transition
 
 

@@ -1,6 +1,6 @@
 """One process' work on a run, whichever driver steps its environments: folder, log, evaluations and checkpoints.
 
-Several hosts each train their share of the seeds. They meet at the same steps (`pbrl.train.meetings`), where logs and
+Several hosts each train their share of the seeds. They meet at the same steps (`pbrl.train.host_sync`), where logs and
 checkpoints of all are put together; between meetings each goes its own pace.
 """
 
@@ -14,16 +14,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from pbrl import checkpoint, diagnosis, hosts, parallel, replay
-from pbrl.envs.gym import EnvError
-from pbrl.log import RunLog, read_rows
-from pbrl.train import meetings
-from pbrl.train.folder import locked, prepare, refuse_another
-from pbrl.train.guard import Diverged, Guard
+from pbrl.data import replay
+from pbrl.diagnose import measure
+from pbrl.diagnose.watch import Watch
+from pbrl.errors import Diverged, EnvError, RunError, Stopped
+from pbrl.parallel import devices, hosts
+from pbrl.runs import checkpoint
+from pbrl.runs.folder import locked, prepare, refuse_another
+from pbrl.runs.log import RunLog, read_rows
+from pbrl.runs.run import Run, require_width
+from pbrl.train import host_sync
+from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
-from pbrl.train.run import Run, RunError, require_width
-from pbrl.train.stopping import Stop, Stopped
-from pbrl.train.watch import Watch
+from pbrl.train.stopping import Stop
 
 
 @dataclass
@@ -50,9 +53,9 @@ def check(run: Run, driver: str) -> None:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
     require_width(run)
     refuse_another(run)
-    parallel.share(run)
+    devices.share(run)
     if run.schedule.diagnose_every:
-        diagnosis.check(run)
+        measure.check(run)
 
 
 def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progress], None]) -> Progress:
@@ -68,7 +71,7 @@ def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progr
                 prepare(run)
 
         hosts.all_or_none(begin)
-        hosts.all_or_none(lambda: meetings.agree_on(run))
+        hosts.all_or_none(lambda: host_sync.agree_on(run))
         training = session(run)
         try:
             return training.run_to_end(stop, report)
@@ -87,9 +90,9 @@ class Session:
 
     def __init__(self, run: Run):
         """Go on from the newest checkpoint, or begin. A driver's session makes its programs first."""
-        self.whole, self.run = run, parallel.share(run)
+        self.whole, self.run = run, devices.share(run)
         self.checkpoints, self.guard = run.folder / "checkpoints", Guard(self.run)
-        self.meetings, self.step, self.seconds = meetings.Meetings(run.schedule), 0, 0.0
+        self.meetings, self.step, self.seconds = host_sync.Meetings(run.schedule), 0, 0.0
         self.watch = Watch(self.run)
         newest = None
         if hosts.is_first() and checkpoint.steps(self.checkpoints):
@@ -161,8 +164,8 @@ class Session:
         self.seconds = info["seconds"]
         self.guard.restore(info)
         n, capacity = len(self.run.stream_seeds), self.run.schedule.capacity
-        learner = parallel.lay(tree["learner"], n)
-        grown = parallel.lay(jax.vmap(partial(replay.grow, capacity=capacity))(learner.replay), n)
+        learner = devices.lay(tree["learner"], n)
+        grown = devices.lay(jax.vmap(partial(replay.grow, capacity=capacity))(learner.replay), n)
         self.put_back({**tree, "learner": replace(learner, replay=grown)})
 
     def save(self) -> None:

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl import optim
-from pbrl.envs.base import JaxEnv
+from pbrl.envs.jax_env import JaxEnv
+from pbrl.nn import optim
+from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, keys, learn, model_data
 from pbrl.train.guard import NEVER
 from pbrl.train.learn import Learner
-from pbrl.train.schedule import Schedule
 from pbrl.train.streams import MAX_FAULTS
 from pbrl.types import Array, Dynamics, Key, Metrics, Transition
 

@@ -5,14 +5,6 @@ from types import FrameType
 from typing import Any
 
 
-class Stopped(RuntimeError):
-    """Training stopped on a signal after saving; `exit_code`: 130 (Ctrl-C), 143 (SIGTERM) or 129 (closed terminal)."""
-
-    def __init__(self, message: str, exit_code: int):
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 class Stop:
     """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked.
 

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import EnvError
 from pbrl.train.evaluate import episode_seed
 from pbrl.types import Transition, width
 

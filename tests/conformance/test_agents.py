@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
+from small_agents import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
 
 KEY = jax.random.key(9)
 MODEL_BATCH = transitions(4, 16)

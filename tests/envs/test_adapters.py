@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import config
+from small_agents import config
 
 from pbrl.agents import sac
-from pbrl.envs import base
-from pbrl.envs.gym import EnvError
+from pbrl.envs import jax_env
 from pbrl.envs.gymnax import from_gymnax
 from pbrl.envs.playground import from_playground
+from pbrl.errors import EnvError
+from pbrl.runs.schedule import Schedule
 from pbrl.train import device
-from pbrl.train.schedule import Schedule
 
 
 @pytest.mark.parametrize("name", ["Pendulum-v1", "MountainCarContinuous-v0"])
@@ -23,7 +23,7 @@ def test_gymnax(name):
     gymnax = pytest.importorskip("gymnax")
     theirs, params = gymnax.make(name)
     env = from_gymnax(theirs, params)
-    base.check(env, name)
+    jax_env.check(env, name)
     assert env.spec.episode_length == params.max_steps_in_episode
     box, state = theirs.action_space(params), env.reset(jax.random.key(0))
     (_, inner), step = state, jax.jit(env.step)
@@ -42,7 +42,7 @@ def test_playground():
     registry = pytest.importorskip("mujoco_playground").registry
     theirs = registry.load("CartpoleBalance", config_overrides={"impl": "jax"})
     env = from_playground(theirs, episode_length=8)
-    base.check(env, "CartpoleBalance")
+    jax_env.check(env, "CartpoleBalance")
     state, action = jax.jit(env.reset)(jax.random.key(0)), jnp.array([0.5])
     after, reward, discount = jax.jit(env.step)(state, action, jax.random.key(1))
     expected = jax.jit(theirs.step)(state, action)

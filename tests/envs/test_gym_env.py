@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
-from pbrl.envs.gym import EnvError, GymEnv
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import EnvError
 
 VECTOR, UNIT = Box(-np.inf, np.inf, (3,)), Box(-1, 1, (2,))
 

@@ -3,14 +3,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import config, module
+from small_agents import config, module
 
 from pbrl import envs
-from pbrl.envs.cartpole import ContinuousCartPole
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.lqr import Lqr, double_integrator
+from pbrl.envs.tasks.cartpole import ContinuousCartPole
 from pbrl.envs.toy import TOYS
-from pbrl.imagine import rollout
+from pbrl.equations.rollout import rollout
 from pbrl.types import Transition
 
 KEY = jax.random.key(0)

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small import ORACLE, SPEC, UNKNOWN, config, module, transitions
+from small_agents import ORACLE, SPEC, UNKNOWN, config, module, transitions
 
 HERE = Path(__file__).parent
 UPDATES, MODEL_STEPS, ROWS = 10, 2, 32

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import ORACLE, config, jitted, module, ready, transitions, unchanged
+from small_agents import ORACLE, config, jitted, module, ready, transitions, unchanged
 from test_mage_gradients import difference, dot, double, random_directions
 from test_svg_gradients import moved, off_kinks
 

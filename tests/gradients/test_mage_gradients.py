@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import ORACLE, UNKNOWN, jitted, module, ready, transitions, unchanged
+from small_agents import ORACLE, UNKNOWN, jitted, module, ready, transitions, unchanged
 
-from pbrl.models.world import World
+from pbrl.models.ensemble_world import World
 
 BATCH, KEY = 12, jax.random.key(11)
 

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import ACTION, ORACLE, SPEC, config, jitted, module, ready, reward_fn, transitions, true_step
+from small_agents import ACTION, ORACLE, SPEC, config, jitted, module, ready, reward_fn, transitions, true_step
 from test_mage_gradients import difference, dot, double, random_directions
 from test_svg_gradients import moved, off_kinks
 
-from pbrl import heldout_agent, policies
-from pbrl.models.heldout_world import HeldOutWorld
+from pbrl.agents.parts import ensemble_agent
+from pbrl.equations import policies
+from pbrl.models.validated_world import HeldOutWorld
 from pbrl.train import learn
 
 SVG1, KEY = module("svg1"), jax.random.key(11)
@@ -29,7 +30,7 @@ def batch_of(state, rows=12):
 def test_actor_gradient(x64, oracle):
     """Against differences of the objective as the paper has it, with both noises worked out beforehand."""
     state = off_kinks(double(ready("svg1", oracle=oracle, model_activation="tanh", **SIZES)))
-    batch, nets, cfg = batch_of(state), heldout_agent.networks(state), state.config
+    batch, nets, cfg = batch_of(state), ensemble_agent.networks(state), state.config
     gradient = moved(state, batch, "actor", "svg1")
 
     u = policies.unsquash(batch.action)

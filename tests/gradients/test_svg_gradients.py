@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import ORACLE, jitted, module, ready, transitions, unchanged
+from small_agents import ORACLE, jitted, module, ready, transitions, unchanged
 from test_mage_gradients import difference, dot, double, random_directions
 
-from pbrl import values
+from pbrl.equations import values
 from pbrl.types import Dynamics
 
 BATCH, KEY, PARTS = 12, jax.random.key(11), ("actor", "critic", "target_critic")
@@ -100,7 +100,7 @@ def test_linear_quadratic_closed_form(x64):
     a, b, q, gamma, k = 0.9, 0.5, 2.0, 0.95, -0.4
     state, batch = ready("svg"), transitions(BATCH)
     del state
-    from pbrl.imagine import rollout
+    from pbrl.equations.rollout import rollout
 
     linear = Dynamics(
         start=lambda batch: batch.obs,

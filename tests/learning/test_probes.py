@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import config, has_model, module
+from small_agents import config, has_model, module
 
 from pbrl.envs.toy import TOYS
 from pbrl.types import Transition
@@ -57,7 +57,7 @@ def test_value_reaches_back_through_the_next_state(name):
 @pytest.mark.slow
 def test_mage_swings_the_pendulum_up(tmp_path):
     """The `cpu` preset, three seeds, about three minutes on two cores."""
-    from pbrl.options import parse
+    from pbrl.cli.options import parse
     from pbrl.train.host import train as train_run
 
     words = f"mage --env pbrl/MagePendulum-v0 --preset cpu --seeds 3 --first-seed 50 --steps 3000 --out {tmp_path}/run"
@@ -68,7 +68,7 @@ def test_mage_swings_the_pendulum_up(tmp_path):
 @pytest.mark.slow
 def test_svg_swings_the_pendulum_up(tmp_path):
     """The `cpu` preset, three seeds, about two minutes on two cores."""
-    from pbrl.options import parse
+    from pbrl.cli.options import parse
     from pbrl.train.host import train as train_run
 
     words = f"svg --env Pendulum-v1 --preset cpu --seeds 3 --first-seed 50 --steps 6000 --out {tmp_path}/run"

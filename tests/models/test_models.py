@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import ACTION, OBS, SPEC, UNKNOWN, config, reward_fn, termination_fn, transitions
+from small_agents import ACTION, OBS, SPEC, UNKNOWN, config, reward_fn, termination_fn, transitions
 
 from pbrl.models.ensemble import Ensemble, Statistics
+from pbrl.models.ensemble_world import World
 from pbrl.models.heads import RewardHead, TerminationHead
-from pbrl.models.world import World
 from pbrl.types import EnvSpec
 
 STATS = Statistics.init(OBS, ACTION).update(transitions(256, seed=5))

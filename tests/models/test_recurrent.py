@@ -1,12 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small import jitted, ready, transitions
+from small_agents import jitted, ready, transitions
 
-from pbrl import normalizer
 from pbrl.agents import svg
 from pbrl.models.recurrent import Recurrent
 from pbrl.models.sequence_world import SequenceWorld
+from pbrl.nn import normalizer
 
 MODEL = Recurrent(3, 2, encoder_hidden=(5,), width=4, layers=2)
 

@@ -7,26 +7,26 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-import counting
+import counting_agent
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import AGENTS, config, has_model, module
+from small_agents import AGENTS, config, has_model, module
 
 import pbrl
-from pbrl import checkpoint, cli, options, replay
-from pbrl.envs import base
-from pbrl.envs.base import JaxEnv
-from pbrl.envs.gym import EnvError
+from pbrl.cli import main, options
+from pbrl.data import replay
+from pbrl.envs import jax_env
+from pbrl.envs.jax_env import JaxEnv
 from pbrl.envs.toy import TOYS
-from pbrl.log import read_rows
+from pbrl.errors import Diverged, EnvError, RunError, Stopped
+from pbrl.runs import checkpoint
+from pbrl.runs.folder import load, prepare
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run
+from pbrl.runs.schedule import Schedule
 from pbrl.train import device, host, keys
-from pbrl.train.folder import load, prepare
-from pbrl.train.guard import Diverged
-from pbrl.train.run import Run, RunError
-from pbrl.train.schedule import Schedule
-from pbrl.train.stopping import Stopped
 from pbrl.types import EnvSpec
 
 PENDULUM, INTEGRATOR = "pbrl/ToyPendulum-v0", "pbrl/ToyDoubleIntegrator-v0"
@@ -40,7 +40,7 @@ IDLE = replace(SCHEDULE, updates_per_step=0, model_every=1_000, eval_every=0)
 @pytest.fixture
 def counter(monkeypatch):
     """Make the counting agent known to runs."""
-    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting)
+    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting_agent)
     monkeypatch.setitem(pbrl.AGENTS, "counting", "counts")
 
 
@@ -77,7 +77,7 @@ DRIFT = JaxEnv(EnvSpec(2, 1, 4), drift_reset, drift_step, drift_observe)
 
 def test_the_true_end_of_an_episode_is_stored_and_a_time_limit_bootstraps():
     run = jax.jit(device.run, static_argnums=(0, 1, 3))
-    state, metrics = run(counting, DRIFT, counting.Config(), replace(IDLE, eval_every=60), keys.root(0))
+    state, metrics = run(counting_agent, DRIFT, counting_agent.Config(), replace(IDLE, eval_every=60), keys.root(0))
     rows, episode = rows_of(state.learner)
     assert len(rows.reward) == 60
     before, after = rows.obs[:, 1], rows.next_obs[:, 1]
@@ -99,7 +99,7 @@ def test_the_true_end_of_an_episode_is_stored_and_a_time_limit_bootstraps():
 
 def make_run(folder, name, env=PENDULUM, seeds=(3, 4), settings=None, **changes):
     schedule = schedule_of(name, **changes)
-    settings = settings or (counting.Config() if name == "counting" else config(name))
+    settings = settings or (counting_agent.Config() if name == "counting" else config(name))
     return Run(name, env, seeds, settings, schedule, folder, sinks=("jsonl",), driver="device")
 
 
@@ -197,20 +197,20 @@ def broken_step(state, action, key):
 
 def test_a_broken_step_costs_its_episode_and_ten_in_a_row_the_run(counter, tmp_path, monkeypatch):
     broken = replace(DRIFT, step=broken_step)
-    state, metrics = device.run(counting, broken, counting.Config(), IDLE, keys.root(0))
+    state, metrics = device.run(counting_agent, broken, counting_agent.Config(), IDLE, keys.root(0))
     rows, episode = rows_of(state.learner)
     assert metrics["train/refused_rows"][-1] == 20 and np.isnan(state.finished)  # every third step; none was whole
     np.testing.assert_array_equal(rows.next_obs[:, 1], [1, 2] * 20)
     np.testing.assert_array_equal(episode, np.repeat(np.arange(20), 2))
     always = replace(DRIFT, observe=lambda state: drift_observe(state) * jnp.where(state["t"] > 0, jnp.nan, 1.0))
-    monkeypatch.setitem(base.OWN, "always-broken", always)
+    monkeypatch.setitem(jax_env.OWN, "always-broken", always)
     run = replace(make_run(tmp_path, "counting", "always-broken"), schedule=IDLE)
     with pytest.raises(EnvError, match=r"seeds \[3, 4\]: the last 10 steps or more gave"):
         device.train(run)
 
 
 def test_a_run_that_goes_bad_stops_and_its_streams_tell_when(counter, tmp_path):
-    run = make_run(tmp_path, "counting", settings=counting.Config(bad_from=27.0), max_skipped_updates=6)
+    run = make_run(tmp_path, "counting", settings=counting_agent.Config(bad_from=27.0), max_skipped_updates=6)
     with pytest.raises(Diverged, match=r"seeds \[3, 4\]: the last 6 updates or more were not finite"):
         device.train(run)
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] >= 29
@@ -230,12 +230,12 @@ def test_a_run_that_goes_bad_stops_and_its_streams_tell_when(counter, tmp_path):
 )
 def test_functions_that_do_not_fit_together_are_refused(changes, message):
     with pytest.raises(EnvError, match=message):
-        base.register("misfit", replace(DRIFT, **changes))
+        jax_env.register("misfit", replace(DRIFT, **changes))
 
 
 def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path):
-    base.register("Drift-v0", DRIFT)
-    base.register("Drift-v0", DRIFT)  # as a notebook's cell would, run again
+    jax_env.register("Drift-v0", DRIFT)
+    jax_env.register("Drift-v0", DRIFT)  # as a notebook's cell would, run again
     ours = options.parse(["sac", "--env", "Drift-v0", "--preset", "cpu"])
     assert ours.driver == "device"
     run = replace(make_run(tmp_path, "counting", "Drift-v0"), driver="host")
@@ -243,7 +243,7 @@ def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path
     snapshot = host.Training(run).streams.snapshot()["envs"]
     assert {"own/state['t']", "own/state['x']"} <= snapshot.keys()
     with pytest.raises(EnvError, match="is an environment of Gymnasium's already"):
-        base.register("Pendulum-v1", DRIFT)
+        jax_env.register("Pendulum-v1", DRIFT)
     with pytest.raises(RunError, match="cannot begin in a replayed transition's state"):
         replace(run, agent="mage", config=config("mage"), oracle="fidelity").validate()
 
@@ -270,7 +270,7 @@ def test_the_driver_is_part_of_what_a_run_is(tmp_path):
         device.check(replace(auto, env="Humanoid-v5", folder=tmp_path / "new"))
     with pytest.raises(RunError, match="driver: expected 'host' or 'device', got 'gpu'"):
         replace(auto, driver="gpu").validate()
-    assert base.find("Pendulum-v1") is TOYS["Pendulum"]
+    assert jax_env.find("Pendulum-v1") is TOYS["Pendulum"]
 
 
 def test_what_is_not_due_is_skipped_under_vmap_not_masked(counter, tmp_path):
@@ -291,7 +291,7 @@ def test_the_command_line_trains_on_the_device_resumes_and_evaluates(capsys, mon
     sizes += ("--config.critic-hidden=8,8", "--schedule.eval-episodes=2", "--schedule.eval-every=20")
 
     def call(*argv):
-        assert cli.guarded(partial(cli.run, argv)) == 0
+        assert main.guarded(partial(main.run, argv)) == 0
         return capsys.readouterr().out
 
     out = call("train", *words, *sizes, "--steps=40")
@@ -321,4 +321,6 @@ def test_a_signal_is_heard_between_epochs_and_the_run_resumes(counter, tmp_path)
 def test_no_key_is_used_twice():
     schedule = replace(SCHEDULE, imagine_every=10, imagine_batch=4, imagine_buffer=30)
     with jax.debug_key_reuse(True):
-        jax.jit(device.run, static_argnums=(0, 1, 3))(counting, DRIFT, counting.Config(), schedule, keys.root(0))
+        jax.jit(device.run, static_argnums=(0, 1, 3))(
+            counting_agent, DRIFT, counting_agent.Config(), schedule, keys.root(0)
+        )

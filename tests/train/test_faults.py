@@ -3,20 +3,21 @@
 import sys
 from pathlib import Path
 
-import counting
+import counting_agent
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
 import pbrl
-from pbrl import checkpoint
-from pbrl.envs.gym import ActionError, EnvError, GymEnv
-from pbrl.log import read_rows
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import ActionError, EnvError
+from pbrl.runs import checkpoint
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run
+from pbrl.runs.schedule import Schedule
 from pbrl.train import host
 from pbrl.train.evaluate import Evaluator
-from pbrl.train.run import Run
-from pbrl.train.schedule import Schedule
 from pbrl.train.streams import MAX_FAULTS, Streams
 
 LIMIT = 10  # steps of an episode
@@ -50,7 +51,7 @@ class Fragile(gymnasium.Env):
 @pytest.fixture
 def train(monkeypatch, tmp_path):
     """Train one seed of the counting agent, and return its folder."""
-    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting)
+    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting_agent)
     monkeypatch.setitem(pbrl.AGENTS, "counting", "counts")
     gymnasium.register("test/Fragile-v0", entry_point=Fragile, max_episode_steps=LIMIT)
 
@@ -58,7 +59,8 @@ def train(monkeypatch, tmp_path):
         Fragile.resets = Fragile.steps = 0
         for name in ("broken_reset", "broken_step"):
             monkeypatch.setattr(Fragile, name, staticmethod(broken.get(name, Fragile.never)))
-        host.train(Run("counting", "test/Fragile-v0", (0,), counting.Config(), SCHEDULE, tmp_path, sinks=("jsonl",)))
+        config = counting_agent.Config()
+        host.train(Run("counting", "test/Fragile-v0", (0,), config, SCHEDULE, tmp_path, sinks=("jsonl",)))
         return tmp_path
 
     yield train

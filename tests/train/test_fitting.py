@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SPEC, config, module, transitions
+from small_agents import SPEC, config, module, transitions
 
-from pbrl.train import fitting, learn, run
-from pbrl.train.schedule import Schedule
+from pbrl.runs import run
+from pbrl.runs.schedule import Schedule
+from pbrl.train import fitting, learn
 
 MAAC, KEY = module("maac"), jax.random.key(3)
 SCHEDULE = Schedule(total_steps=200, warmup_steps=20, model_batch_size=16)
@@ -125,7 +126,7 @@ def test_elites_are_the_members_with_the_smallest_losses():
 
 
 def members_step(state, member, batch):
-    from pbrl.models.heldout_world import HeldOutWorld
+    from pbrl.models.validated_world import HeldOutWorld
 
     world = HeldOutWorld(state.spec, state.config)
     return world.step_each(state.world, jnp.array([member]), batch.obs, batch.action, KEY)[0]
@@ -149,7 +150,7 @@ def test_fits_begin_with_the_end_of_the_warm_up(step, due):
 
 
 def test_an_oracle_needs_no_fit():
-    from small import ORACLE
+    from small_agents import ORACLE
 
     made = learn.start(MAAC, jax.random.key(0), SPEC, config("maac"), 200, oracle=ORACLE)
     made = learn.collect(MAAC, made, transitions(30), jnp.zeros(30, bool))

@@ -5,13 +5,16 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from small import config, has_model
+from small_agents import config, has_model
 from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 
-from pbrl import AGENTS, options, playback
+from pbrl import AGENTS
+from pbrl.cli import options
+from pbrl.errors import RunError
+from pbrl.runs.folder import load
+from pbrl.runs.run import Run
 from pbrl.train import device, host
-from pbrl.train.folder import load
-from pbrl.train.run import Run, RunError
+from pbrl.trained import play
 
 
 def make_run(path, name, **changes):
@@ -27,7 +30,7 @@ def make_run(path, name, **changes):
 def test_no_number_is_of_another_width(tmp_path, x64, name, driver):
     run = make_run(tmp_path, name, driver=driver.__name__.rpartition(".")[2])
     driver.train(run)
-    learner, _ = playback.restore_learner(load(tmp_path))
+    learner, _ = play.restore_learner(load(tmp_path))
     kinds = {np.asarray(x).dtype for x in jax.tree.leaves(learner)}
     assert {np.dtype(np.float64)} == {kind for kind in kinds if np.issubdtype(kind, np.floating)}
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SPEC, config, module, transitions
+from small_agents import SPEC, config, module, transitions
 
+from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, learn
-from pbrl.train.schedule import Schedule
 
 SCHEDULE = Schedule(total_steps=256, warmup_steps=0, batch_size=32, updates_per_step=3, model_batch_size=16)
 MAGE = module("mage")

@@ -5,12 +5,12 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from small import config
+from small_agents import config
 from test_resume import SCHEDULE
 
-from pbrl.envs import mjx
+from pbrl.envs.mujoco import twin as mjx
+from pbrl.runs.run import Run
 from pbrl.train import host
-from pbrl.train.run import Run
 
 ENV = "InvertedPendulum-v5"
 LEARNING = replace(SCHEDULE, total_steps=25)

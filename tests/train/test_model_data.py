@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import ORACLE, SPEC, config, module, termination_fn, transitions
+from small_agents import ORACLE, SPEC, config, module, termination_fn, transitions
 
+from pbrl.runs.schedule import Schedule
 from pbrl.train import learn, model_data
-from pbrl.train.schedule import Schedule
 
 MAAC, KEY = module("maac"), jax.random.key(3)
 SCHEDULE = Schedule(

@@ -6,15 +6,20 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from small import config, module
+from small_agents import config, module
 from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 
-from pbrl import options, planning, plots
-from pbrl.envs import mjx, oracles
-from pbrl.envs.gym import EnvError, GymEnv
-from pbrl.train import fitting, folder, host
-from pbrl.train.folder import load
-from pbrl.train.run import Run, RunError
+from pbrl.cli import options
+from pbrl.envs import oracles
+from pbrl.envs.gym import GymEnv
+from pbrl.envs.mujoco import twin
+from pbrl.errors import EnvError, RunError
+from pbrl.planning import cem
+from pbrl.report import plots
+from pbrl.runs import folder
+from pbrl.runs.folder import load
+from pbrl.runs.run import Run
+from pbrl.train import fitting, host
 
 
 def make_run(path, name="svg", env=PENDULUM):
@@ -39,7 +44,7 @@ def test_a_run_with_an_oracle_fits_nothing_and_resumes(tmp_path, name, monkeypat
 def test_a_twin_follows_its_environment(env_id, key):
     """Five steps by the oracle from what was seen lead where the environment went, with its rewards."""
     env, dynamics = GymEnv(env_id), oracles.oracle(env_id)
-    from small import transitions
+    from small_agents import transitions
 
     obs = env.reset(seed=0)
     z = dynamics.start(transitions(1).replace(obs=obs[None]))
@@ -134,7 +139,7 @@ def test_presets_are_those_of_mujocos_tasks(tmp_path):
     hopper, pendulum = (replace(make_run(tmp_path, env=env), oracle="speed") for env in ("Hopper-v5", PENDULUM))
     assert hopper.validate().title == "svg, oracle, speed"
     fast, exact = hopper.dynamics(), make_run(tmp_path, env="Hopper-v5").dynamics()
-    assert fast == mjx.twin("Hopper-v5", "speed") and fast.step is not exact.step
+    assert fast == twin.twin("Hopper-v5", "speed") and fast.step is not exact.step
     with pytest.raises(RunError, match="Pendulum-v1 has one oracle: expected 'fidelity', got 'speed'"):
         pendulum.validate()
     with pytest.raises(RunError, match="there is no oracle 'fidel'; did you mean 'fidelity'"):
@@ -156,6 +161,6 @@ def test_curves_and_reports_tell_an_oracle_from_a_learned_model(tmp_path, monkey
 
 def test_an_oracle_run_plans_with_it_whatever_its_model_would_need():
     """SVG without a model's steps learns none, but has one to plan with."""
-    planning.check(module("svg"), config("svg", horizon=0), planning.Config(), oracle=True)
+    cem.check(module("svg"), config("svg", horizon=0), cem.Config(), oracle=True)
     with pytest.raises(ValueError, match="svg learns no model"):
-        planning.check(module("svg"), config("svg", horizon=0), planning.Config())
+        cem.check(module("svg"), config("svg", horizon=0), cem.Config())

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from small import AGENTS, config, has_model, module
+from small_agents import AGENTS, config, has_model, module
 
-from pbrl import checkpoint
-from pbrl.log import read_rows
+from pbrl.errors import Diverged, RunError, Stopped
+from pbrl.runs import checkpoint
+from pbrl.runs.folder import prepare
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run, default_driver, driver_module
+from pbrl.runs.schedule import Schedule
 from pbrl.train import device, host, session
-from pbrl.train.folder import prepare
-from pbrl.train.guard import Diverged
-from pbrl.train.run import Run, RunError, default_driver, driver_module
-from pbrl.train.schedule import Schedule
-from pbrl.train.stopping import Stop, Stopped
+from pbrl.train.stopping import Stop
 
 STEPS = 60
 SCHEDULE = Schedule(

@@ -8,16 +8,17 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from small import config
+from small_agents import config
 
-from pbrl import checkpoint, playback
-from pbrl.log import read_rows
+from pbrl.errors import Diverged, RunError, Stopped
+from pbrl.runs import checkpoint
+from pbrl.runs.folder import default_folder, load, prepare
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run, default_driver, driver_module
+from pbrl.runs.schedule import Schedule
 from pbrl.train import host
-from pbrl.train.folder import default_folder, load, prepare
-from pbrl.train.guard import NEVER, Diverged, Guard
-from pbrl.train.run import Run, RunError, default_driver, driver_module
-from pbrl.train.schedule import Schedule
-from pbrl.train.stopping import Stopped
+from pbrl.train.guard import NEVER, Guard
+from pbrl.trained import play
 
 STEPS = 40
 SCHEDULE = Schedule(
@@ -94,8 +95,8 @@ def test_a_sweep_of_one_trial_is_the_ordinary_run_to_the_bit(tmp_path, name, mod
     assert_same(final(sweep), final(alone))
     ours, theirs = (read_rows(run.folder, "eval")[-1]["eval/return"] for run in (sweep, alone))
     assert ours == theirs
-    ours, theirs = (playback.policies(run, playback.restore(run)[0]) for run in (sweep, alone))
-    scores = [playback.evaluate(run, act, STEPS, 1)["eval/return"] for run, act in ((sweep, ours), (alone, theirs))]
+    ours, theirs = (play.policies(run, play.restore(run)[0]) for run in (sweep, alone))
+    scores = [play.evaluate(run, act, STEPS, 1)["eval/return"] for run, act in ((sweep, ours), (alone, theirs))]
     np.testing.assert_array_equal(*scores)
 
 

@@ -1,0 +1,174 @@
+"""A deterministic actor with C critics and slowly moving targets: what TD3, Dyna-TD3 and MAGE have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from pbrl import config as configs
+from pbrl.equations import losses, policies, values
+from pbrl.nn import networks, normalizer, optim
+from pbrl.nn.normalizer import Normalizer
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params
+
+
+class Hyperparameters(Protocol):
+    """The fields of an agent's config that this file reads."""
+
+    tau: float
+    actor_lr: float
+    critic_lr: float
+    grad_clip: float
+    exploration_noise: float
+    target_noise: float
+    target_noise_clip: float
+    actor_hidden: tuple[int, ...]
+    critic_hidden: tuple[int, ...]
+    activation: str
+    critics: int
+    policy_delay: int
+    precision: str
+
+
+@flax.struct.dataclass
+class ActorCriticState:
+    """Online and target networks with their optimisers; critics are stacked along axis 0."""
+
+    actor: Params
+    critic: Params  # [C, ...]
+    target_actor: Params
+    target_critic: Params
+    actor_opt: optax.OptState
+    critic_opt: optax.OptState
+    actor_loss: Array  # f32[], of the last actor step: the actor pauses between delayed steps
+    updates: Array  # i32[], critic steps so far
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """Networks and optimisers as `config` describes them; `normalize` is applied to every observation."""
+
+    spec: EnvSpec
+    config: Hyperparameters
+    obs_stats: Normalizer | None = None
+
+    @property
+    def _actor(self) -> networks.DeterministicActor:
+        c = self.config
+        return networks.DeterministicActor(self.spec.action_size, c.actor_hidden, c.activation, c.precision)
+
+    @property
+    def _critic(self) -> networks.Critic:
+        return networks.Critic(self.config.critic_hidden, self.config.activation, precision=self.config.precision)
+
+    @property
+    def _actor_tx(self) -> optax.GradientTransformation:
+        return optim.radam(self.config.actor_lr, clip_value=self.config.grad_clip)
+
+    @property
+    def _critic_tx(self) -> optax.GradientTransformation:
+        return optim.radam(self.config.critic_lr, clip_value=self.config.grad_clip)
+
+    def _inputs(self, obs: Array) -> Array:
+        return normalizer.normalize(self.obs_stats, obs) if self.obs_stats else obs
+
+    def init(self, key: Key) -> ActorCriticState:
+        """Draw parameters; targets start as copies (aliases would break donation)."""
+        actor_key, critic_key = jax.random.split(key)
+        obs, action = jnp.zeros(self.spec.obs_size), jnp.zeros(self.spec.action_size)
+        actor = networks.init(self._actor, actor_key, obs)
+        critic = networks.init_members(self._critic, critic_key, self.config.critics, obs, action)
+        return ActorCriticState(
+            actor=actor,
+            critic=critic,
+            target_actor=jax.tree.map(jnp.copy, actor),
+            target_critic=jax.tree.map(jnp.copy, critic),
+            actor_opt=self._actor_tx.init(actor),
+            critic_opt=self._critic_tx.init(critic),
+            actor_loss=jnp.zeros(()),
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def policy(self, params: Params, obs: Array) -> Array:
+        """Return `π(s)` for `obs [*, S]` as `[*, A]`, differentiable in both."""
+        return networks.apply(self._actor, params, self._inputs(obs))
+
+    def q(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""
+        return networks.apply_members(self._critic, params, self._inputs(obs), action)
+
+    def q_and_action_gradient(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
+        """Return `Q_i(s, a)` as `[C, B]` and `∇ₐ Q_i(s, a)` as `[C, B, A]`, differentiable in `params`."""
+        obs = self._inputs(obs)
+
+        def one(member: Params) -> tuple[Array, Array]:
+            q, pullback = jax.vjp(lambda a: networks.apply(self._critic, member, obs, a), action)
+            return q, pullback(jnp.ones_like(q))[0]  # rows do not interact: the gradient of the sum is each row's own
+
+        return jax.vmap(one)(params)
+
+    def target_value(self, state: ActorCriticState, next_obs: Array, key: Key) -> Array:
+        """Return `min_j Q̄_j(s', ã)` as `[B]` with `ã = clip(π̄(s') + clip(ε))` (TD3, Algorithm 1).
+
+        Differentiable in `next_obs`. The target networks are constants: no optimiser holds them.
+        """
+        action = self.policy(state.target_actor, next_obs)
+        action = policies.add_noise(action, key, self.config.target_noise, self.config.target_noise_clip)
+        return values.clipped_minimum(self.q(state.target_critic, next_obs, action))
+
+    def descend_critics(
+        self, state: ActorCriticState, loss: Callable[[Params], tuple[Array, Metrics]]
+    ) -> tuple[ActorCriticState, Metrics]:
+        """Take one step down `loss(critic params) -> (value, metrics)`."""
+        critic, opt_state, value, metrics, grad_norm = optim.descend(
+            loss, self._critic_tx, state.critic, state.critic_opt
+        )
+        metrics = {**metrics, "critic/loss": value, "critic/grad_norm": grad_norm}
+        return replace(state, critic=critic, critic_opt=opt_state), metrics
+
+    def improve_actor(self, state: ActorCriticState, obs: Array) -> tuple[ActorCriticState, Metrics]:
+        """Finish an update whose critics are done: delayed actor step on `obs [B, S]`, then targets.
+
+        Every `policy_delay` updates the actor ascends `min_j Q_j(s, π(s))` on the current critics and its target
+        moves; the critics' targets move every time (MAGE code, `td3.py`; TD3 itself uses Q_1 and delays both).
+        """
+
+        def loss(actor: Params) -> tuple[Array, None]:
+            return losses.deterministic_policy_loss(self.q(state.critic, obs, self.policy(actor, obs))), None
+
+        def step(state: ActorCriticState) -> tuple[ActorCriticState, Array]:
+            actor, opt_state, value, _, grad_norm = optim.descend(loss, self._actor_tx, state.actor, state.actor_opt)
+            target = optim.polyak(state.target_actor, actor, self.config.tau)
+            return replace(state, actor=actor, actor_opt=opt_state, target_actor=target, actor_loss=value), grad_norm
+
+        def pause(state: ActorCriticState) -> tuple[ActorCriticState, Array]:
+            return state, jnp.zeros(())
+
+        state = replace(state, updates=state.updates + 1)
+        state, grad_norm = jax.lax.cond(state.updates % self.config.policy_delay == 0, step, pause, state)
+        state = replace(state, target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
+        return state, {"actor/loss": state.actor_loss, "actor/grad_norm": grad_norm}
+
+
+def validate(config: Any) -> None:
+    """Raise `ValueError` for a hyper-parameter of this file that cannot work, naming field, range and value."""
+    configs.check(
+        config,
+        discount=(0, 1),
+        tau=(0, 1),
+        actor_lr=(0, 1),
+        critic_lr=(0, 1),
+        grad_clip=(0, float("inf")),
+        exploration_noise=(0, float("inf")),
+        target_noise=(0, float("inf")),
+        target_noise_clip=(0, float("inf")),
+        actor_hidden=(1, 65_536),
+        critic_hidden=(1, 65_536),
+        critics=(1, 64),
+        policy_delay=(1, 1_000),
+    )
+    configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)

@@ -1,0 +1,183 @@
+"""What MAAC, MBPO, STEVE and SVG(1) share: a soft actor-critic beside an ensemble that held-out rows judge.
+
+Hyper-parameters, state, and all of an agent's functions but `init`, `update` and `value`; `pbrl.types` says what each
+must do.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pbrl import config as configs
+from pbrl.agents.parts import soft
+from pbrl.agents.parts.soft import SoftActorCritic, SoftState, Style
+from pbrl.config import static
+from pbrl.models import validated_world
+from pbrl.models.ensemble import Statistics
+from pbrl.models.validated_world import HeldOutState, HeldOutWorld
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters that these agents share, as MAAC's released code gives them to all of its own."""
+
+    critics: int = static(2)
+    """How many, of which the smallest counts."""
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor's optimiser."""
+    critic_lr: float = 3e-4
+    """Learning rate of the critics'."""
+    temperature_lr: float = 3e-4
+    """Learning rate of log α's; 0 holds α."""
+    initial_temperature: float = 1.0
+    """α at the start."""
+    target_entropy: float | None = None
+    """ℋ̄ of the whole action in nats; by default -1 for each action coordinate."""
+    model_lr: float = 1e-3
+    """Learning rate of the model's optimiser."""
+    model_weight_decay: float = 0.0
+    """Weight of half the squared parameters in the model's loss."""
+    persistence: float = 0.9
+    """Of the running average of a member's loss on its held-out rows, whose rise stops the member."""
+    stopping: str = static("average")
+    """"average": as above (MAAC); "patience": all, once none has improved by 1 % in 5 epochs (MBPO)."""
+    max_epochs: int = static(200)
+    """Epochs of a fit that nothing stops."""
+    elites: int = static(8)
+    """Members that imagine, the best by their held-out rows."""
+    ensemble_size: int = static(8)
+    """M, members of the ensemble."""
+    model_hidden: tuple[int, ...] = static((200, 200, 200, 200))
+    """Widths of each member."""
+    model_activation: str = static("swish")
+    """Of the members."""
+    head_hidden: tuple[int, ...] = static((200, 200))
+    """Networks of a learned reward or termination."""
+    learn_reward: bool = static(False)
+    """Learn the reward even where the environment's is known."""
+    actor_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of the actor's hidden layers."""
+    critic_hidden: tuple[int, ...] = static((256, 256))
+    """Widths of a critic's."""
+    activation: str = static("relu")
+    """Of the critics."""
+    actor_activation: str = static("relu")
+    """Of the actor."""
+    normalize_obs: bool = static(False)
+    """Divide what actor and critics see by its running deviation; the model always does."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that training changes, plus what `update` must know; immutable."""
+
+    ac: SoftState
+    world: HeldOutState | None
+    stats: Statistics
+    config: Any  # the agent's own
+    spec: EnvSpec = flax.struct.field(pytree_node=False)
+    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+
+
+def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> State:
+    """Make a fresh state; raises `ValueError` for a hyper-parameter of networks or model that cannot work."""
+    soft.validate(config)
+    validated_world.validate(config)
+    configs.check(config, target_entropy=(-1e9, 1e9))
+    target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
+    config = configs.cast(replace(config, target_entropy=target))
+    ac_key, world_key = jax.random.split(key)
+    stats = Statistics.init(spec.obs_size, spec.action_size)
+    return State(
+        ac=_actor_critic(spec, config, stats).init(ac_key),
+        world=None if oracle else HeldOutWorld(spec, config).init(world_key),
+        stats=stats,
+        config=config,
+        spec=spec,
+        oracle=oracle,
+    )
+
+
+def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
+    nets = networks(state)
+    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+
+
+def observe(state: State, batch: Transition) -> State:
+    """Fold newly collected transitions `[B]` into the running statistics."""
+    return replace(state, stats=state.stats.update(batch))
+
+
+def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
+
+    The model adopts the current statistics and keeps them until its next fit.
+    """
+    del key  # the loss is deterministic
+    if state.world is None:
+        return state, {}
+    world, metrics = HeldOutWorld(state.spec, state.config).fit_step(state.world, state.stats, batch)
+    return replace(state, world=world), metrics
+
+
+def model_losses(state: State, batch: Transition) -> Array:
+    """Return every member's loss on its own rows `batch [E, B]`, as `[E]`: what stops its training."""
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).losses(state.world, state.stats, batch)
+
+
+def choose_elites(state: State, member_losses: Array) -> State:
+    """Let the members with the smallest losses `[E]` imagine from now on."""
+    assert state.world is not None
+    return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
+
+
+def imagine(state: State, batch: Transition, key: Key) -> tuple[Transition, Transition]:
+    """Return what the model says of the policy's own actions where `batch [B]` began, and where the next would begin.
+
+    One step, not differentiated; of the second `obs` and `extras` matter.
+    """
+    act_key, step_key = jax.random.split(key)
+    dynamics = simulator(state)
+    latent = dynamics.start(batch)
+    action = act(state, batch.obs, act_key, explore=True)
+    latent, reward, discount = dynamics.step(latent, action, step_key)
+    going_on = (discount > 0.5).astype(reward.dtype)
+    obs = dynamics.observe(latent)
+    imagined = replace(batch, action=action, reward=reward, discount=going_on, next_obs=obs)
+    return imagined, replace(batch, obs=obs, extras={**batch.extras, **dynamics.extras(latent)})
+
+
+def simulator(state: State) -> Dynamics:
+    """Return what the agent imagines with: the learned world, or the oracle."""
+    if state.oracle:
+        return state.oracle
+    assert state.world is not None
+    return HeldOutWorld(state.spec, state.config).dynamics(state.world)
+
+
+def distribution(state: State, obs: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
+    mean, log_std = networks(state).distribution(state.ac.actor, obs)
+    return mean, jnp.exp(log_std)
+
+
+def networks(state: State) -> SoftActorCritic:
+    """Return the networks of actor and critics, without parameters."""
+    return _actor_critic(state.spec, state.config, state.stats)
+
+
+def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
+    style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
+    return SoftActorCritic(spec, config, stats.obs, style)

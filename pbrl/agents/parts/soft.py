@@ -1,0 +1,242 @@
+"""A tanh-Gaussian actor with C soft critics, their targets and a learned temperature: what SAC and its kin share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from pbrl import config as configs
+from pbrl.equations import losses, policies, values
+from pbrl.nn import networks, normalizer, optim
+from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
+
+
+class Hyperparameters(Protocol):
+    """The fields of an agent's config that this file reads."""
+
+    tau: float
+    actor_lr: float
+    critic_lr: float
+    temperature_lr: float
+    initial_temperature: float
+    actor_hidden: tuple[int, ...]
+    critic_hidden: tuple[int, ...]
+    activation: str
+    critics: int
+    normalize_obs: bool
+    precision: str
+
+
+class EntropySchedule(Protocol):
+    """The fields that `target_entropy` reads."""
+
+    initial_entropy: float | None
+    final_entropy: float | None
+    entropy_decay: float
+    entropy_steps: float
+
+
+@flax.struct.dataclass
+class SoftState:
+    """Networks, targets, log-temperature and their optimisers; critics are stacked along axis 0."""
+
+    actor: Params
+    critic: Params  # [C, ...]
+    target_critic: Params
+    log_alpha: Array  # f32[]
+    actor_opt: optax.OptState
+    critic_opt: optax.OptState
+    alpha_opt: optax.OptState
+
+    @property
+    def alpha(self) -> Array:
+        """The temperature; a constant to whatever is differentiated through it."""
+        return jax.lax.stop_gradient(jnp.exp(self.log_alpha))
+
+
+class Style(NamedTuple):
+    """How the networks of a code base begin and end; SVG's by default."""
+
+    scheme: str = "orthogonal"
+    """How weights are drawn: see `networks.MLP`."""
+    log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+    clip_log_std: bool = False
+    """Clip into the bounds, instead of bending by a tanh."""
+    actor_activation: str | None = None
+    """Of the actor, where it is not the critics'."""
+
+
+SVG_STYLE = Style()
+
+
+@dataclass(frozen=True)
+class SoftActorCritic:
+    """Networks and optimisers as `config` describes them, for observations of which `obs_stats` holds the moments."""
+
+    spec: EnvSpec
+    config: Hyperparameters
+    obs_stats: Normalizer
+    style: Style = SVG_STYLE
+
+    @property
+    def _actor(self) -> networks.GaussianActor:
+        c, style = self.config, self.style
+        activation = style.actor_activation or c.activation
+        shape = self.spec.action_size, c.actor_hidden, activation, style.scheme, c.precision
+        return networks.GaussianActor(*shape, style.log_std_bounds, style.clip_log_std)
+
+    @property
+    def _critic(self) -> networks.Critic:
+        c = self.config
+        return networks.Critic(c.critic_hidden, c.activation, self.style.scheme, c.precision)
+
+    def inputs(self, obs: Array) -> Array:
+        """Return observations as networks see them: centred and scaled, unless the config asks for raw ones."""
+        return normalizer.normalize(self.obs_stats, obs, STD_BOUNDS) if self.config.normalize_obs else obs
+
+    def init(self, key: Key) -> SoftState:
+        """Draw parameters; the targets start as copies (aliases would break donation)."""
+        actor_key, critic_key = jax.random.split(key)
+        obs, action = jnp.zeros(self.spec.obs_size), jnp.zeros(self.spec.action_size)
+        actor = networks.init(self._actor, actor_key, obs)
+        critic = networks.init_members(self._critic, critic_key, self.config.critics, obs, action)
+        log_alpha = jnp.log(self.config.initial_temperature) + jnp.zeros(())
+        return SoftState(
+            actor=actor,
+            critic=critic,
+            target_critic=jax.tree.map(jnp.copy, critic),
+            log_alpha=log_alpha,
+            actor_opt=optim.adam(self.config.actor_lr).init(actor),
+            critic_opt=optim.adam(self.config.critic_lr).init(critic),
+            alpha_opt=optim.adam(self.config.temperature_lr).init(log_alpha),
+        )
+
+    def distribution(self, params: Params, obs: Array) -> tuple[Array, Array]:
+        """Return mean and log-deviation `[*, A]` of the action before its tanh, for `obs [*, S]`."""
+        return networks.apply(self._actor, params, self.inputs(obs))
+
+    def sample(self, params: Params, obs: Array, key: Key) -> tuple[Array, Array]:
+        """Draw reparameterised actions `[*, A]` for `obs [*, S]`, and their log-densities `[*]`."""
+        return policies.tanh_normal_sample(*self.distribution(params, obs), key)
+
+    def log_prob(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return the log-density `[*]` of given actions `[*, A]` for `obs [*, S]`."""
+        return policies.tanh_normal_log_prob(*self.distribution(params, obs), action)
+
+    def repeat(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
+        """Return given actions `[*, A]` as functions of the policy, by the noise that would make them, and log π `[*]`.
+
+        The values are those of `action`; differentiable in `params` and `obs`, the noise is held.
+        """
+        return policies.tanh_normal_repeat(*self.distribution(params, obs), action)
+
+    def mode(self, params: Params, obs: Array) -> Array:
+        """Return the action `[*, A]` of the distribution's mean before squashing."""
+        return policies.tanh_normal_mode(self.distribution(params, obs)[0])
+
+    def q(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""
+        return networks.apply_members(self._critic, params, self.inputs(obs), action)
+
+    def min_q(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return `min_i Q_i(s, a)`, `[*]`."""
+        return values.clipped_minimum(self.q(params, obs, action))
+
+    def soft_target(self, state: SoftState, next_obs: Array, key: Key) -> tuple[Array, Array]:
+        """Return `min_j Q̄_j(s', a')` and `log π(a'|s')`, both `[B]`, for `a' ~ π(s')` of the current actor."""
+        action, log_prob = self.sample(state.actor, next_obs, key)
+        return self.min_q(state.target_critic, next_obs, action), log_prob
+
+    def descend_critics(
+        self, state: SoftState, loss: Callable[[Params], tuple[Array, Metrics]]
+    ) -> tuple[SoftState, Metrics]:
+        """Take one step down `loss(critic params) -> (value, metrics)`."""
+        tx = optim.adam(self.config.critic_lr)
+        critic, opt_state, value, metrics, grad_norm = optim.descend(loss, tx, state.critic, state.critic_opt)
+        metrics = {**metrics, "critic/loss": value, "critic/grad_norm": grad_norm}
+        return replace(state, critic=critic, critic_opt=opt_state), metrics
+
+    def regress_critics(self, state: SoftState, batch: Transition, y: Array) -> tuple[SoftState, Metrics]:
+        """Take one step of every `Q_i(s, a)` towards targets `y [B]` of transitions `[B]`, by the squared TD error."""
+
+        def loss(critic: Params) -> tuple[Array, Metrics]:
+            q = self.q(critic, batch.obs, batch.action)
+            return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+
+        return self.descend_critics(state, loss)
+
+    def descend_actor(
+        self, state: SoftState, loss: Callable[[Params], tuple[Array, Array]]
+    ) -> tuple[SoftState, Array, Metrics]:
+        """Take one step down `loss(actor params) -> (value, log π(a|s) [B])`; the second is returned in between."""
+        tx = optim.adam(self.config.actor_lr)
+        actor, opt_state, value, log_prob, grad_norm = optim.descend(loss, tx, state.actor, state.actor_opt)
+        metrics = {"actor/loss": value, "actor/grad_norm": grad_norm, "actor/entropy": -log_prob.mean()}
+        return replace(state, actor=actor, actor_opt=opt_state), log_prob, metrics
+
+    def adapt_temperature(self, state: SoftState, log_prob: Array, target: Array | float) -> tuple[SoftState, Metrics]:
+        """Move the temperature towards the target entropy, given `log π(a|s) [B]` of the policy's own actions."""
+
+        def loss(log_alpha: Array) -> tuple[Array, None]:
+            return losses.temperature_loss(log_alpha, log_prob, target), None
+
+        tx = optim.adam(self.config.temperature_lr)
+        log_alpha, opt_state, value, _, grad_norm = optim.descend(loss, tx, state.log_alpha, state.alpha_opt)
+        metrics = {
+            "temperature/alpha": state.alpha,
+            "temperature/target_entropy": target,
+            "temperature/loss": value,
+            "temperature/grad_norm": grad_norm,
+        }
+        return replace(state, log_alpha=log_alpha, alpha_opt=opt_state), metrics
+
+    def move_targets(self, state: SoftState) -> SoftState:
+        """Let the target critics follow by τ."""
+        return replace(state, target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
+
+
+def target_entropy(config: EntropySchedule, steps: Array) -> Array:
+    """Return `ℋ̄_t = (ℋ_init - ℋ_final)(1 - t/T)^β + ℋ_final` after `steps` of the environment (SVG eq. 14).
+
+    Beyond T it stays at its final value. β = 0 keeps the initial one, as in the released code.
+    """
+    left = jnp.clip(1.0 - steps / config.entropy_steps, 0.0, 1.0)
+    initial, final = config.initial_entropy, config.final_entropy
+    return (initial - final) * left**config.entropy_decay + final  # pyright: ignore[reportOperatorIssue]
+
+
+def resolve(config: Any, spec: EnvSpec) -> Any:
+    """Put the usual -A (one nat less for each action coordinate) where the config leaves a target entropy open."""
+    usual = -float(spec.action_size)
+    initial = usual if config.initial_entropy is None else config.initial_entropy
+    final = initial if config.final_entropy is None else config.final_entropy
+    return replace(config, initial_entropy=initial, final_entropy=final)
+
+
+def validate(config: Any) -> None:
+    """Raise `ValueError` for a hyper-parameter of this file that cannot work, naming field, range and value."""
+    inf = float("inf")
+    configs.check(
+        config,
+        discount=(0, 1),
+        tau=(0, 1),
+        actor_lr=(0, 1),
+        critic_lr=(0, 1),
+        temperature_lr=(0, 1),
+        initial_temperature=(1e-30, inf),
+        actor_hidden=(1, 65_536),
+        critic_hidden=(1, 65_536),
+        critics=(1, 64),
+    )
+    configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)
+
+
+def validate_schedule(config: Any) -> None:
+    """Raise `ValueError` for a schedule of the target entropy that cannot be."""
+    finite, inf = (-1e9, 1e9), float("inf")
+    configs.check(config, initial_entropy=finite, final_entropy=finite, entropy_decay=(0, inf), entropy_steps=(1, inf))

@@ -1,0 +1,121 @@
+"""The command `pbrl`. It imports jax only once a command that computes has been understood."""
+
+import contextlib
+import inspect
+import io
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pbrl import __version__
+from pbrl.errors import RunError, exit_code
+
+HELP = """\
+usage: pbrl [-h] [--version] COMMAND ...
+
+Value-gradient reinforcement learning in JAX.
+
+  pbrl train AGENT --env ID   train; the same command again resumes
+  pbrl sweep AGENT --env ID   random search over hyper-parameters, all trials in one process
+  pbrl eval RUN               play fresh episodes with what a run has learned; --mpc plans as well
+  pbrl plot RUN [RUN ...]     draw learning curves
+  pbrl video RUN              film a policy as an mp4
+  pbrl diagnose RUN           how far a run's model, its gradients and its critics can be trusted
+  pbrl gradcheck ENV          how far the gradients of an environment's own dynamics can be trusted
+  pbrl list                   agents, presets, environments
+
+A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl COMMAND --help
+
+first steps:
+  pbrl train mage --env Pendulum-v1 --preset cpu
+"""
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "diagnose", "gradcheck", "list")
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows "?" instead
+    sys.exit(guarded(partial(run, sys.argv[1:])))
+
+
+def run(argv: Sequence[str]) -> None:
+    """Carry out one command line. Raises `RunError` and what the commands raise."""
+    name, rest = (argv[0], list(argv[1:])) if argv else ("--help", [])
+    if name in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if name == "--version":
+        print(f"pbrl {__version__}")
+        return
+    if name not in COMMANDS:
+        from pbrl.config import suggest
+
+        raise RunError(f"there is no command {name!r}{suggest(name, [*COMMANDS, '--help', '--version'], 'command')}")
+    from pbrl.cli import commands
+
+    if name == "train":
+        from pbrl.cli import options
+
+        commands.train(options.parse(rest))
+    elif name == "sweep":
+        from pbrl.sweep import sweep
+
+        commands.train(sweep.parse(rest))
+    else:
+        import tyro
+
+        from pbrl.cli import options
+        from pbrl.diagnose import gradcheck, present
+
+        functions = {
+            "eval": commands.evaluate,
+            "plot": commands.plot,
+            "video": commands.video,
+            "diagnose": present.diagnose,
+            "gradcheck": gradcheck.gradcheck,
+            "list": commands.list_,
+        }
+        options.refuse_unknown(rest, [p.strip("_") for p in inspect.signature(functions[name]).parameters])
+        if any(word.startswith("--mpc.") for word in rest):
+            rest.append("--mpc")
+        tyro.cli(functions[name], args=rest, prog=f"pbrl {name}")
+
+
+def guarded(function: Callable[[], None]) -> int:
+    """Call it and return the exit code, with one or two lines on standard error for what is no bug of pbrl's.
+
+    Codes are those of `pbrl.errors`, and 141: nobody reads its output any more. Any other exception passes, with its
+    traceback.
+    """
+    code = 0
+    try:
+        function()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        code = 141 if isinstance(error, BrokenPipeError) and _unread() else exit_code(error)
+        if code is None:
+            raise
+        if code != 141:
+            with contextlib.suppress(OSError):
+                print(f"pbrl: {error}", file=sys.stderr)
+    try:
+        sys.stdout.flush()  # here, since at exit it would be too late to say anything but "Exception ignored"
+    except OSError:
+        code = code or 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
+    return code
+
+
+def _unread() -> bool:
+    """Return whether whoever read our output, such as `head`, is gone."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):  # not a file: a notebook's, a test's
+        return False

@@ -1,0 +1,264 @@
+"""What `pbrl train` was asked for: preset, file and command line, checked and put together into a `Run`.
+
+Later ones win: the agent's defaults, the preset, `--from FILE`, the options of the command line.
+"""
+
+import re
+import shlex
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+import tyro
+
+from pbrl import AGENTS
+from pbrl import config as configs
+from pbrl.errors import RunError
+from pbrl.presets import presets
+from pbrl.runs.folder import default_folder
+from pbrl.runs.run import Run, agent_module, default_driver, default_seed_mode
+from pbrl.runs.schedule import Schedule
+
+C = TypeVar("C")
+O = TypeVar("O", bound="Train")  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """Options of `pbrl train`; the defaults of `config` and `schedule` are the preset's."""
+
+    about: ClassVar[str] = (
+        "Train an agent; the same command again resumes. Defaults are those of the preset.\n"
+        "An agent's own hyper-parameters show once it is named: pbrl train mage --env ID --help"
+    )
+    agent: str = ""
+    """Same as the first word after `pbrl train`."""
+    env: str = ""
+    """Environment id (required); `pbrl list` shows some."""
+    seeds: int = 1
+    """Number of seeds, trained together."""
+    first_seed: int = 0
+    """Seeds are K, K+1, ..."""
+    steps: int | None = None
+    """Environment steps per seed; short for --schedule.total-steps."""
+    diagnose_every: int | None = None
+    """Steps between two diagnoses of the model, see `pbrl diagnose --help`; short for --schedule.diagnose-every."""
+    preset: str = "paper"
+    """Hyper-parameters to start from: see `pbrl list`."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE.yaml")] = None
+    """YAML file of overrides by dotted path, such as `config.actor_lr: 3e-4`."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
+    sinks: tuple[str, ...] = Run.sinks
+    """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
+    oracle: Literal["none", "fidelity", "speed"] = "none"
+    """Imagine with the environment's own differentiable dynamics, where it has them, instead of a learned model.
+    `--oracle` alone is "fidelity"; "speed" halves the contact solver's iterations in MuJoCo's tasks."""
+    driver: Literal["auto", "host", "device"] = "auto"
+    """Who steps the environments: Gymnasium ("host") or, in JAX, the training program itself ("device"); auto: device
+    for an id that is an environment in JAX, host for any other, even if it has a twin in JAX."""
+    seed_mode: Literal["auto", "map", "vmap"] = "auto"
+    """Seeds on a device one after the other ("map") or all at once ("vmap"); auto: map on a CPU, vmap elsewhere."""
+    float64: bool = False
+    """Compute everything in float64, networks as well: slow; to see whether rounding matters."""
+    config: C = field(default=typing.cast(Any, None))
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+def parse(argv: Sequence[str], defaults: Train = Train(), prog: str = "pbrl train") -> Run:
+    """Turn the words after `pbrl train` into a checked run; `defaults` hold what is not given.
+
+    Raises `RunError` where something is impossible or unknown, before any environment is made. A word that is no
+    option ends the process with code 2 and the nearest match, `--help` with code 0.
+    """
+    options = read(argv, defaults, prog)
+    run = settle(make_run(options), options).validate()
+    return replace(run, folder=options.out or default_folder(run))
+
+
+def read(argv: Sequence[str], defaults: O, prog: str) -> O:
+    """Turn the words into options of the type of `defaults`, whose `config` and `schedule` are whole; as `parse`."""
+    cls: Any = type(defaults)
+    following = [*argv[1:], ""]
+    argv = [word for given, after in zip(argv, following, strict=False) for word in _flag(given, after)]
+    if argv and not argv[0].startswith("-"):
+        argv[0:1] = ["--agent", argv[0]]
+    defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
+    defaults = replace(defaults, preset=_peek(argv, "preset", defaults.preset))
+    if not defaults.agent:
+        refuse_unknown(argv, [f.name.strip("_") for f in fields(cls)])
+        if {"-h", "--help"} & set(argv):
+            _parse(cls[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
+        raise RunError(f"which agent? For example: {prog} mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
+    module = agent_module(defaults.agent)
+    try:
+        config, schedule = module.Config(), defaults.schedule
+        config, schedule = apply(config, schedule, presets.preset(defaults.preset, defaults.agent, defaults.env))
+        if file := _peek(argv, "from", defaults.from_):
+            config, schedule = apply(config, schedule, read_overrides(Path(file)))
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    defaults = replace(defaults, config=config, schedule=schedule)
+    whole = {"config": config, "schedule": schedule}
+    nested = [f"{part}.{path}" for part, value in whole.items() for path, _ in _flatten(configs.to_json(value))]
+    refuse_unknown(argv, [*(f.name.strip("_") for f in fields(cls) if f.name not in whole), *nested])
+    return _parse(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}")
+
+
+def _flag(word: str, after: str) -> list[str]:
+    """Let `--oracle` and `--float64` stand without a value."""
+    alone = {"--oracle": "fidelity", "--float64": "True"}.get(word)
+    return [word, alone] if alone and (after.startswith("-") or not after) else [word]
+
+
+def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
+    """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is."""
+    known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
+    for word in argv:
+        if word == "--":  # what follows are values
+            return
+        option = word.partition("=")[0].replace("_", "-")
+        other = re.fullmatch(r"-h|-(inf|nan|[\d.].*)|--tyro-.*", word, re.IGNORECASE)  # numbers, tyro's own
+        if word.startswith("-") and not other and option not in known and option.partition(".")[0] not in known:
+            raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
+
+
+def make_run(options: Train) -> Run:
+    """Make the run of these options, without a folder and unchecked but for what it takes to make it.
+
+    Nothing here lets jax look for its devices; `settle` does, which chooses the seed mode as well.
+    """
+    if not options.env:
+        raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
+    if options.seeds < 1:
+        raise RunError(f"--seeds: expected at least 1, got {options.seeds}")
+    schedule = options.schedule
+    if options.steps is not None:
+        schedule = replace(schedule, total_steps=options.steps)
+    if options.diagnose_every is not None:
+        schedule = replace(schedule, diagnose_every=options.diagnose_every)
+    seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
+    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), "map", options.sinks)
+    driver = options.driver if options.driver != "auto" else default_driver(options.env)
+    oracle = options.oracle if options.oracle != "none" else ""
+    return replace(run, oracle=oracle, driver=driver, float64=options.float64)
+
+
+def settle(run: Run, options: Train) -> Run:
+    """Make the devices that suit all streams of a run, where they can still be made, and choose its seed mode."""
+    from pbrl.parallel import devices  # imports jax, which --help does without
+
+    devices.use_cores(len(run.stream_seeds))
+    return replace(run, seed_mode=options.seed_mode if options.seed_mode != "auto" else default_seed_mode())
+
+
+def command_line(run: Run) -> str:
+    """Return a `pbrl train` line that makes this run: the preset that leaves the least to say, and the rest by option.
+
+    The folder and sinks are left out, and so is the seed mode, which follows from the machine.
+    """
+    module, found = agent_module(run.agent), []
+    for name, agents in presets.PRESETS.items():
+        if run.agent in agents:
+            changes = presets.preset(name, run.agent, run.env)
+            config, schedule = apply(module.Config(), Schedule(), changes)
+            words = [*_changed("config", config, run.config), *_changed("schedule", schedule, run.schedule)]
+            found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
+    seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
+    oracle = [f"--oracle={run.oracle}"] if run.oracle else []
+    driver = [f"--driver={run.driver}"] if run.driver != default_driver(run.env) else []
+    driver += ["--float64"] if run.float64 else []
+    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *driver, *min(found, key=len)])
+
+
+def _changed(part: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield an option for every field whose value is not `old`'s."""
+    before = dict(_flatten(configs.to_json(old)))
+    for path, value in _flatten(configs.to_json(new)):
+        if value != before[path]:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"--{part}.{path.replace('_', '-')}={text}"
+
+
+def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:
+    """Return both with `changes` made, whose paths begin with `config.` or `schedule.`.
+
+    Raises `ValueError` with the path, what was expected, what came, and the nearest known name.
+    """
+    parts: dict[str, Any] = {"config": config, "schedule": schedule}
+    for path, value in changes.items():
+        part, _, rest = path.partition(".")
+        if part not in parts or not rest:
+            raise ValueError(f"{path}: expected a path such as config.actor_lr{configs.suggest(part, parts, 'part')}")
+        parts[part] = configs.override(parts[part], {rest: value}, part)
+    return parts["config"], parts["schedule"]
+
+
+def read_overrides(path: Path, option: str = "--from") -> dict[str, Any]:
+    """Read what a YAML file gives for paths: dotted ones, nested mappings, or both. Raises `RunError`."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RunError(f"{option} {path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{option} {path}: this is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, Mapping):
+        raise RunError(f"{option} {path}: expected a mapping such as `config.actor_lr: 0.0003`, got {data!r:.80}")
+    return dict(_flatten(data))
+
+
+def _flatten(data: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _number(value)
+
+
+def _number(value: Any) -> Any:
+    """Read 1e-3 as a number: YAML 1.1 takes it for text, since it lacks the dot."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _peek(argv: Sequence[str], name: str, default: Any) -> Any:
+    """Return the last `--name value` or `--name=value`: what decides on the defaults must be known before parsing."""
+    for word, after in zip(argv, [*argv[1:], ""], strict=False):
+        if word == f"--{name}" and not after.startswith("-"):
+            default = after
+        elif word.startswith(f"--{name}="):
+            default = word.partition("=")[2]
+    return default
+
+
+def _parse(cls: Any, argv: Sequence[str], defaults: Train, prog: str) -> Any:
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_integers)
+    return tyro.cli(
+        cls,
+        args=argv,
+        default=defaults,
+        prog=prog,
+        description=defaults.about,
+        config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
+        registry=registry,
+    )
+
+
+def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Read widths as `128,128` or as `128 128`."""
+    if typing.get_origin(info.type) is not tuple or typing.get_args(info.type) != (int, ...):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT,INT,…",
+        instance_from_str=lambda words: tuple(int(x) for x in ",".join(words).split(",")),
+        is_instance=lambda x: isinstance(x, tuple),
+        str_from_instance=lambda x: [",".join(map(str, x))],
+    )

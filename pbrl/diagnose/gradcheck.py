@@ -1,0 +1,231 @@
+"""`pbrl gradcheck`: how far the gradients through an environment's own dynamics can be trusted, by horizon."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:  # jax takes a second to import, and `pbrl eval --help` loads this file
+    from pbrl.types import Array, Dynamics
+
+DIRECTIONS, WIDTH = 8, 1e-6
+"""Random directions in the actions, and half the width of the differences along them."""
+TRUSTED = 1e-3
+"""Largest median relative error of a gradient that is called trustworthy here."""
+
+
+class Row(NamedTuple):
+    """What was found for one horizon, over states; pairs are a median and the worse tail (5th or 95th percentile)."""
+
+    horizon: int
+    finite: float
+    """Share of states whose whole gradient is finite."""
+    cosine: tuple[float, float]
+    """Between the derivatives along the directions, by the gradient and by central differences."""
+    error: tuple[float, float]
+    """Relative, of the same."""
+    norm: tuple[float, float]
+    """Of the gradient in all actions."""
+    reward_norm: float
+    """Median norm of the gradient of the rewards alone."""
+
+
+class Check(NamedTuple):
+    """Rows by horizon, and what the gradient of the longest cost for all states at once."""
+
+    rows: list[Row]
+    compile_s: float
+    run_ms: float
+
+
+def gradcheck(
+    env: str,
+    /,
+    *,
+    horizons: tuple[int, ...] = (1, 2, 4, 8, 16),
+    states: int = 64,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Compare gradients through an environment's own dynamics with central differences of them, in float64.
+
+    From states that random actions reached, J = the rewards of H random actions + c · the last observation, c random
+    and fixed. A policy's gradient is made of the slopes of J.
+
+    Args:
+        env: An id with an oracle: `Hopper-v5`, `Pendulum-v1`, `brax/hopper-positional`.
+        horizons: Lengths of the rollouts.
+        states: How many to begin in.
+        seed: Of states, actions and directions.
+        out: Write all numbers here as JSON as well.
+    """
+
+    from pbrl.cli import process
+    from pbrl.errors import RunError
+
+    require_some(horizons, states)
+    if out and not out.parent.is_dir():
+        raise RunError(f"--out: there is no folder {out.parent}; make it, or write elsewhere")
+    process.start(float64=True)
+    check = measure(env, tuple(sorted(set(horizons))), states, seed)
+    print(f"{env}: gradients in float64 from {states} states, median (95th percentile; of the cosine the 5th)")
+    print(f"{'H':>4} {'finite':>8} {'cosine':>18} {'relative error':>18} {'norm':>18}")
+    for row in check.rows:
+        columns = ((row.cosine, ".4f"), (row.error, ".0e"), (row.norm, ".2g"))
+        cells = (f"{middle:{form}} ({tail:{form}})" for (middle, tail), form in columns)
+        print(f"{row.horizon:>4} {row.finite:>8.1%} " + " ".join(f"{cell:>18}" for cell in cells))
+    longest = check.rows[-1].horizon
+    print(f"one gradient of H = {longest}, all states: {check.run_ms:.0f} ms; compiled in {check.compile_s:.0f} s")
+    for line in advice(check.rows):
+        print(f"- {line}")
+    if out:
+        facts = {"env": env, "states": states, "seed": seed, "rows": [row._asdict() for row in check.rows]}
+        out.write_text(json.dumps({**facts, "compile_s": check.compile_s, "run_ms": check.run_ms}, indent=1) + "\n")
+        print(out)
+
+
+def require_some(horizons: tuple[int, ...], states: int) -> None:
+    """Raise `RunError` for `--horizons` or `--states` with which nothing can be measured."""
+    from pbrl.errors import RunError
+
+    if not horizons or min(horizons) < 1:
+        raise RunError(f"--horizons: expected numbers of at least 1, got {' '.join(map(str, horizons)) or 'none'}")
+    if states < 1:
+        raise RunError(f"--states: expected at least 1, got {states}")
+
+
+def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> Check:
+    """Return what `gradcheck` prints. Raises `EnvError` for an environment without an oracle."""
+    import jax
+    import jax.numpy as jnp
+
+    from pbrl.envs import oracles
+
+    dynamics, longest = oracles.oracle(env_id), max(horizons)
+    batch, rng = reached(env_id, states, seed), np.random.default_rng(seed)
+    start = jax.jit(dynamics.start)(batch)
+    actions = jnp.asarray(rng.uniform(-0.9, 0.9, (longest, *batch.action.shape)))
+    directions = jnp.asarray(rng.normal(size=(DIRECTIONS, *actions.shape)))
+    size = dynamics.observe(start).shape[-1]
+    c = jnp.asarray(rng.normal(size=size)) / jnp.sqrt(size)
+
+    returns, at = objective(dynamics, start, c), jnp.arange(longest)
+    began = time.perf_counter()
+    slope = jax.jit(jax.grad(lambda *args: returns(*args).sum())).lower(actions, *masks(longest, at)).compile()
+    compiled, value, rows = time.perf_counter(), jax.jit(returns), []
+    for horizon in horizons:
+        paid, last = masks(horizon, at)
+        gradient, of_rewards = slope(actions, paid, last), slope(actions, paid, 0.0 * last)
+        ends = ([value(actions + h * v, paid, last) for v in directions] for h in (WIDTH, -WIDTH))
+        above, below = (np.stack([np.asarray(x) for x in end]) for end in ends)
+        differences = (above - below) / (2 * WIDTH)  # [directions, states]
+        said = np.asarray((directions * gradient).sum((1, 3)))
+        rows.append(_row(horizon, said, differences, np.asarray(gradient), np.asarray(of_rewards)))
+    begin = time.perf_counter()
+    jax.block_until_ready(slope(actions, *masks(longest, at)))
+    return Check(rows, compiled - began, 1e3 * (time.perf_counter() - begin))
+
+
+def objective(dynamics: Dynamics, start: Any, c: Array) -> Callable[[Array, Array, Array], Array]:
+    """Return `(actions [H, B, A], paid [H], last [H]) -> J [B]` of rollouts from the latent states `start`.
+
+    Step t pays its reward where `paid` is 1 and `c [S]` · its observation where `last` is, so that one program serves
+    every horizon up to H. Differentiable in the actions; a backward pass computes each step again.
+    """
+    import jax
+
+    def returns(actions: Array, paid: Array, last: Array) -> Array:
+        def step(z: Any, inputs: tuple) -> tuple[Any, Array]:
+            action, pays, ends = inputs
+            z, reward, _ = jax.checkpoint(lambda z, a: dynamics.step(z, a, jax.random.key(0)))(z, action)
+            return z, pays * reward + ends * (dynamics.observe(z) @ c)
+
+        return jax.lax.scan(step, start, (actions, paid, last))[1].sum(0)
+
+    return returns
+
+
+def masks(horizon: int, at: Array) -> tuple[Array, Array]:
+    """Return `paid` and `last` of `objective` for the first `horizon` of the steps `at [H]`."""
+    return (at < horizon) * 1.0, (at == horizon - 1) * 1.0
+
+
+def reached(env_id: str, states: int, seed: int) -> Any:
+    """Return transitions `[states]` that begin where random actions led, with the simulator's state as extras."""
+    from pbrl.envs.gym import GymEnv
+
+    env, rng, rows = GymEnv(env_id), np.random.default_rng(seed), []
+    for episode in range(states):
+        obs = env.reset(seed=seed + episode)
+        for _ in range(rng.integers(50)):
+            obs, _, terminated, truncated = env.step(rng.uniform(-1.0, 1.0, env.spec.action_size))
+            if terminated or truncated:
+                obs = env.reset()
+        rows.append((obs, env.extras()))
+    env.close()
+    return beginnings(rows, env.spec.action_size)
+
+
+def beginnings(rows: list[tuple[np.ndarray, dict[str, np.ndarray]]], action_size: int) -> Any:
+    """Return transitions `[B]` for dynamics to start from: of each, only its observation and extras mean anything."""
+    import jax
+    import jax.numpy as jnp
+
+    from pbrl.types import Transition
+
+    obs, extras = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs), float), *rows)
+    nothing = jnp.zeros(len(rows))
+    return Transition(obs, jnp.zeros((len(rows), action_size)), nothing, nothing + 1.0, obs, extras)
+
+
+def advice(rows: list[Row]) -> list[str]:
+    """Say what the numbers mean for someone who wants to learn from these gradients."""
+    lines = []
+    broken = [row for row in rows if row.finite < 1]
+    if broken:
+        share, horizon = 1 - broken[0].finite, broken[0].horizon
+        lines.append(f"not finite in {share:.1%} of states from H = {horizon} on: updates will be skipped")
+    trusted = [row.horizon for row in itertools.takewhile(lambda row: row.error[0] <= TRUSTED, rows)]
+    if len(trusted) == len(rows):
+        lines.append(f"gradients agree with differences to {TRUSTED:g} (median) at every horizon asked for")
+    elif trusted:
+        lines.append(f"gradients agree with differences to {TRUSTED:g} (median) up to H = {trusted[-1]}: go no further")
+    else:
+        lines.append(
+            f"gradients do not agree with differences at H = {rows[0].horizon}, the shortest: do not learn from them"
+        )
+    tails = [row.horizon for row in rows if row.error[1] > 0.1]
+    if tails and trusted:
+        lines.append(f"from H = {tails[0]} on they are wrong in some states: contacts that begin or end, or chaos")
+    first, last = rows[0], rows[-1]
+    if last.horizon > first.horizon and first.norm[0] > 0:
+        growth = (last.norm[0] / first.norm[0]) ** (1 / (last.horizon - first.horizon))
+        remedy = ": clip it, or keep H short" if growth > 1.3 else ""
+        lines.append(f"the norm grows by a factor of {growth:.2f} a step{remedy}")
+    if all(row.reward_norm == 0 for row in rows):
+        lines.append("the rewards have no slope in the actions: only the value at the end of a rollout can teach")
+    return lines
+
+
+def _row(horizon: int, said: np.ndarray, true: np.ndarray, gradient: np.ndarray, of_rewards: np.ndarray) -> Row:
+    def pair(values: np.ndarray, tail: int) -> tuple[float, float]:
+        known = values[np.isfinite(values)]
+        return tuple(float(x) for x in np.percentile(known, (50, tail))) if known.size else (np.nan, np.nan)  # pyright: ignore
+
+    size = np.sqrt(np.square(true).sum(0)) + 1e-300
+    cosine = (said * true).sum(0) / (np.sqrt(np.square(said).sum(0)) * size + 1e-300)
+    norms = [np.sqrt(np.square(x[:horizon]).sum((0, 2))) for x in (gradient, of_rewards)]
+    return Row(
+        horizon,
+        finite=float(np.isfinite(norms[0]).mean()),
+        cosine=pair(cosine, 5),
+        error=pair(np.sqrt(np.square(said - true).sum(0)) / size, 95),
+        norm=pair(norms[0], 95),
+        reward_norm=pair(norms[1], 95)[0],
+    )

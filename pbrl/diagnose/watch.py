@@ -1,0 +1,44 @@
+"""Diagnoses of a run while it trains."""
+
+import warnings
+
+import numpy as np
+
+from pbrl.diagnose.measure import Diagnosis
+from pbrl.diagnose.present import worries
+from pbrl.errors import ActionError, EnvError
+from pbrl.parallel import hosts
+from pbrl.runs.run import Run
+from pbrl.train.learn import Learner
+
+
+class Watch:
+    """Looks at the model of a process' share of a run, and warns once of each thing in it that should worry."""
+
+    def __init__(self, run: Run):
+        """Make nothing yet: many runs are never diagnosed."""
+        self.run, self.diagnosis = run, None
+        self.worried: set[str] = set()
+
+    def row(self, learner: Learner, step: int) -> dict[str, np.ndarray]:
+        """Return `diagnose/...` of the streams of all hosts; nothing, with a warning, where the environment breaks."""
+        if self.diagnosis is None:
+            self.diagnosis = Diagnosis(self.run)
+        try:
+            mine = self.diagnosis.of(learner, step)
+        except EnvError as error:
+            if isinstance(error, ActionError) or not hosts.alone():
+                raise
+            warnings.warn(f"step {step}: no diagnosis, since {error}", stacklevel=2)
+            return {}
+        row = hosts.joined(mine)
+        for name, sentence in worries(row).items():
+            if name not in self.worried and hosts.is_first():
+                warnings.warn(f"step {step}: {sentence}", stacklevel=2)
+            self.worried.add(name)
+        return row
+
+    def close(self) -> None:
+        """Close the environment, if there is one."""
+        if self.diagnosis is not None:
+            self.diagnosis.close()

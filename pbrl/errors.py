@@ -1,0 +1,64 @@
+"""Every error that pbrl raises on purpose, and the code that it ends a process with. Imports nothing.
+
+0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint;
+129, 130, 143: stopped by a signal, after saving. Whatever else is raised is a bug, of pbrl's or of a user's program,
+and passes with its traceback.
+"""
+
+
+class RunError(ValueError):
+    """Something is wrong with what was asked for or with a run's folder; the message says what to do."""
+
+    exit_code = 2
+
+
+class EnvError(ValueError):
+    """An environment that pbrl cannot use, or that misbehaved; one sentence with the remedy."""
+
+    exit_code = 2
+
+
+class NoTwin(EnvError):
+    """An environment without differentiable dynamics of its own."""
+
+
+class ActionError(EnvError):
+    """An action that no environment could take: the fault is the policy's."""
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read; the message says which, and what to do."""
+
+    exit_code = 3
+
+
+class OtherSchema(CheckpointError):
+    """A checkpoint is whole as far as can be told, but another version of pbrl wrote it."""
+
+
+class Diverged(RuntimeError):
+    """Too many updates in a row were not finite; the last good state has been saved."""
+
+    exit_code = 1
+
+
+class HostLost(RuntimeError):
+    """Another process of the job has ended or cannot be reached, so that this one ends as well."""
+
+    exit_code = 1
+
+
+class Stopped(RuntimeError):
+    """Training stopped on a signal after saving; `exit_code`: 130 (Ctrl-C), 143 (SIGTERM) or 129 (closed terminal)."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Return the code that an error ends the process with; None for a bug."""
+    code = getattr(error, "exit_code", None)
+    if code is None and isinstance(error, OSError) and error.filename is not None:
+        code = 2  # a folder that cannot be written, and the like
+    return code

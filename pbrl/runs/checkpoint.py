@@ -1,0 +1,262 @@
+"""Checkpoints: one folder a step, written by Orbax, visible only when whole, and checked byte by byte when read.
+
+Orbax restores a file with a flipped byte without a word, so every folder carries a manifest (`pbrl.runs.manifest`) with the
+SHA-256 of each file. Nothing is pickled: arrays, JSON and checksums are all there is.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl.parallel import hosts, devices
+from pbrl.runs import manifest
+from pbrl.errors import CheckpointError, OtherSchema
+from pbrl.runs.manifest import MANIFEST, Leaf, Manifest
+
+__all__ = ["MANIFEST", "CheckpointError", "read_info", "restore", "save", "steps"]
+
+ARRAYS = "arrays"
+PARTIAL = ".partial"
+STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of all complete checkpoints, oldest first. A torn write never shows up here."""
+    folder = Path(folder)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if STEP.fullmatch(path.name) and path.is_dir())
+
+
+def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int = 2) -> None:
+    """Write `tree` (any pytree of arrays and typed keys) and `info` (JSON) as the checkpoint of `step`.
+
+    Several hosts call it together, each with the rows `[n, ...]` of its own seeds, and write one checkpoint of all.
+    The step appears by one rename after everything is written. It and the newest other good ones remain, `keep` in
+    all; damaged ones go. Raises `CheckpointError` where writing fails (a full disk, say), and the checkpoints that
+    were there stay as they were; `HostLost` where another host has gone; `ValueError` or `TypeError` for a step, `keep`
+    or `info` that cannot be.
+    """
+    if step < 0 or keep < 1:
+        raise ValueError(f"expected a step of 0 or more and keep of 1 or more, got step {step} and keep {keep}")
+    json.dumps(info)
+    folder, first = Path(folder), hosts.is_first()
+    target, partial, before = (folder / f"{step}{end}" for end in ("", PARTIAL, f".before{PARTIAL}"))
+    try:
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+            _clean(folder)
+            partial.mkdir()
+        arrays, leaves = _flatten(devices.whole(tree))
+        hosts.everyone("there is a folder")
+        with hosts.answered():
+            _write_arrays(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
+        hosts.everyone("all is written")
+        if first:
+            manifest.write(partial, step, info, leaves)
+            if target.exists():
+                target.rename(before)
+            partial.rename(target)
+        hosts.everyone("it can be seen")
+    except hosts.HostLost:
+        raise
+    except Exception as error:  # Orbax and its storage raise many kinds
+        if first:
+            if before.exists() and not target.exists():
+                before.rename(target)
+            shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(f"cannot save step {step} in {folder}: {_reason(error)}; {_left(folder)}") from error
+    if first:
+        _prune(folder, step, keep)
+        _clean(folder)
+
+
+def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[Any, dict[str, Any], int]:
+    """Read the newest good checkpoint (or that of `step`) into the structure of `template`.
+
+    Of several hosts, each reads the rows of its own seeds, whatever number of hosts wrote them.
+    `template` holds arrays or `jax.ShapeDtypeStruct`s. Returns `(tree, info, step)`; arrays come as NumPy arrays,
+    keys as typed keys. A damaged checkpoint is reported by a warning and the one before it is used. Raises
+    `CheckpointError` where none is good, or where the newest good one has other leaves than `template` or comes
+    from a version of pbrl with another schema.
+    """
+    found, path = _newest_good(Path(folder), step)
+    wanted = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(template)}
+    _compare(path, found.leaves, {name: _of_all_hosts(_describe(leaf)) for name, leaf in wanted.items()})
+    try:
+        arrays = _read_arrays(path / ARRAYS, {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape})
+    except Exception as error:  # the checksums are right, so it is not damage
+        raise CheckpointError(f"{path} cannot be read, though its checksums are right: {_reason(error)}") from error
+    leaves = []
+    for name in wanted:
+        shape, dtype, key = found.leaves[name]
+        array = arrays[name] if name in arrays else np.zeros(shape, dtype)
+        array = array if hosts.alone() else devices.part(array)
+        leaves.append(jax.random.wrap_key_data(jnp.asarray(array), impl=key) if key else array)
+    return jax.tree.unflatten(jax.tree.structure(template), leaves), found.info, found.step
+
+
+def read_info(folder: Path, *, step: int | None = None) -> tuple[dict[str, Any], int]:
+    """Return `(info, step)` of the newest good checkpoint without reading its arrays into memory."""
+    found, _ = _newest_good(Path(folder), step)
+    return found.info, found.step
+
+
+def _newest_good(folder: Path, step: int | None) -> tuple[Manifest, Path]:
+    there = steps(folder)
+    if not there:
+        raise CheckpointError(f"there is no checkpoint in {folder}")
+    if step is not None and step not in there:
+        raise CheckpointError(f"there is no checkpoint of step {step} in {folder}; it has {', '.join(map(str, there))}")
+    candidates, problems = there[::-1] if step is None else [step], []
+    for candidate in candidates:
+        path = folder / str(candidate)
+        try:
+            # The first host has looked at every byte before it told the others which step to read.
+            return (manifest.verify if hosts.is_first() else manifest.read)(path), path
+        except OtherSchema:
+            raise
+        except CheckpointError as error:
+            problems.append(str(error))
+            if len(problems) < len(candidates):
+                # All from this line, so that Python shows the same one once, however often the folder is read.
+                warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=1)
+    raise CheckpointError(f"no checkpoint in {folder} is good: {'; '.join(problems)}. Start again in another folder")
+
+
+def _prune(folder: Path, saved: int, keep: int) -> None:
+    """Remove all but the one just saved and the newest other good ones; what only another version reads stays."""
+    kept = 1
+    for step in [step for step in reversed(steps(folder)) if step != saved]:
+        path = folder / str(step)
+        try:
+            manifest.verify(path)
+            kept += 1
+            surplus = kept > keep
+        except OtherSchema:
+            surplus = False
+        except CheckpointError:
+            surplus = True
+        if surplus:
+            with contextlib.suppress(OSError):
+                path.rename(folder / f"{step}{PARTIAL}")  # no longer listed, before the first of its files goes
+
+
+def _left(folder: Path) -> str:
+    """Say which checkpoint a failed save leaves, having looked at it."""
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(CheckpointError):
+            manifest.verify(folder / str(step))
+            return f"the previous checkpoint at step {step} is intact"
+    return "there is no earlier checkpoint"
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as one short line: what the operating system said, where storage buries it in detail."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    buried = re.search(r"os_error_code='(\d+)'", text)
+    if buried:
+        return os.strerror(int(buried[1]))
+    return text if len(text) <= 200 else f"{text[:200]} …"
+
+
+def _compare(path: Path, there: dict[str, Leaf], wanted: dict[str, Leaf]) -> None:
+    for name, leaf in wanted.items():
+        if name not in there:
+            raise CheckpointError(f"{path} belongs to another kind of run: leaf {name} is missing in it")
+        if there[name] != leaf:
+            raise CheckpointError(
+                f"{path}: leaf {name} is {there[name]}, expected {leaf}; give the sizes that it was made with"
+            )
+    for name in there:
+        if name not in wanted:
+            raise CheckpointError(f"{path} belongs to another kind of run: leaf {name} is not part of this run")
+
+
+def _of_all_hosts(leaf: Leaf) -> Leaf:
+    """Say what is stored of an array of which each host has its own rows."""
+    return leaf if hosts.alone() else leaf._replace(shape=[leaf.shape[0] * jax.process_count(), *leaf.shape[1:]])
+
+
+def _describe(leaf: Any) -> Leaf:
+    """Say what an array, a `ShapeDtypeStruct` or a Python number is, once stored."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        leaf = np.asarray(leaf)
+    elif jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        impl = []  # known while tracing, so of a ShapeDtypeStruct as well
+
+        def words(key: jax.Array) -> jax.Array:
+            impl.append(str(jax.random.key_impl(key)))
+            return jax.random.key_data(key)
+
+        data = jax.eval_shape(words, leaf)
+        return Leaf(list(data.shape), data.dtype.name, impl[0])
+    return Leaf(list(leaf.shape), np.dtype(leaf.dtype).name, None)
+
+
+def _flatten(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
+    """Return `({path: array}, {path: what it is})`; of a typed key the array has its raw words."""
+    arrays, leaves = {}, {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path)
+        leaves[name] = _describe(leaf)
+        words = jax.random.key_data(leaf) if leaves[name].key else leaf
+        spread = isinstance(words, jax.Array) and not words.is_fully_addressable  # over hosts: Orbax takes it as it is
+        arrays[name] = words if spread else np.asarray(words)
+        if arrays[name].dtype.kind in "OSUMm":
+            raise ValueError(f"leaf {name} is {leaves[name]}, expected numbers")
+    return arrays, leaves
+
+
+def _clean(folder: Path) -> None:
+    """Remove what writers that died left behind, and what pruning has set aside."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Orbax' informational log lines off the terminal."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    import orbax.checkpoint as ocp  # imported here: it takes seconds
+
+    with _quiet(), ocp.PyTreeCheckpointer() as writer:
+        writer.save(path.absolute(), arrays)
+
+
+def _read_arrays(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
+    """Read exactly `leaves`. Raises `ValueError` before reading where the store states other shapes or types."""
+    import orbax.checkpoint as ocp
+
+    how: dict[str, Any] = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
+    for name, leaf in leaves.items():
+        if not hosts.alone() and np.dtype(leaf.dtype).itemsize <= 4:  # jax would narrow what is wider
+            how[name] = ocp.ArrayRestoreArgs(sharding=devices.layout(leaf.shape[0]))
+    with _quiet(), ocp.PyTreeCheckpointer() as reader:
+        stored = reader.metadata(path.absolute()).item_metadata.tree
+        if stored.keys() != leaves.keys():
+            raise ValueError("it stores other leaves than its manifest states")
+        for name, leaf in leaves.items():
+            if (list(stored[name].shape), np.dtype(stored[name].dtype).name) != (leaf.shape, leaf.dtype):
+                raise ValueError(f"leaf {name} does not have the shape or type that its manifest states")
+        return reader.restore(path.absolute(), restore_args=how)

@@ -1,0 +1,220 @@
+"""What a run is, and its folder: `config.json` says everything that is needed to repeat or resume it."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pbrl import AGENTS
+from pbrl import config as configs
+from pbrl.runs.log import SINKS
+from pbrl.runs.schedule import Schedule
+from pbrl.errors import RunError
+
+DRIVERS = ("host", "device")
+PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: N seeds of one agent on one environment, or of each trial of a sweep."""
+
+    agent: str
+    env: str
+    seeds: tuple[int, ...]
+    config: Any
+    schedule: Schedule
+    folder: Path
+    seed_mode: str = "map"
+    """How seeds share the device: "vmap" (all at once) or "map" (one after the other); see `learn.over_seeds`."""
+    sinks: tuple[str, ...] = SINKS[:3]
+    """Where metrics go; "wandb" only on request."""
+    trials: tuple[Mapping[str, float], ...] = ()
+    """A sweep's draws, each the values of the same leaves by path, such as `config.tau`; empty for an ordinary run."""
+    oracle: str = ""
+    """Imagine with the environment's own differentiable dynamics instead of a learned model: one of
+    `pbrl.envs.oracles.PRESETS`; empty for the model."""
+    driver: str = "host"
+    """What steps the environments: "host" (Gymnasium's, one by one) or "device" (JAX's, within one program)."""
+    float64: bool = False
+    """Compute everything in float64; `jax_enable_x64` has to say the same before the run starts."""
+
+    @property
+    def stream_seeds(self) -> tuple[int, ...]:
+        """The seed of every stream `[N]`: the seeds of an ordinary run; trial 0's, then trial 1's, ... of a sweep.
+
+        A seed means the same environment seeds and keys in every trial, so that trials are compared on equal luck.
+        """
+        return self.seeds * max(len(self.trials), 1)
+
+    def swept(self) -> dict[str, tuple[float, ...]]:
+        """Return each swept leaf's values by its path within `config`, one for every stream."""
+        paths = self.trials[0] if self.trials else ()
+        return {_leaf(path): tuple(trial[path] for trial in self.trials for _ in self.seeds) for path in paths}
+
+    def swept_leaves(self) -> dict[str, Any]:
+        """Return `swept` as arrays `[N]`: the one place where streams of a sweep differ in their configuration."""
+        import jax.numpy as jnp
+
+        return {path: jnp.asarray(values, jnp.result_type(float)) for path, values in self.swept().items()}
+
+    def trial(self, index: int) -> "Run":
+        """Return the ordinary run whose configuration is that of one trial; the folder stays the sweep's."""
+        changes = {_leaf(path): value for path, value in self.trials[index].items()}
+        return replace(self, config=configs.override(self.config, changes), trials=())
+
+    def validate(self) -> "Run":
+        """Return self, or raise `RunError`."""
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise RunError(f"seeds: expected distinct numbers, got {list(self.seeds)}; equal seeds are one run twice")
+        if min(self.seeds) < 0:
+            raise RunError(f"seeds: expected numbers of at least 0, got {min(self.seeds)}")
+        if self.seed_mode not in ("vmap", "map"):
+            raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
+        if self.driver not in DRIVERS:
+            raise RunError(f"driver: expected {' or '.join(map(repr, DRIVERS))}, got {self.driver!r}")
+        if "jsonl" not in self.sinks or not set(self.sinks) <= set(SINKS):
+            raise RunError(f"sinks: expected jsonl and some of {', '.join(SINKS[1:])}, got {', '.join(self.sinks)}")
+        try:
+            check(agent_module(self.agent), self.config, self.schedule, self.dynamics())
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        self._validate_trials()
+        return self
+
+    def _validate_trials(self) -> None:
+        known = {f"config.{path}" for path in configs.leaf_paths(self.config)}
+        for i, trial in enumerate(self.trials):
+            if trial.keys() != self.trials[0].keys() or not trial.keys() or not trial.keys() <= known:
+                raise RunError(
+                    f"trial {i}: expected values of the same numeric leaves in every trial, got {', '.join(trial)}; "
+                    f"the leaves are {', '.join(sorted(known))}"
+                )
+            try:
+                check(agent_module(self.agent), self.trial(i).config, self.schedule)
+            except ValueError as error:
+                raise RunError(f"trial {i}: {error}") from None
+
+    @property
+    def title(self) -> str:
+        """The agent's name, and what is unusual: an oracle, training on the device, float64."""
+        return titled(self.agent, self.oracle, self.driver, self.float64)
+
+    def dynamics(self) -> Any:
+        """Return the oracle that the run imagines with, or `None`. Raises `EnvError` where the environment has none."""
+        if not self.oracle:
+            return None
+        from pbrl.envs import oracles
+
+        return oracles.oracle(self.env, self.oracle)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a resumed run must share with the interrupted one: all but the length and the folder."""
+        schedule = configs.to_json(self.schedule)
+        schedule.pop("total_steps")
+        return {
+            "agent": self.agent,
+            "env": self.env,
+            "seeds": list(self.seeds),
+            "seed_mode": self.seed_mode,
+            "config": configs.to_json(self.config),
+            "schedule": schedule,
+            **({"oracle": self.oracle == "fidelity" or self.oracle} if self.oracle else {}),  # True: as older runs
+            **({"driver": self.driver} if self.driver != "host" else {}),
+            **({"float64": True} if self.float64 else {}),
+            **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `config.json`: the identity, and on what software and machine it runs."""
+        import jax
+
+        device = jax.devices()[0]
+        return {
+            **self.identity(),
+            "schedule": configs.to_json(self.schedule),
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "device": f"{device.platform}: {device.device_kind}",
+            "cpu_cores": os.cpu_count(),
+        }
+
+
+def agent_module(name: str) -> Any:
+    """Import `pbrl.agents.<name>`, or raise `RunError` with the nearest known name."""
+    if name not in AGENTS:
+        raise RunError(f"there is no agent {name!r}{configs.suggest(name, AGENTS, 'agent')}")
+    return importlib.import_module(f"pbrl.agents.{name}")
+
+
+def driver_module(run: Run) -> Any:
+    """Import the driver of a run: a module with `check`, `train`, `template` and a `Training` session."""
+    return importlib.import_module(f"pbrl.train.{run.driver}")
+
+
+def _leaf(path: str) -> str:
+    return path.removeprefix("config.")
+
+
+def titled(agent: str, oracle: str | bool = "", driver: str = "host", float64: bool = False) -> str:
+    """Name an agent as curves and reports do."""
+    parts = {"oracle": oracle, "speed": oracle == "speed", "device": driver == "device", "float64": float64}
+    return ", ".join([agent, *(name for name, said in parts.items() if said)])
+
+
+def default_seed_mode() -> str:
+    """Return the way of sharing the device among seeds that suits it: see `learn.over_seeds`."""
+    import jax
+
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def default_driver(env_id: str) -> str:
+    """Return the driver that suits an environment: "device" where the id is one in JAX."""
+    from pbrl.envs import jax_env
+
+    return "device" if jax_env.is_jax(env_id) else "host"
+
+
+def require_width(run: Run) -> None:
+    """Raise `RunError` where JAX computes in another width than the run: arrays of both would mix."""
+    import jax
+
+    if jax.config.read("jax_enable_x64") != run.float64:
+        want, have = ("float64", "float32") if run.float64 else ("float32", "float64")
+        raise RunError(
+            f"this run computes in {want}, jax in {have}: pass --float64, or unset JAX_ENABLE_X64; in a program of "
+            f"your own, jax.config.update('jax_enable_x64', {run.float64}) before anything else"
+        )
+
+
+def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> None:
+    """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
+
+    The agent's own checks run by initialising it abstractly, for an environment of the smallest size.
+    """
+    import jax
+
+    from pbrl.data import validation
+    from pbrl.types import EnvSpec
+
+    schedule.validate()
+    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config, oracle=oracle), jax.random.key(0))
+    if schedule.imagine_every and not hasattr(module, "imagine"):
+        raise ValueError(
+            f"schedule.imagine_every: expected 0 for an agent without a model data set, got {schedule.imagine_every}"
+        )
+    if hasattr(config, "stopping") and not oracle and 0 < schedule.buffer_size < validation.WHOLE_BLOCK:
+        raise ValueError(
+            f"schedule.buffer_size: expected at least {validation.WHOLE_BLOCK} rows, so that some can be held out, "
+            f"got {schedule.buffer_size}"
+        )
+    has_model = hasattr(config, "model_lr")
+    if has_model and not schedule.model_every and not oracle:
+        raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
+    if schedule.model_every and not has_model:
+        raise ValueError(f"schedule.model_every: expected 0 for an agent without a model, got {schedule.model_every}")

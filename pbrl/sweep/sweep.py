@@ -1,0 +1,169 @@
+"""`pbrl sweep`: random search over numeric leaves of a config. Every trial trains with every seed, all in one process.
+
+The result is a run whose streams are (trial, seed) pairs: the loop, checkpoints, resuming and logs are those of a run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import tyro
+
+from pbrl import config as configs
+from pbrl.cli import options
+from pbrl.errors import RunError
+from pbrl.runs.folder import default_folder
+from pbrl.runs.run import Run, agent_module, check
+from pbrl.sweep import space as search
+from pbrl.sweep.space import Space
+
+C = TypeVar("C")
+TRIALS = 20  # as many as the paper of SVG made for each task
+FRESH_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Sweep(options.Train[C]):
+    """Options of `pbrl sweep`: those of `pbrl train`, and what varies."""
+
+    about: ClassVar[str] = (
+        "Train random draws of hyper-parameters side by side and rank them; the same command again resumes.\n"
+        "For example: pbrl sweep sac --env Pendulum-v1 --preset cpu --trials 8 --space config.actor_lr=log:1e-5,1e-2"
+    )
+    seeds: int = 3
+    """Number of seeds of every trial."""
+    trials: int | None = None
+    """Number of draws (default: 20, or all there are)."""
+    space: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """What varies (required): PATH=A,B,C or PATH=uniform:LOW,HIGH or PATH=log:LOW,HIGH, a FILE.yaml of such, or
+    svg-entropy or svg-entropy-code (target entropies of SVG, App. A.2)."""
+    draw_seed: int = 0
+    """Seed of the draws."""
+
+
+def parse(argv: Sequence[str]) -> Run:
+    """Turn the words after `pbrl sweep` into a checked run with trials. Raises `RunError` as `options.parse` does."""
+    given = options.read(argv, Sweep(), "pbrl sweep")
+    base = options.make_run(given)
+    if not base.schedule.eval_every:
+        raise RunError("schedule.eval_every: expected at least 1, got 0; a sweep ranks its trials by evaluations")
+    if given.trials is not None and given.trials < 1:
+        raise RunError(f"--trials: expected at least 1, got {given.trials}")
+    if given.draw_seed < 0:
+        raise RunError(f"--draw-seed: expected at least 0, got {given.draw_seed}")
+    try:
+        found = spaces(given.space, base)
+        size = 1.0
+        for space in found:
+            size *= space.size()
+        trials = search.draw(found, given.trials or int(min(TRIALS, size)), given.draw_seed)
+        run = options.settle(replace(base, trials=trials), given)  # what follows lets jax look for its devices
+        base.validate()
+        for trial in (trial for space in found for trial in space.extremes()):  # the agent may refuse these alone
+            check(agent_module(base.agent), replace(base, trials=(trial,)).trial(0).config, base.schedule)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    run.validate()
+    return replace(run, folder=given.out or default_folder(run))
+
+
+def spaces(words: Sequence[str], base: Run) -> list[Space]:
+    """Read every `--space`, for trials that otherwise are `base`.
+
+    Raises `ValueError` for what is no space, and for a field that is not a number that trials may differ in.
+    """
+    found: list[Space] = []
+    for word in words:
+        path, equals, spec = word.partition("=")
+        if equals:
+            found.append(_space(path, spec, base))
+        elif word.endswith((".yaml", ".yml")):
+            given = options.read_overrides(Path(word), "--space")
+            found += [_space(path, spec, base) for path, spec in given.items()]
+        elif word in search.NAMED:
+            found.append(search.NAMED[word])
+            if any(path.removeprefix("config.") not in configs.leaf_paths(base.config) for path in found[-1].paths):
+                raise ValueError(f"--space {word}: {base.agent} has no target entropy; this space is for svg and sac")
+        else:
+            hint = configs.suggest(word, search.NAMED, "space")
+            raise ValueError(f"--space {word}: expected PATH=VALUES, a file that ends in .yaml, or a name{hint}")
+    if not found:
+        raise ValueError("what shall vary? For example: --space config.actor_lr=log:1e-5,1e-3, or --space svg-entropy")
+    search.check_disjoint(found)
+    return found
+
+
+def _space(path: str, spec: Any, base: Run) -> Space:
+    """Make the space of one path after seeing that it is a numeric leaf of the config."""
+    path = path.replace("-", "_")
+    part, _, name = path.partition(".")
+    if part not in ("config", "schedule") or not name:
+        hint = configs.suggest(part, ("config", "schedule"), "part")
+        raise ValueError(f"--space {path}: expected a path such as config.actor_lr{hint}")
+    known = configs.leaf_paths(base.config)
+    if path.removeprefix("config.") in known:
+        return search.parse(path, spec)
+    there = {f.name for f in fields(base.config if part == "config" else base.schedule)}
+    if name not in there:
+        raise ValueError(f"--space {path}: there is no such field{configs.suggest(name, known, 'numeric field')}")
+    value = spec.split(",")[0] if isinstance(spec, str) and ":" not in spec else "VALUE"
+    why = "shapes the program" if part == "config" else "sets the pace of the loop"
+    raise ValueError(
+        f"--space {path}: this field {why} that all trials share, so sweep it by separate runs, one for each value:\n"
+        f"  {options.command_line(base)} --{part}.{name.replace('_', '-')}={value}"
+    )
+
+
+def announcement(run: Run) -> str:
+    """Return what is worth knowing before a sweep trains."""
+    return f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}"
+
+
+def summarise(run: Run) -> None:
+    """Rank a finished sweep: print the table, write `sweep.csv`, `sweep.json` and `curve.png`."""
+    import numpy as np
+
+    from pbrl.report import plots
+    from pbrl.runs.log import read_rows
+    from pbrl.sweep import ranking
+
+    shape = (len(run.trials), len(run.seeds))
+    steps, returns = plots.evaluation_curve(run.folder)
+    diverged_at = np.reshape(read_rows(run.folder, "eval")[-1]["train/diverged_at"], shape)
+    skipped = np.reshape(read_rows(run.folder, "train")[-1]["train/skipped_updates"], shape)
+    results = ranking.rank(run.trials, steps, returns.reshape(*shape, -1), diverged_at, skipped)
+    kept = results[0].diverged_at is None
+    rerun = options.command_line(winner(run, results[0].trial)) if kept else None
+    about = {**run.identity(), "step": int(steps[-1]), "confidence": 0.95, "rerun": rerun}
+    about.pop("trials")
+    ranking.write(run.folder, results, about)
+    plots.run_curves([run.folder], run.folder / "curve.png")
+    print(f"\nreturn at step {steps[-1]} and mean over training, {run.schedule.eval_episodes} episodes for each seed:")
+    print("\n".join(ranking.table(results)))
+    print(_caveat(results, len(run.seeds)))
+    if rerun:
+        print(
+            f"The best of {len(results)} draws was picked by these very returns, so its own is biased upwards. ", end=""
+        )
+        print(f"Measure it on fresh seeds:\n  {rerun}")
+    else:
+        print("Every trial lost at least one seed to divergence, so there is no winner; narrow the --space")
+    print(f"table: {run.folder / 'sweep.csv'}, {run.folder / 'sweep.json'}; curves: {run.folder / 'curve.png'}")
+
+
+def winner(run: Run, trial: int) -> Run:
+    """Return the ordinary run that measures one trial on seeds that the sweep has not used."""
+    first = max(run.seeds) + 1
+    return replace(run.trial(trial), seeds=tuple(range(first, first + max(FRESH_SEEDS, len(run.seeds)))))
+
+
+def _caveat(results: Sequence[Any], seeds: int) -> str:
+    if seeds < 2:
+        return "One seed: no intervals, so a difference between trials may be luck. Give more with --seeds"
+    alike = sum(bool(r.overlaps_best) for r in results) - 1
+    rough = "; from so few they are rough, and too narrow" if seeds < FRESH_SEEDS else ""
+    return (
+        f"Brackets: 95 % bootstrap intervals over {seeds} seeds{rough}. "
+        f"~ best: the interval overlaps the best one's ({alike} of {len(results) - 1})"
+    )

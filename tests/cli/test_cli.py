@@ -1,0 +1,351 @@
+"""The command line as a user meets it: speed of help, refusals, and a whole small run."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbrl.cli import main, options, process
+from pbrl.envs import oracles
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import ActionError, Diverged, RunError, Stopped
+from pbrl.runs import checkpoint
+from pbrl.runs.folder import prepare
+
+PENDULUM = ("train", "mage", "--env", "Pendulum-v1")
+SMALL = (
+    *("--steps=60", "--schedule.warmup-steps=30", "--schedule.batch-size=8", "--schedule.updates-per-step=1"),
+    *("--schedule.eval-every=30", "--schedule.eval-episodes=1", "--schedule.log-every=20", "--config.ensemble-size=2"),
+    *("--schedule.model-batch-size=16", "--schedule.model-min-batches=2", "--config.actor-hidden=8"),
+    *("--config.critic-hidden=8,8", "--config.model-hidden", "8", "8"),
+)
+
+
+def call(*argv):
+    """Carry out a command line in this process; return its exit code."""
+    try:
+        return main.guarded(partial(main.run, argv))
+    except SystemExit as error:
+        return error.code
+
+
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "unused"))  # jax has been imported: no effect on it
+
+
+def test_help_list_and_version_import_nothing_heavy():
+    program = """
+import contextlib, sys
+from pbrl import cli
+commands = [["--version"], ["list"], *([name, "--help"] for name in ("train", "sweep", "eval", "plot"))]
+for argv in [], ["--help"], *commands:
+    with contextlib.suppress(SystemExit):
+        cli.run(argv)
+print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy:"
+    for word in (
+        "usage: pbrl",
+        "pbrl 0.1.0",
+        "dyna",
+        "cpu",
+        "pbrl/MageHopper-v0",
+        "--first-seed",
+        "--schedule.batch-size",
+        "PATH=log:LOW,HIGH",
+    ):
+        assert word in done.stdout
+
+
+BAD = [
+    (("trian",), "did you mean 'train'"),
+    (("train", "mgae", "--env", "Pendulum-v1"), "did you mean 'mage'"),
+    (("train",), "which agent?"),
+    (("train", "--env", "Pendulum-v1"), "known agents: mage, maac, svg"),
+    (("train", "mage"), "Give one with --env"),
+    ((*PENDULUM, "--preset", "cup"), "did you mean 'cpu'"),
+    ((*PENDULUM, "--sedes", "3"), "did you mean '--seeds'"),
+    ((*PENDULUM, "--stpes=300"), "did you mean '--steps'"),
+    ((*PENDULUM, "-seeds", "3"), "did you mean '--seeds'"),
+    ((*PENDULUM, "--config.model-hiden=512,512,512,512"), "did you mean '--config.model-hidden'"),
+    ((*PENDULUM, "--config.actr-lr=1e-3"), "did you mean '--config.actor-lr'"),
+    ((*PENDULUM, "--schedule.warm-up-steps=3"), "did you mean '--schedule.warmup-steps'"),
+    ((*PENDULUM, "--config.actor-lr=fast"), "could not convert string to float: 'fast'"),
+    ((*PENDULUM, "--config.actor-hidden=8,x"), "invalid literal for int() with base 10: 'x'"),
+    ((*PENDULUM, "--seed-mode=vamp"), "'map', 'vmap'"),
+    ((*PENDULUM, "--config.activation=swsh"), "did you mean 'swish'"),
+    ((*PENDULUM, "--config.activation=relu"), "needs a second derivative"),
+    ((*PENDULUM, "--config.ensemble-size=0"), "config.ensemble_size: expected a value in [1, 1024], got 0"),
+    ((*PENDULUM, "--config.critic-lr=-1e-3"), "config.critic_lr: expected a value in [0, 1], got -0.001"),
+    ((*PENDULUM, "--config.discount=nan"), "config.discount: expected a value in [0, 1], got nan"),
+    ((*PENDULUM, "--schedule.batch-size=0"), "schedule.batch_size: expected an integer of at least 1, got 0"),
+    ((*PENDULUM, "--steps=50"), "expected at most total_steps (50), got 100"),
+    ((*PENDULUM, "--schedule.model-every=0"), "this agent learns from a model"),
+    (("train", "td3", "--env", "Pendulum-v1", "--schedule.model-every=5"), "expected 0 for an agent without a model"),
+    ((*PENDULUM, "--seeds=0"), "--seeds: expected at least 1, got 0"),
+    ((*PENDULUM, "--first-seed=-1"), "expected numbers of at least 0, got -1"),
+    ((*PENDULUM, "--from=nowhere.yaml"), "--from nowhere.yaml: cannot be read"),
+    (("eval", "nowhere"), "not a run folder"),
+    (("train", "--agnt", "mage"), "did you mean '--agent'"),
+    (("--hlep",), "did you mean '--help'"),
+    (("eval", "nowhere", "--episods=3"), "did you mean '--episodes'"),
+    (("plot", "nowhere", "--hlp"), "did you mean '--help'"),
+    ((*PENDULUM, "--sinks", "csv"), "expected jsonl and some of csv, tensorboard, wandb, got csv"),
+    (("eval", "nowhere", "--mcp"), "did you mean '--mpc'"),
+    (("eval", "nowhere", "--mpc.horzon=3"), "--mpc.horizon INT"),
+    (("eval", "nowhere", "--mpc.horizon=far"), "invalid literal for int() with base 10: 'far'"),
+    (("eval", "nowhere", "--episodes=0"), "--episodes: expected at least 1, got 0"),
+    (("plot",), "which runs?"),
+    (("video", "nowhere"), "not a run folder"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
+def test_a_bad_command_line_exits_with_2_before_any_environment_is_made(argv, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(GymEnv, "__init__", lambda *_, **__: pytest.fail("an environment was made"))
+    assert call(*argv) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    assert message in text
+    assert "Traceback" not in text
+    if "For full helptext" not in text:  # tyro's own messages repeat the option's help
+        assert text.startswith("pbrl: ")
+        assert len(lines) <= 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ("Pendulm-v1", "did you mean 'Pendulum-v1'"),
+        ("CartPole-v1", "use a Box version"),
+        ("no_such_module:Puck-v0", "cannot import no_such_module (ModuleNotFoundError"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call("train", "mage", "--env", env) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("pbrl: ")
+    assert message in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, tmp_path):
+    source = """
+        from pbrl.envs import base, toy
+        base.register("Elsewhere-v0", toy.TOYS["ProbeTwo"])
+    """
+    (tmp_path / "elsewhere.py").write_text(textwrap.dedent(source))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert oracles.oracle("elsewhere:Pendulum-v1") == oracles.oracle("Pendulum-v1")
+    assert ":" not in str(options.parse(["sac", "--env", "elsewhere:Elsewhere-v0"]).folder)  # no drive of Windows
+    folder, small = str(tmp_path / "run"), [*SMALL[1:6], "--config.actor-hidden=8", "--config.critic-hidden=8,8"]
+    assert call("train", "sac", "--env", "elsewhere:Elsewhere-v0", "--steps=60", "--out", folder, *small) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["driver"] == "device"
+    assert call("eval", folder, "--episodes=2") == 0
+    assert "on elsewhere:Elsewhere-v0, step 60, 2 fresh episodes" in capsys.readouterr().out
+
+
+def test_later_sources_win_over_earlier_ones(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("config.actor_lr: 1e-3\nconfig: {tau: 0.01, model_hidden: [7, 7]}\nschedule.eval_every: 77\n")
+    run = options.parse([*PENDULUM[1:], "--preset=paper", f"--from={file}", "--config.tau=0.02", "--seeds=2"])
+    assert run.config.actor_lr == 1e-3  # text to YAML, a number to us
+    assert run.config.tau == 0.02  # command line over file
+    assert run.config.model_hidden == (7, 7)  # file over preset
+    assert run.config.actor_hidden == (128, 128)  # preset over the agent's default
+    assert (run.schedule.eval_every, run.schedule.total_steps, run.seeds) == (77, 100_000, (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config.actr_lr: 0.1", "config.actr_lr: there is no such field; did you mean 'actor_lr'"),
+        ("confg.actor_lr: 0.1", "did you mean 'config'"),
+        ("config.actor_lr: fast", "config.actor_lr: expected float, got 'fast'"),
+        ("schedule: {batch_size: 1.5}", "schedule.batch_size: expected int, got 1.5"),
+        ("config: 3", "expected a path such as config.actor_lr"),
+        ("- 1", "expected a mapping"),
+        ("a: [", "this is not YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "this is not YAML"),
+    ],
+)
+def test_a_bad_file_is_refused(text, message, tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(RunError) as error:
+        options.parse([*PENDULUM[1:], "--from", str(file)])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_folder_is_named_after_what_was_asked_for():
+    same = options.parse([*PENDULUM[1:], "--steps=500"]).folder, options.parse([*PENDULUM[1:], "--steps=900"]).folder
+    assert same[0] == same[1]  # more steps go on in the same folder
+    assert options.parse([*PENDULUM[1:], "--config.tau=0.01"]).folder != same[0]
+    assert options.parse([*PENDULUM[1:], "--out", "here"]).folder == Path("here")
+
+
+def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call(*PENDULUM, "--seeds=2", *SMALL) == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert "device: cpu" in out
+    assert "matmul precision: highest" in out
+    assert "step 60/60" in out
+    assert "interquartile mean" in out
+    assert str(folder.relative_to(tmp_path)) in out
+    assert (folder / "curve.png").stat().st_size > 5_000
+    assert json.loads((folder / "config.json").read_text())["schedule"]["total_steps"] == 60
+
+    rows = (folder / "metrics.jsonl").read_text()
+    assert call(*PENDULUM, "--seeds=2", *SMALL) == 0
+    assert "this run is complete: it is at step 60" in capsys.readouterr().out
+    assert (folder / "metrics.jsonl").read_text() == rows
+
+    assert call(*PENDULUM, "--seeds=2", *SMALL, "--config.tau=0.1", "--out", str(folder)) == 2
+    assert "config.tau (0.005 there, 0.1 here)" in capsys.readouterr().err
+
+    assert call("eval", str(folder), "--episodes=2") == 0
+    fresh = capsys.readouterr().out
+    assert "step 60, 2 fresh episodes" in fresh
+    assert call("eval", str(folder), "--episodes=2") == 0
+    assert capsys.readouterr().out == fresh  # the same episodes every time
+    scores = [float(line.split()[1]) for line in fresh.splitlines()[2:4]]
+    assert all(-2000 < score < 0 for score in scores)
+    last = json.loads(rows.splitlines()[-1])
+    assert not np.allclose(scores, last["eval/return"])  # but none that training has used
+
+    plan = ("eval", str(folder), "--episodes=2", "--mpc.horizon=1", "--mpc.candidates=8", "--mpc.elite-fraction=0.5")
+    assert call(*plan, "--mpc.iterations=1") == 0
+    both = capsys.readouterr().out
+    assert "planned: horizon 1, iterations 1, candidates 8, elite_fraction 0.5, smoothing 0.1, particles 1" in both
+    rows = [
+        [float(x) for x in line.split()] for line in both.splitlines()[3:5]
+    ]  # seed, return, length, planned, length
+    np.testing.assert_array_equal([row[1] for row in rows], scores)  # the same episodes as without
+    assert all(row[1] != row[3] and row[2] == row[4] == 200 for row in rows)
+    assert [line.partition(":")[0] for line in both.splitlines()[5:]] == ["policy", "planned", "difference"]
+    difference = np.mean([row[3] - row[1] for row in rows])
+    assert f"difference: mean {difference:.1f} [" in both.splitlines()[-1]
+    assert call(*plan, "--mpc.iterations=1") == 0
+    assert capsys.readouterr().out == both  # and the same search every time
+    assert call("eval", str(folder), "--episodes=2", "--mpc", "--mpc.iterations=0") == 0
+    idle = [[float(x) for x in line.split()] for line in capsys.readouterr().out.splitlines()[3:5]]
+    np.testing.assert_allclose([row[3] for row in idle], scores, atol=0.1)  # no search: the policy's own actions
+    assert call("eval", str(folder), "--mpc.horizon=-1") == 2
+    assert "mpc.horizon: expected a value in [0, 1000], got -1" in capsys.readouterr().err
+
+    assert call("plot", str(folder), "--out", "both.png") == 0
+    assert (tmp_path / "both.png").stat().st_size > 5_000
+    assert call("plot", str(folder), "--out", "both.xyz") == 2
+    capsys.readouterr()
+
+    assert call("eval", str(folder), "--step=7") == 2
+    assert "it has 60" in capsys.readouterr().err
+    assert call("video", str(folder), "--seed-index=2") == 2
+    assert "expected 0 to 1" in capsys.readouterr().err
+    monkeypatch.setattr(GymEnv, "render", lambda env: np.full((32, 32, 3), 128, np.uint8))  # needs no graphics
+    assert call("video", str(folder), "--out", "film.mp4") == 0
+    assert capsys.readouterr().out.startswith("film.mp4: step 60, seed 0, return -")
+    assert (tmp_path / "film.mp4").stat().st_size > 500
+    monkeypatch.setattr("pbrl.trained.play.find_spec", lambda name: None)
+    assert call("video", str(folder)) == 2
+    assert "pip install -e '.[video]'" in capsys.readouterr().err
+
+    manifest = folder / "checkpoints" / "60" / checkpoint.MANIFEST
+    manifest.write_text(manifest.read_text().replace("60", "61", 1))
+    assert call("eval", str(folder)) == 3
+    assert capsys.readouterr().err.startswith("pbrl: ")
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [
+        (
+            ("td3", "--schedule.model-every=0"),
+            "td3 has no model to plan with; leave planning (--mpc) out, or use an agent",
+        ),
+        (
+            ("sac", "--schedule.model-every=0"),
+            "sac has no model to plan with; leave planning (--mpc) out, or use an agent",
+        ),
+        (("svg", "--config.horizon=0"), "svg learns no model with config.horizon 0"),
+    ],
+)
+def test_planning_without_a_model_is_refused_in_one_sentence(agent, message, capsys, tmp_path):
+    prepare(options.parse([*agent, "--env", "Pendulum-v1", "--out", str(tmp_path / "run")]))
+    assert call("eval", str(tmp_path / "run"), "--mpc") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pbrl: ") and message in error and len(error.splitlines()) == 1
+
+
+def test_the_example_takes_the_options_of_train(tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "run_mujoco.py"
+    done = subprocess.run([sys.executable, example, "--steps=10"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pbrl: schedule.warmup_steps: expected at most total_steps (10)")
+
+
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(buffering):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | buffering
+    listing = subprocess.Popen(
+        [sys.executable, "-c", "from pbrl.cli.main import main; main()", "list"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    listing.stdout.close()
+    assert listing.stderr.read() == ""
+    assert listing.wait() == 141
+
+
+def failing(error):
+    def function():
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Diverged("seeds [0]: …"), 1),
+        (ActionError("Pendulum-v1: the action …"), 2),
+        (checkpoint.CheckpointError("none is good"), 3),
+        (Stopped("stopped at step 3", 143), 143),
+        (PermissionError(13, "Permission denied", "runs"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_expected_errors_have_their_exit_codes(error, code):
+    assert main.guarded(failing(error)) == code
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        main.guarded(failing(ZeroDivisionError()))
+    with pytest.raises(ValueError, match="broadcast"):
+        main.guarded(failing(ValueError("operands could not be broadcast")))
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    process._cache_compilations()
+
+
+def test_own_warnings_are_sentences_and_others_say_where_they_come_from():
+    assert process._format("too long", UserWarning, process.__file__, 3) == "pbrl: warning: too long\n"
+    assert "RuntimeWarning: overflow" in process._format("overflow", RuntimeWarning, process.__file__, 3)
+    assert "/elsewhere/x.py:3: UserWarning: too long" in process._format("too long", UserWarning, "/elsewhere/x.py", 3)

@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl.nn import optim
+
+
+def reference_radam(gradients, rate, clip, decay, b1=0.9, b2=0.999, eps=1e-8):
+    """Liu et al. 2020, Algorithm 2, in plain NumPy, with decoupled weight decay."""
+    x, m, v, longest = 1.0, 0.0, 0.0, 2 / (1 - b2) - 1
+    path = []
+    for t, gradient in enumerate(gradients, 1):
+        g = np.clip(gradient, -clip, clip)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        direction = m / (1 - b1**t)
+        length = longest - 2 * t * b2**t / (1 - b2**t)
+        if length >= 5:
+            r = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+            direction = r * direction / (np.sqrt(v / (1 - b2**t)) + eps)
+        x -= rate * (direction + decay * x)
+        path.append(x)
+    return path
+
+
+def test_radam_follows_the_paper_from_momentum_to_adaptive_steps():
+    gradients = np.random.default_rng(0).normal(0, 4, 30)
+    tx = optim.radam(0.05, clip_value=5.0, weight_decay=0.01)
+    x, state, path = jnp.array(1.0), tx.init(jnp.array(1.0)), []
+    for gradient in gradients:
+        x, state, *_ = optim.descend(lambda p, g=gradient: (p * g, None), tx, x, state)
+        path.append(float(x))
+    np.testing.assert_allclose(path, reference_radam(gradients, 0.05, 5.0, 0.01), rtol=2e-4)
+
+
+def test_descend_reports_the_unclipped_norm():
+    tx = optim.radam(0.0, clip_value=1.0)
+    params = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}
+    *_, value, aux, norm = optim.descend(
+        lambda p: (0.5 * (jnp.square(p["a"]).sum() + jnp.square(p["b"])), "aux"), tx, params, tx.init(params)
+    )
+    assert (float(value), aux, float(norm)) == (12.5, "aux", 5.0)
+
+
+def test_polyak_by_hand():
+    assert optim.polyak({"w": jnp.array(1.0)}, {"w": jnp.array(3.0)}, 0.25) == {"w": 1.5}
+
+
+def test_all_finite_sees_every_leaf():
+    assert bool(optim.all_finite({"a": jnp.ones(3), "b": jnp.zeros(())}))
+    assert not bool(jax.jit(optim.all_finite)({"a": jnp.ones(3), "b": jnp.array([1.0, jnp.nan])}))

@@ -1,0 +1,106 @@
+"""A small differentiable task and small networks, so that an agent compiles and runs in seconds."""
+
+import importlib
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pbrl.types import Dynamics, EnvSpec, Transition
+
+AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "svg1", "td3", "sac")
+OBS, ACTION = 3, 2
+
+
+def reward_fn(obs, action, next_obs):
+    return -jnp.square(next_obs).sum(-1) - 0.1 * jnp.square(action).sum(-1) + 0.05 * obs[..., 0]
+
+
+def termination_fn(next_obs):
+    return next_obs[..., 0] > 2.0
+
+
+SPEC = EnvSpec(OBS, ACTION, 50, reward_fn, termination_fn)
+UNKNOWN = EnvSpec(OBS, ACTION, 50)
+
+
+def true_step(obs, action, key):
+    del key
+    push = jnp.array([[0.5, 0.0, 0.2], [0.0, 0.3, -0.4]], action.dtype)
+    next_obs = 0.9 * obs + jnp.sin(action) @ push
+    return next_obs, reward_fn(obs, action, next_obs), 1.0 - termination_fn(next_obs).astype(obs.dtype)
+
+
+ORACLE = Dynamics(start=lambda batch: batch.obs, step=true_step, observe=lambda obs: obs)
+
+
+def module(name):
+    return importlib.import_module(f"pbrl.agents.{name}")
+
+
+def has_model(name):
+    """Whether an agent learns from a model, of its own or an oracle."""
+    return module(name).abilities(module(name).Config()).has_model
+
+
+def config(name, **changes):
+    """Small networks for any agent; fields that it lacks are left out."""
+    small = {
+        "actor_hidden": (8, 8),
+        "critic_hidden": (16, 16),
+        "model_hidden": (16, 16),
+        "ensemble_size": 4,
+        "elites": 4,
+        "target_members": 2,
+        "horizon": 2,
+        "samples": 2,
+        "max_epochs": 3,
+        "head_hidden": (8,),
+        "encoder_hidden": (16,),
+        "recurrent_width": 8,
+        "actor_warmup": 0.0,
+        **changes,
+    }
+    cls = module(name).Config
+    return cls(**{k: v for k, v in small.items() if k in cls.__dataclass_fields__})
+
+
+def transitions(*shape, seed=0):
+    """Real transitions of the task, with every leading axis of `shape`."""
+    k = jax.random.split(jax.random.key(seed), 2)
+    obs = jax.random.normal(k[0], (*shape, OBS))
+    action = jnp.tanh(jax.random.normal(k[1], (*shape, ACTION)))
+    next_obs, reward, discount = true_step(obs, action, None)
+    return Transition(obs, action, reward, discount, next_obs)
+
+
+def unchanged(before, after):
+    """Say whether every leaf is what it was, to the bit."""
+    return all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+
+
+@cache
+def jitted(name, function):
+    """One program of an agent's function, compiled once for all tests of a process."""
+    return jax.jit(getattr(module(name), function))
+
+
+@cache
+def _ready(name, spec, seed, oracle, x64, changes):
+    del x64  # a part of the key
+    agent, settings = module(name), config(name, **dict(changes))
+
+    @jax.jit
+    def make(key):
+        state = agent.init(key, spec, settings, oracle=oracle)
+        state = agent.observe(state, transitions(64, seed=seed))
+        return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]
+
+    return make(jax.random.key(seed))
+
+
+def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
+    """A state that has seen data, so that its normalisers and optimisers are not at their start."""
+    state = _ready(name, spec, seed, oracle, jax.config.jax_enable_x64, tuple(sorted(changes.items())))
+    return jax.tree.map(lambda x: x.copy(), state)  # whoever donates it takes it from nobody else
