@@ -28,12 +28,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from pbrl.envs.lqr import Lqr, double_integrator
-from pbrl.equations import values
-from pbrl.equations.rollout import rollout
-from pbrl.models.ensemble import BoundedEnsemble, Statistics
-from pbrl.nn import networks, optim
+from pbrl.equations import expansion
+from pbrl.equations.expansion import rollout
+from pbrl.models.ensemble import BoundedEnsemble
+from pbrl.nn import networks
+from pbrl.nn.normalizer import Statistics
 from pbrl.report import plots, stats
 from pbrl.types import Array, Dynamics, Key, Params, Transition
 
@@ -69,7 +71,7 @@ def start(key: Key) -> Learner:
     model = ENSEMBLE.init(model_key)
     critic = networks.init(CRITIC, critic_key, jnp.zeros(2), jnp.zeros(1))
     gain = jnp.array([FIRST_GAIN])
-    opts = tuple(optim.adam(0.0).init(p) for p in (model, critic, gain))
+    opts = tuple(optax.adam(0.0).init(p) for p in (model, critic, gain))
     obs, action, number = (jnp.zeros((STEPS, *shape)) for shape in ((2,), (1,), ()))
     empty = Transition(obs, action, number, number, obs)
     return Learner(gain, model, critic, critic, opts, empty, Statistics.init(2, 1))
@@ -103,7 +105,7 @@ def objective(
     """Return J_H, averaged over start states `obs [B, 2]`."""
     path = rollout(dynamics, lambda s, k: (s @ gain.T, ()), obs, key, horizon)
     q = networks.apply(CRITIC, critic, path.final_obs, path.final_obs @ gain.T)
-    return values.value_expansion(path.reward, path.discount, q, gamma).mean()
+    return expansion.value_expansion(path.reward, path.discount, q, gamma).mean()
 
 
 def rows(state: Learner, key: Key, filled: Array, *shape: int) -> Transition:
@@ -118,7 +120,7 @@ def improve(lqr: Lqr, state: Learner, key: Key, filled: Array, actor: bool, fit_
     def fit(carry: tuple, key: Key) -> tuple[tuple, None]:
         batch = rows(state, key, filled, MEMBERS, BATCH)
         loss = lambda p: (ENSEMBLE.loss(p, state.moments, batch), None)  # noqa: E731
-        return optim.descend(loss, optim.adam(MODEL_RATE), *carry)[:2], None
+        return networks.descend(loss, optax.adam(MODEL_RATE), *carry)[:2], None
 
     (model, model_opt), _ = jax.lax.scan(fit, (state.model, state.opts[0]), jax.random.split(key, fit_steps))
     state = state._replace(model=model)
@@ -129,14 +131,14 @@ def improve(lqr: Lqr, state: Learner, key: Key, filled: Array, actor: bool, fit_
         batch = rows(state, batch_key, filled, BATCH)
         y = batch.reward + lqr.discount * networks.apply(CRITIC, target, batch.next_obs, batch.next_obs @ gain.T)
         loss = lambda p: (jnp.square(y - networks.apply(CRITIC, p, batch.obs, batch.action)).mean(), None)  # noqa: E731
-        critic, critic_opt = optim.descend(loss, optim.adam(CRITIC_RATE), critic, critic_opt)[:2]
+        critic, critic_opt = networks.descend(loss, optax.adam(CRITIC_RATE), critic, critic_opt)[:2]
         if actor:
             ascend = lambda k: (  # noqa: E731
                 -objective(k, learned(lqr, state), critic, lqr.discount, batch.obs, actor_key, ACTOR_HORIZON),
                 None,
             )
-            gain, gain_opt = optim.descend(ascend, optim.adam(ACTOR_RATE), gain, gain_opt)[:2]
-        return (gain, critic, optim.polyak(target, critic, TAU), critic_opt, gain_opt), None
+            gain, gain_opt = networks.descend(ascend, optax.adam(ACTOR_RATE), gain, gain_opt)[:2]
+        return (gain, critic, optax.incremental_update(critic, target, TAU), critic_opt, gain_opt), None
 
     carry = state.gain, state.critic, state.target, state.opts[1], state.opts[2]
     carry, _ = jax.lax.scan(learn, carry, jax.random.split(jax.random.fold_in(key, 1), CRITIC_STEPS))

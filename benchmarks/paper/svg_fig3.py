@@ -19,13 +19,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from pbrl.agents import sac
 from pbrl.cli import options
-from pbrl.models.ensemble import Ensemble, Statistics
-from pbrl.models.recurrent import Recurrent
-from pbrl.nn import normalizer, optim
-from pbrl.nn.normalizer import STD_BOUNDS
+from pbrl.models.ensemble import Ensemble
+from pbrl.models.sequence_world import Recurrent
+from pbrl.nn import networks, normalizer
+from pbrl.nn.normalizer import STD_BOUNDS, Statistics
 from pbrl.parallel import devices
 from pbrl.presets import presets
 from pbrl.report import plots
@@ -117,13 +118,13 @@ def windows(episodes: list[Transition], length: int) -> Transition:
 
 def fit(model: Model, stats: Statistics, data: Transition, key: Key) -> Params:
     """Take `UPDATES` steps of Adam on random windows, gradients clipped to norm 1."""
-    tx, count = optim.adam(RATE, max_norm=1.0), data.reward.shape[1]
+    tx, count = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE)), data.reward.shape[1]
     params = model.init(key)
 
     def step(carry: tuple, key: Key) -> tuple[tuple, None]:
         pick = jax.random.randint(key, (BATCH,), 0, count)
         batch = jax.tree.map(lambda x: x[:, pick], data)
-        params, opt_state, *_ = optim.descend(lambda p: (model.loss(p, stats, batch), None), tx, *carry)
+        params, opt_state, *_ = networks.descend(lambda p: (model.loss(p, stats, batch), None), tx, *carry)
         return (params, opt_state), None
 
     run = jax.jit(lambda p, keys: jax.lax.scan(step, (p, tx.init(p)), keys)[0][0])

@@ -13,73 +13,21 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl import config as configs
-from pbrl.agents.parts import deterministic
-from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
-from pbrl.config import static
-from pbrl.equations import losses, policies, values
-from pbrl.models import ensemble_world
-from pbrl.models.ensemble import Statistics
-from pbrl.models.ensemble_world import World, WorldState
+from pbrl.agents.parts import td3_with_model
+from pbrl.agents.parts.deterministic import networks_of as networks
+from pbrl.agents.parts.td3_with_model import State, act, distribution, observe, update_model, value
+from pbrl.equations.actor_critic import clipped_minimum, td_loss, td_target
+from pbrl.models.ensemble_world import mage_simulator as simulator
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
-
-@flax.struct.dataclass
-class Config:
-    """Hyper-parameters; the defaults are those of the authors' released code, which made the paper's figures."""
-
-    discount: float = 0.99
-    """γ of the return."""
-    tau: float = 0.005
-    """Step of the target networks at every update."""
-    actor_lr: float = 1e-4
-    """Learning rate of the actor's optimiser."""
-    critic_lr: float = 1e-4
-    """Learning rate of the critics'."""
-    model_lr: float = 1e-4
-    """Learning rate of the model's, learned reward and termination included."""
-    model_weight_decay: float = 1e-4
-    """Decoupled, multiplied by the learning rate."""
-    grad_clip: float = 5.0
-    """Clip of every gradient coordinate, in all networks."""
-    exploration_noise: float = 0.1
-    """Standard deviation of the noise on actions in the environment."""
-    target_noise: float = 0.2
-    """Standard deviation of the noise on the target policy's action."""
-    target_noise_clip: float = 0.5
-    """Bound of that noise."""
-    actor_hidden: tuple[int, ...] = static((384, 384))
-    """Widths of the actor's hidden layers."""
-    critic_hidden: tuple[int, ...] = static((384, 384))
-    """Widths of a critic's."""
-    model_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of each member of the ensemble."""
-    ensemble_size: int = static(8)
-    """Members of the ensemble."""
-    head_hidden: tuple[int, ...] = static((256, 256, 256))
-    """Networks of a learned reward or termination."""
-    activation: str = static("swish")
-    """Of actor and critics."""
-    critics: int = static(2)
-    """2: Dyna-TD3; 1, with `policy_delay` 1: Dyna-DDPG."""
-    policy_delay: int = static(2)
-    """Critic updates per actor update."""
-    learn_reward: bool = static(False)
-    """Learn the reward even where the environment's is known (paper, Fig. 6)."""
-    precision: str = static("highest")
-    """Matmul precision of actor and critics."""
+__all__ = ["Config", "abilities", "init", "update"]
+# What it shares with MAGE; `parts/td3_with_model.py` says what each promises.
+__all__ += ["State", "act", "distribution", "networks", "observe", "simulator", "update_model", "value"]
 
 
 @flax.struct.dataclass
-class State:
-    """Everything that training changes, plus what `update` must know; immutable."""
-
-    ac: ActorCriticState
-    ensemble_world: WorldState | None
-    stats: Statistics
-    config: Config
-    spec: EnvSpec = flax.struct.field(pytree_node=False)
-    oracle: Dynamics | None = flax.struct.field(pytree_node=False)
+class Config(td3_with_model.Config):
+    """Hyper-parameters: those of `td3_with_model.Config`, and no others."""
 
 
 def abilities(config: Config) -> Abilities:
@@ -92,41 +40,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    deterministic.validate(config)
-    ensemble_world.validate(config)
-    config = configs.cast(config)
-    ac_key, world_key = jax.random.split(key)
-    return State(
-        ac=ActorCritic(spec, config).init(ac_key),
-        world=None if oracle else World(spec, config).init(world_key),
-        stats=Statistics.init(spec.obs_size, spec.action_size),
-        config=config,
-        spec=spec,
-        oracle=oracle,
-    )
-
-
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
-    """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
-    action = networks(state).policy(state.ac.actor, obs)
-    return policies.add_noise(action, key, state.config.exploration_noise) if explore else action
-
-
-def observe(state: State, batch: Transition) -> State:
-    """Fold newly collected transitions `[B]` into the running statistics of observations, actions and rewards."""
-    return replace(state, stats=state.stats.update(batch))
-
-
-def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
-    """Take one gradient step on the model with `batch [E, B]`, or `[B]` shared by all members; an oracle needs none.
-
-    The model adopts the current statistics and keeps them until its next fit.
-    """
-    del key  # the loss is deterministic
-    if state.world is None:
-        return state, {}
-    model, metrics = World(state.spec, state.config).fit_step(state.world, state.stats, batch)
-    return replace(state, world=model), metrics
+    return td3_with_model.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -135,41 +49,29 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
     """
     step_key, smooth_key = jax.random.split(key)
-    nets, dynamics = networks(state), simulator(state)
+    cfg, nets, dynamics = state.config, networks(state), simulator(state)
 
     action = nets.policy(state.ac.actor, batch.obs)  # a = π(s), without noise
     z, reward, discount = dynamics.step(dynamics.start(batch), action, step_key)
     next_value = nets.target_value(state.ac, dynamics.observe(z), smooth_key)
-    y = values.td_target(reward, discount, next_value, state.config.discount)
+    y = td_target(reward, discount, next_value, cfg.discount)
 
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, action)
         td_error = y - q
-        return losses.td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
+        return td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
-    ac, actor_metrics = nets.improve_actor(ac, batch.obs)  # every `policy_delay`-th time, then targets
+
+    def actor_loss(actor: Params) -> Array:
+        """-min_j Q_j(s, π(s)) on the critics as they are now (the code; TD3 itself takes Q_1)."""
+        return -clipped_minimum(nets.q(ac.critic, batch.obs, nets.policy(actor, batch.obs))).mean()
+
+    ac, actor_metrics = jax.lax.cond(
+        ac.updates % cfg.policy_delay == 0,  # the actor waits, and its target with it
+        lambda ac: nets.descend_actor(ac, actor_loss),
+        nets.pause_actor,
+        ac,
+    )
+    ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
     return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
-
-
-def simulator(state: State) -> Dynamics:
-    """Return what imagines: the oracle where there is one, else the learned model."""
-    if state.oracle:
-        return state.oracle
-    assert state.world is not None
-    return World(state.spec, state.config).dynamics(state.world)
-
-
-def distribution(state: State, obs: Array) -> tuple[Array, None]:
-    """Return π(s) `[*, A]` before its tanh, for `obs [*, S]`; a deterministic policy has no standard deviation."""
-    return policies.unsquash(networks(state).policy(state.ac.actor, obs)), None
-
-
-def value(state: State, obs: Array, action: Array) -> Array:
-    """Return `min_j Q_j(s, a)` `[*]` of the online critics for `obs [*, S]` and `action [*, A]`."""
-    return values.clipped_minimum(networks(state).q(state.ac.critic, obs, action))
-
-
-def networks(state: State) -> ActorCritic:
-    """Return the networks of actor and critics, without parameters."""
-    return ActorCritic(state.spec, state.config, state.stats.obs)

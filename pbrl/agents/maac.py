@@ -15,35 +15,46 @@ code does otherwise.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl.agents.parts import ensemble_agent
-from pbrl.agents.parts.ensemble_agent import State as State
-from pbrl.agents.parts.ensemble_agent import act as act
-from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
-from pbrl.agents.parts.ensemble_agent import distribution as distribution
-from pbrl.agents.parts.ensemble_agent import imagine as imagine
-from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
-from pbrl.agents.parts.ensemble_agent import networks
-from pbrl.agents.parts.ensemble_agent import observe as observe
-from pbrl.agents.parts.ensemble_agent import simulator as simulator
-from pbrl.agents.parts.ensemble_agent import update_model as update_model
-from pbrl.agents.parts.steve_targets import steve_targets
+from pbrl.agents.parts import sac_with_model
+from pbrl.agents.parts.sac_with_model import (
+    State,
+    act,
+    choose_elites,
+    distribution,
+    imagine,
+    model_losses,
+    observe,
+    update_model,
+)
+from pbrl.agents.parts.soft import SoftActorCritic
+from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations import losses, policies, values
-from pbrl.equations.rollout import rollout
+from pbrl.equations.actor_critic import mean_neighbour_minimum, neighbour_minima, tanh_normal_sample
+from pbrl.equations.expansion import alone, rollout, start_from_next, steve_candidates, steve_mixture, value_expansion
+from pbrl.models.ensemble_world import maac_simulator as simulator
+from pbrl.models.ensemble_world import maac_world
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+__all__ = ["Config", "abilities", "init", "update", "value"]
+# What it shares with MBPO, STEVE and SVG(1); `parts/sac_with_model.py` says what each promises.
+__all__ += [
+    "State", "act", "choose_elites", "distribution", "imagine",
+    "model_losses", "networks", "observe", "simulator", "update_model",
+]  # fmt: skip
 
 
 @flax.struct.dataclass
-class Config(ensemble_agent.Config):
+class Config(sac_with_model.Config):
     """Hyper-parameters: the paper's method with the released code's numbers; `--preset paper` is the code's method.
 
-    Those of `heldout_agent.Config` besides.
+    Those of `sac_with_model.Config` besides.
     """
 
     horizon: int = static(4)
@@ -73,7 +84,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
     configs.check(config, target_members=(1, config.elites))
     configs.check_choice(config, branch=("start", "end"))
-    return ensemble_agent.start(key, spec, config, oracle)
+    return sac_with_model.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -84,31 +95,79 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     loss, discounts.
     """
     target_key, actor_key = jax.random.split(key)
-    cfg, nets, dynamics = state.config, networks(state), simulator(state)
-    y, target_metrics = steve_targets(state, nets, dynamics, batch, target_key)
+    cfg, alpha, nets = state.config, state.ac.alpha, networks(state)
+    dynamics, world = simulator(state), maac_world(state.spec, cfg)
+
+    def several(obs: Array, action: Array, key: Key) -> tuple[Array, Array, Array]:
+        """One step by each of `target_members` elites, drawn anew."""
+        choice_key, step_key = jax.random.split(key)
+        members = jax.random.permutation(choice_key, state.world.elites)[: cfg.target_members]
+        return world.step_each(state.world, members, obs, action, step_key)
+
+    def soft_value(obs: Array, action: Array, log_prob: Array) -> Array:
+        """Q̄ - α log π `[C, *]`: of neighbouring target critics the smaller."""
+        return neighbour_minima(nets.q(state.ac.target_critic, obs, action)) - alpha * log_prob
+
+    policy = partial(nets.sample, state.ac.actor)
+    member_steps = alone(dynamics) if state.oracle else several
+    first_key, roll_key = jax.random.split(target_key)
+    begin_key = jax.random.fold_in(roll_key, cfg.target_horizon)
+    latent = start_from_next(dynamics, batch, begin_key, by_step=state.oracle is not None)
+    candidates = steve_candidates(
+        dynamics, member_steps, policy, soft_value, latent, batch, (first_key, roll_key),
+        horizon=cfg.target_horizon, alpha=alpha, gamma=cfg.discount,
+    )  # fmt: skip
+    y, weights = steve_mixture(candidates)
+    target_metrics = {f"critic/weight_{k}": weights[k].mean() for k in range(cfg.target_horizon + 1)}
 
     ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
-        start = batch if cfg.branch == "end" else _repeat(batch, cfg.samples)
-        roll_key, last_key = jax.random.split(actor_key)
-        path = rollout(
-            dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(start), roll_key, cfg.horizon
-        )
-        many = cfg.samples if cfg.branch == "end" else 1
-        (mean, log_std), last_obs = _repeat((nets.distribution(actor, path.final_obs), path.final_obs), many)
-        action, last_log_prob = policies.tanh_normal_sample(mean, log_std, last_key)
-        q = nets.q(ac.critic, last_obs, action)
-        if cfg.branch == "end":  # the code averages over actions first and takes the smaller critic then
-            q = q.reshape(q.shape[0], cfg.samples, -1).mean(1)
-        value = values.value_expansion(path.reward, path.discount, values.mean_neighbour_minimum(q), cfg.discount)
-        log_prob = path.info[0] if cfg.horizon else last_log_prob  # of the first action: the code has no other entropy
-        return losses.soft_policy_loss(value.mean() - ac.alpha * log_prob), log_prob
+        """-J, and the log-density of the first action: the code has no other entropy."""
+        imagined_value = {"start": value_of_trajectories, "end": value_of_last_actions}[cfg.branch]
+        value, log_prob = imagined_value(nets, dynamics, cfg, ac.critic, actor, batch, actor_key)
+        objective = value.mean() - alpha * log_prob
+        return -objective.mean(), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
     metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics}
     return replace(state, ac=nets.move_targets(ac)), metrics
+
+
+def value_of_trajectories(
+    nets: SoftActorCritic, dynamics: Dynamics, cfg: Config, critic: Params, actor: Params, batch: Transition, key: Key
+) -> tuple[Array, Array]:
+    """Return the value `[N B]` of N whole trajectories from every state (§4.1), and log π of their first actions.
+
+    Differentiable in `actor` through actions, model, rewards and critics.
+    """
+    roll_key, last_key = jax.random.split(key)
+    many = _repeat(batch, cfg.samples)
+    path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(many), roll_key, cfg.horizon)
+    action, last_log_prob = nets.sample(actor, path.final_obs, last_key)
+    q = nets.q(critic, path.final_obs, action)
+    q = mean_neighbour_minimum(q)
+    value = value_expansion(path.reward, path.discount, q, cfg.discount)
+    return value, path.info[0] if cfg.horizon else last_log_prob
+
+
+def value_of_last_actions(
+    nets: SoftActorCritic, dynamics: Dynamics, cfg: Config, critic: Params, actor: Params, batch: Transition, key: Key
+) -> tuple[Array, Array]:
+    """Return the value `[B]` of one trajectory from every state with N last actions, as the released code has it.
+
+    Critics are averaged over actions first, and the smaller counts then. Else as `value_of_trajectories`; without a
+    step the densities are of all N actions, `[N B]`.
+    """
+    roll_key, last_key = jax.random.split(key)
+    path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(batch), roll_key, cfg.horizon)
+    (mean, log_std), obs = _repeat((nets.distribution(actor, path.final_obs), path.final_obs), cfg.samples)
+    action, last_log_prob = tanh_normal_sample(mean, log_std, last_key)
+    q = nets.q(critic, obs, action)
+    q = mean_neighbour_minimum(q.reshape(q.shape[0], cfg.samples, -1).mean(1))
+    value = value_expansion(path.reward, path.discount, q, cfg.discount)
+    return value, path.info[0] if cfg.horizon else last_log_prob
 
 
 def _repeat(tree, times: int):
@@ -118,4 +177,4 @@ def _repeat(tree, times: int):
 
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return the mean of neighbouring critics' minima `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
-    return values.mean_neighbour_minimum(networks(state).q(state.ac.critic, obs, action))
+    return mean_neighbour_minimum(networks(state).q(state.ac.critic, obs, action))

@@ -13,27 +13,36 @@ from dataclasses import replace
 import flax.struct
 import jax
 
-from pbrl.agents.parts import ensemble_agent
-from pbrl.agents.parts.ensemble_agent import State as State
-from pbrl.agents.parts.ensemble_agent import act as act
-from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
-from pbrl.agents.parts.ensemble_agent import distribution as distribution
-from pbrl.agents.parts.ensemble_agent import imagine as imagine
-from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
-from pbrl.agents.parts.ensemble_agent import networks
-from pbrl.agents.parts.ensemble_agent import observe as observe
-from pbrl.agents.parts.ensemble_agent import simulator as simulator
-from pbrl.agents.parts.ensemble_agent import update_model as update_model
+from pbrl.agents.parts import sac_with_model
+from pbrl.agents.parts.sac_with_model import (
+    State,
+    act,
+    choose_elites,
+    distribution,
+    imagine,
+    model_losses,
+    observe,
+    update_model,
+)
+from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations import losses, values
+from pbrl.equations.actor_critic import soft_td_target
+from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+__all__ = ["Config", "abilities", "init", "update", "value"]
+# What it shares with MAAC, STEVE and SVG(1); `parts/sac_with_model.py` says what each promises.
+__all__ += [
+    "State", "act", "choose_elites", "distribution", "imagine",
+    "model_losses", "networks", "observe", "simulator", "update_model",
+]  # fmt: skip
 
 
 @flax.struct.dataclass
-class Config(ensemble_agent.Config):
+class Config(sac_with_model.Config):
     """Hyper-parameters; the defaults are those of the authors' released code.
 
-    Those of `heldout_agent.Config` besides.
+    Those of `sac_with_model.Config` besides.
     """
 
     model_weight_decay: float = 5e-5
@@ -60,7 +69,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
-    return ensemble_agent.start(key, spec, config, oracle)
+    return sac_with_model.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -73,13 +82,13 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     next_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
-    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+    y = soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
 
     ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)
-        return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
+        return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)

@@ -13,51 +13,17 @@ import flax.struct
 import jax
 
 from pbrl import config as configs
-from pbrl.agents.parts import soft
+from pbrl.agents.parts import soft, svg_sac
 from pbrl.agents.parts.soft import SoftActorCritic, SoftState
-from pbrl.config import static
-from pbrl.equations import losses, values
+from pbrl.equations.actor_critic import soft_td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
-class Config:
-    """Hyper-parameters; the defaults are those of SVG's released code, whose baseline this is."""
-
-    discount: float = 0.99
-    """γ of the return."""
-    tau: float = 0.005
-    """Step of the target critics at every update."""
-    actor_lr: float = 1e-4
-    """Learning rate of the actor's optimiser."""
-    critic_lr: float = 1e-4
-    """Learning rate of the critics'."""
-    temperature_lr: float = 1e-4
-    """Learning rate of log α's."""
-    initial_temperature: float = 0.1
-    """α at the start."""
-    initial_entropy: float | None = None
-    """ℋ_init, target entropy of the whole action at the start, in nats; by default -1 for each action coordinate."""
-    final_entropy: float | None = None
-    """ℋ_final, target entropy at the end of the schedule; by default the initial one."""
-    entropy_decay: float = 1.0
-    """β, exponent of the schedule between the two (SVG eq. 14)."""
-    entropy_steps: float = 1e6
-    """T, environment steps until the final target entropy is reached."""
-    actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of the actor's hidden layers."""
-    critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of a critic's."""
-    activation: str = static("relu")
-    """Of actor and critics."""
-    critics: int = static(2)
-    """How many, of which the smallest counts."""
-    normalize_obs: bool = static(True)
-    """Divide observations by their running deviation, within 0.1 and 10."""
-    precision: str = static("highest")
-    """Matmul precision of actor and critics."""
+class Config(svg_sac.Config):
+    """Hyper-parameters: those of `svg_sac.Config`, as SVG's code has them, whose baseline this is; no others."""
 
 
 @flax.struct.dataclass
@@ -89,8 +55,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = networks(state)
-    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+    return svg_sac.act(networks(state), state, obs, key, explore)
 
 
 def observe(state: State, batch: Transition) -> State:
@@ -113,13 +78,13 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     next_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
-    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+    y = soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
 
     ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)
-        return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
+        return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     target = soft.target_entropy(cfg, state.stats.count)

@@ -8,32 +8,43 @@ STEVE in this form; `docs/algorithms/maac.md` says how its original, on DDPG, di
 """
 
 from dataclasses import replace
+from functools import partial
 
 import flax.struct
 import jax
 
 from pbrl import config as configs
-from pbrl.agents.parts import ensemble_agent
-from pbrl.agents.parts.ensemble_agent import State as State
-from pbrl.agents.parts.ensemble_agent import act as act
-from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
-from pbrl.agents.parts.ensemble_agent import distribution as distribution
-from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
-from pbrl.agents.parts.ensemble_agent import networks
-from pbrl.agents.parts.ensemble_agent import observe as observe
-from pbrl.agents.parts.ensemble_agent import simulator as simulator
-from pbrl.agents.parts.ensemble_agent import update_model as update_model
-from pbrl.agents.parts.steve_targets import steve_targets
+from pbrl.agents.parts import sac_with_model
+from pbrl.agents.parts.sac_with_model import (
+    State,
+    act,
+    choose_elites,
+    distribution,
+    model_losses,
+    observe,
+    update_model,
+)
+from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations import losses, values
+from pbrl.equations.actor_critic import mean_neighbour_minimum, neighbour_minima
+from pbrl.equations.expansion import alone, start_from_next, steve_candidates, steve_mixture
+from pbrl.models.ensemble_world import maac_simulator as simulator
+from pbrl.models.ensemble_world import maac_world
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+__all__ = ["Config", "abilities", "init", "update", "value"]
+# What it shares with MAAC, MBPO and SVG(1); `parts/sac_with_model.py` says what each promises.
+__all__ += [
+    "State", "act", "choose_elites", "distribution", "model_losses",
+    "networks", "observe", "simulator", "update_model",
+]  # fmt: skip
 
 
 @flax.struct.dataclass
-class Config(ensemble_agent.Config):
+class Config(sac_with_model.Config):
     """Hyper-parameters; the defaults are those that MAAC's released code gives to all its agents.
 
-    Those of `heldout_agent.Config` besides.
+    Those of `sac_with_model.Config` besides.
     """
 
     target_horizon: int = static(3)
@@ -55,7 +66,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.check(config, target_horizon=(0, 1_000), target_members=(1, config.elites))
-    return ensemble_agent.start(key, spec, config, oracle)
+    return sac_with_model.start(key, spec, config, oracle)
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -65,15 +76,37 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     and its density; the temperature loss in log α. Stopped: the whole target, α outside its own loss.
     """
     target_key, actor_key = jax.random.split(key)
-    cfg, nets = state.config, networks(state)
-    y, target_metrics = steve_targets(state, nets, simulator(state), batch, target_key)
+    cfg, alpha, nets = state.config, state.ac.alpha, networks(state)
+    dynamics, world = simulator(state), maac_world(state.spec, cfg)
+
+    def several(obs: Array, action: Array, key: Key) -> tuple[Array, Array, Array]:
+        """One step by each of `target_members` elites, drawn anew."""
+        choice_key, step_key = jax.random.split(key)
+        members = jax.random.permutation(choice_key, state.world.elites)[: cfg.target_members]
+        return world.step_each(state.world, members, obs, action, step_key)
+
+    def soft_value(obs: Array, action: Array, log_prob: Array) -> Array:
+        """Q̄ - α log π `[C, *]`: of neighbouring target critics the smaller."""
+        return neighbour_minima(nets.q(state.ac.target_critic, obs, action)) - alpha * log_prob
+
+    policy = partial(nets.sample, state.ac.actor)
+    member_steps = alone(dynamics) if state.oracle else several
+    first_key, roll_key = jax.random.split(target_key)
+    begin_key = jax.random.fold_in(roll_key, cfg.target_horizon)
+    latent = start_from_next(dynamics, batch, begin_key, by_step=state.oracle is not None)
+    candidates = steve_candidates(
+        dynamics, member_steps, policy, soft_value, latent, batch, (first_key, roll_key),
+        horizon=cfg.target_horizon, alpha=alpha, gamma=cfg.discount,
+    )  # fmt: skip
+    y, weights = steve_mixture(candidates)
+    target_metrics = {f"critic/weight_{k}": weights[k].mean() for k in range(cfg.target_horizon + 1)}
 
     ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)
-        q = values.mean_neighbour_minimum(nets.q(ac.critic, batch.obs, action))
-        return losses.soft_policy_loss(q - ac.alpha * log_prob), log_prob
+        q = mean_neighbour_minimum(nets.q(ac.critic, batch.obs, action))
+        return (ac.alpha * log_prob - q).mean(), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
@@ -83,4 +116,4 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return the mean of neighbouring critics' minima `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
-    return values.mean_neighbour_minimum(networks(state).q(state.ac.critic, obs, action))
+    return mean_neighbour_minimum(networks(state).q(state.ac.critic, obs, action))

@@ -10,26 +10,32 @@ maps equations to functions and tests, and lists every deviation.
 """
 
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl.agents.parts import soft
+from pbrl.agents.parts import soft, svg_sac
 from pbrl.agents.parts.soft import SoftActorCritic, SoftState
+from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations import losses, values
-from pbrl.equations.rollout import rollout, start_from_next
+from pbrl.equations.actor_critic import soft_td_target, squared_td_loss
+from pbrl.equations.expansion import mve_targets, rollout, soft_value_expansion, start_from_next
 from pbrl.models import sequence_world
-from pbrl.models.ensemble import Statistics
 from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
+from pbrl.nn.normalizer import Statistics
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass
-class Config:
-    """Hyper-parameters; the defaults are those of the authors' released code, which made the published results."""
+class Config(svg_sac.Config):
+    """Hyper-parameters; the defaults are those of the authors' released code, which made the published results.
+
+    Those of `svg_sac.Config` besides. (The paper's Table 3 prints 5e-4 for the temperature's rate.)
+    """
 
     horizon: int = static(2)
     """H, model steps of the actor's value expansion (the code's `horizon` counts actions, H + 1)."""
@@ -41,16 +47,6 @@ class Config:
     """"recurrent": deterministic GRU; "ensemble": probabilistic networks as in MAGE."""
     actor_warmup: float = 10_000.0
     """Environment steps during which the actor's loss is SAC's, until the model can be trusted."""
-    discount: float = 0.99
-    """γ of the return."""
-    tau: float = 0.005
-    """Step of the target critics at every update."""
-    actor_lr: float = 1e-4
-    """Learning rate of the actor's optimiser."""
-    critic_lr: float = 1e-4
-    """Learning rate of the critics'."""
-    temperature_lr: float = 1e-4
-    """Learning rate of log α's (Table 3 prints 5e-4)."""
     model_lr: float = 1e-3
     """Learning rate of the dynamics' optimiser."""
     model_max_norm: float = 1.0
@@ -61,24 +57,6 @@ class Config:
     """Weight a batch's terminations as heavily as its other rows (the paper calls this unimportant)."""
     termination_gradient: bool = static(True)
     """Differentiate the predicted probability of a termination, as the code does. An oracle's has no slope anyway."""
-    initial_temperature: float = 0.1
-    """α at the start."""
-    initial_entropy: float | None = None
-    """ℋ_init, target entropy of the whole action at the start, in nats; by default -1 for each action coordinate."""
-    final_entropy: float | None = None
-    """ℋ_final, target entropy at the end of the schedule; by default the initial one."""
-    entropy_decay: float = 1.0
-    """β, exponent of the schedule between the two (eq. 14)."""
-    entropy_steps: float = 1e6
-    """T, environment steps until the final target entropy is reached."""
-    actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of the actor's hidden layers."""
-    critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
-    """Widths of a critic's."""
-    activation: str = static("relu")
-    """Of actor and critics."""
-    critics: int = static(2)
-    """How many, of which the smallest counts."""
     encoder_hidden: tuple[int, ...] = static((512, 512))
     """Widths of the network in front of the GRU."""
     recurrent_width: int = static(512)
@@ -91,10 +69,6 @@ class Config:
     """Its members."""
     head_hidden: tuple[int, ...] = static((512, 512))
     """Networks of reward and termination."""
-    normalize_obs: bool = static(True)
-    """Divide observations by their running deviation, within 0.1 and 10; the model predicts in these units."""
-    precision: str = static("highest")
-    """Matmul precision of actor and critics."""
 
     @property
     def sequence_length(self) -> int:
@@ -146,8 +120,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = networks(state)
-    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+    return svg_sac.act(networks(state), state, obs, key, explore)
 
 
 def observe(state: State, batch: Transition) -> State:
@@ -174,36 +147,42 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     critic_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, networks(state)
 
-    ac, critic_metrics = _update_critics(state, batch, critic_key)
+    targets = (mve_critic if cfg.critic == "mve" and cfg.horizon else td_critic)(state, batch, critic_key)
 
-    def model_free_loss(actor: Params) -> tuple[Array, Array]:
-        """SAC's: α log π(u|x) - min_j Q_j(x, u)."""
+    def critic_loss(critic: Params) -> tuple[Array, Metrics]:
+        """Squared errors of every Q_i at the K states that have a target, weighted."""
+        q = nets.q(critic, targets.obs, targets.action)  # [C, K, B]
+        loss = squared_td_loss((targets.y - q).reshape(q.shape[0], -1), targets.weight.reshape(-1))
+        return loss, {"critic/q": q.mean(), "critic/td_error": jnp.abs(targets.y - q).mean()}
+
+    ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
+
+    def sac_loss(actor: Params) -> tuple[Array, Array]:
+        """α log π(u|x) - min_j Q_j(x, u): through the critic alone."""
         action, log_prob = nets.sample(actor, batch.obs, actor_key)
-        return losses.soft_policy_loss(nets.min_q(ac.critic, batch.obs, action) - ac.alpha * log_prob), log_prob
+        return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
 
-    def value_gradient_loss(actor: Params) -> tuple[Array, Array]:
+    def svg_loss(actor: Params) -> tuple[Array, Array]:
         """Minus eq. 7 over its H + 1 terms; with the log-density of the first action, which adapts the temperature."""
         dynamics, (roll_key, last_key) = simulator(state), jax.random.split(actor_key)
-        path = rollout(
-            dynamics, lambda obs, k: nets.sample(actor, obs, k), dynamics.start(batch), roll_key, cfg.horizon
-        )
+        path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(batch), roll_key, cfg.horizon)
         action, log_prob = nets.sample(actor, path.final_obs, last_key)
         log_probs = jnp.concatenate([path.info, log_prob[None]])
         q = nets.min_q(ac.critic, path.final_obs, action)
-        value = values.soft_value_expansion(path.reward, path.discount, log_probs, q, ac.alpha, cfg.discount)
-        return losses.soft_policy_loss(value / (cfg.horizon + 1)), log_probs[0]
+        value = soft_value_expansion(path.reward, path.discount, log_probs, q, ac.alpha, cfg.discount)
+        return -(value / (cfg.horizon + 1)).mean(), log_probs[0]
 
     if cfg.actor == "sac" or cfg.horizon == 0:
-        ac, log_prob, actor_metrics = nets.descend_actor(ac, model_free_loss)
-    else:
+        ac, log_prob, actor_metrics = nets.descend_actor(ac, sac_loss)
+    else:  # the model is not trusted before it has seen `actor_warmup` steps
         ac, log_prob, actor_metrics = jax.lax.cond(
             state.stats.obs.count < cfg.actor_warmup,
-            lambda ac: nets.descend_actor(ac, model_free_loss),
-            lambda ac: nets.descend_actor(ac, value_gradient_loss),
+            lambda ac: nets.descend_actor(ac, sac_loss),
+            lambda ac: nets.descend_actor(ac, svg_loss),
             ac,
         )
-    target = soft.target_entropy(cfg, state.stats.obs.count)
-    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target)
+    target_entropy = soft.target_entropy(cfg, state.stats.obs.count)
+    ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target_entropy)
 
     world, head_metrics = state.world, {}
     if world is not None and cfg.sequence_length:
@@ -212,32 +191,44 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     return replace(state, ac=nets.move_targets(ac), world=world), metrics
 
 
-def _update_critics(state: State, batch: Transition, key: Key) -> tuple[SoftState, Metrics]:
-    """Take one step on the critics towards soft TD targets, or towards value expansion at every state imagined."""
-    cfg, nets = state.config, networks(state)
-    last_key = key
-    obs, action, reward, discount = (x[None] for x in (batch.obs, batch.action, batch.reward, batch.discount))
-    log_probs, last_obs = jnp.zeros((0, *batch.reward.shape)), batch.next_obs
-    if cfg.critic == "mve" and cfg.horizon:
-        roll_key, last_key = jax.random.split(key)
-        begin_key, roll_key = jax.random.split(roll_key)
-        dynamics = simulator(state)
-        latent = start_from_next(dynamics, batch, begin_key, by_step=state.oracle is not None)
-        path = rollout(dynamics, lambda obs, k: nets.sample(state.ac.actor, obs, k), latent, roll_key, cfg.horizon)
-        obs, action = jnp.concatenate([obs, path.obs]), jnp.concatenate([action, path.action])
-        reward, discount = jnp.concatenate([reward, path.reward]), jnp.concatenate([discount, path.discount])
-        log_probs, last_obs = path.info, path.final_obs
-    last_q, last_log_prob = nets.soft_target(state.ac, last_obs, last_key)
-    log_probs = jnp.concatenate([log_probs, last_log_prob[None]])
-    y = values.mve_targets(reward, discount, log_probs, last_q, state.ac.alpha, cfg.discount)  # [K, B], K = 1 or H + 1
+class Targets(NamedTuple):
+    """Where the critics learn what: at K states of a trajectory."""
+
+    obs: Array  # [K, B, S]
+    action: Array  # [K, B, A]
+    y: Array  # [K, B]
+    weight: Array  # [K, B]
+
+
+def td_critic(state: State, batch: Transition, key: Key) -> Targets:
+    """Return soft TD targets of the real transitions alone, K = 1."""
+    nets, cfg = networks(state), state.config
+    next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, key)
+    y = soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+    return Targets(batch.obs[None], batch.action[None], y[None], jnp.ones_like(y)[None])
+
+
+def mve_critic(state: State, batch: Transition, key: Key) -> Targets:
+    """Return targets of H-step value expansion at every state of real transition and rollout, K = H + 1 (Fig. 4).
+
+    States behind a termination have no weight.
+    """
+    nets, cfg, dynamics = networks(state), state.config, simulator(state)
+    roll_key, last_key = jax.random.split(key)
+    begin_key, roll_key = jax.random.split(roll_key)
+    latent = start_from_next(dynamics, batch, begin_key, by_step=state.oracle is not None)
+    path = rollout(dynamics, partial(nets.sample, state.ac.actor), latent, roll_key, cfg.horizon)
+    last_q, last_log_prob = nets.soft_target(state.ac, path.final_obs, last_key)
+
+    real = batch.obs, batch.action, batch.reward, batch.discount
+    imagined = path.obs, path.action, path.reward, path.discount
+    obs, action, reward, discount = (
+        jnp.concatenate([first[None], rest]) for first, rest in zip(real, imagined, strict=True)
+    )
+    log_probs = jnp.concatenate([path.info, last_log_prob[None]])
+    y = mve_targets(reward, discount, log_probs, last_q, state.ac.alpha, cfg.discount)
     alive = jnp.cumprod(jnp.concatenate([jnp.ones_like(discount[:1]), discount[:-1]]), axis=0)
-
-    def loss(critic: Params) -> tuple[Array, Metrics]:
-        q = nets.q(critic, obs, action)  # [C, K, B]
-        value = losses.squared_td_loss((y - q).reshape(q.shape[0], -1), alive.reshape(-1))
-        return value, {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
-
-    return nets.descend_critics(state.ac, loss)
+    return Targets(obs, action, y, alive)
 
 
 def simulator(state: State) -> Dynamics:
@@ -265,11 +256,6 @@ def distribution(state: State, obs: Array) -> tuple[Array, Array]:
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return `min_j Q_j(s, a)` `[*]` of the online, soft critics for `obs [*, S]` and `action [*, A]`."""
     return networks(state).min_q(state.ac.critic, obs, action)
-
-
-def networks(state: State) -> SoftActorCritic:
-    """Return the networks of actor and critics, without parameters."""
-    return SoftActorCritic(state.spec, state.config, state.stats.obs)
 
 
 def _world(state: State) -> SequenceWorld:

@@ -17,30 +17,39 @@ from dataclasses import replace
 import flax.struct
 import jax
 import jax.numpy as jnp
+import optax
 
 from pbrl import config as configs
-from pbrl.agents.parts import ensemble_agent
-from pbrl.agents.parts.ensemble_agent import State as State
-from pbrl.agents.parts.ensemble_agent import act as act
-from pbrl.agents.parts.ensemble_agent import choose_elites as choose_elites
-from pbrl.agents.parts.ensemble_agent import distribution as distribution
-from pbrl.agents.parts.ensemble_agent import model_losses as model_losses
-from pbrl.agents.parts.ensemble_agent import networks
-from pbrl.agents.parts.ensemble_agent import observe as observe
-from pbrl.agents.parts.ensemble_agent import simulator as simulator
-from pbrl.agents.parts.ensemble_agent import update_model as update_model
+from pbrl.agents.parts import sac_with_model
+from pbrl.agents.parts.sac_with_model import (
+    State,
+    act,
+    choose_elites,
+    distribution,
+    model_losses,
+    observe,
+    update_model,
+)
+from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations import losses, values
-from pbrl.models.validated_world import HeldOutWorld
-from pbrl.nn import optim
+from pbrl.equations.actor_critic import soft_td_target, td_target
+from pbrl.models.ensemble_world import maac_simulator as simulator
+from pbrl.models.ensemble_world import maac_world
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+__all__ = ["Config", "abilities", "init", "remember", "update", "value"]
+# What it shares with MAAC, MBPO and STEVE; `parts/sac_with_model.py` says what each promises.
+__all__ += [
+    "State", "act", "choose_elites", "distribution", "model_losses",
+    "networks", "observe", "simulator", "update_model",
+]  # fmt: skip
 
 
 @flax.struct.dataclass
-class Config(ensemble_agent.Config):
+class Config(sac_with_model.Config):
     """Hyper-parameters; sizes and rates are those that MAAC's released code gives to all its agents.
 
-    Those of `heldout_agent.Config` besides.
+    Those of `sac_with_model.Config` besides.
     """
 
     max_weight: float = 5.0
@@ -62,7 +71,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.check(config, max_weight=(0, float("inf")))
-    return ensemble_agent.start(key, spec, config, oracle)
+    return sac_with_model.start(key, spec, config, oracle)
 
 
 def remember(state: State, batch: Transition) -> dict[str, Array]:
@@ -72,7 +81,7 @@ def remember(state: State, batch: Transition) -> dict[str, Array]:
     """
     of_policy = networks(state).log_prob(state.ac.actor, batch.obs, batch.action)
     uniform = -batch.action.shape[-1] * jnp.log(2.0)
-    return {"log_prob": jnp.where(optim.steps_taken(state.ac.actor_opt) == 0, uniform, of_policy)}
+    return {"log_prob": jnp.where(optax.tree_utils.tree_get(state.ac.actor_opt, "count") == 0, uniform, of_policy)}
 
 
 def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
@@ -85,7 +94,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     next_key, step_key, value_key, entropy_key = jax.random.split(key, 4)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)
-    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+    y = soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
 
     ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
     weight = _weights(state, batch)
@@ -95,8 +104,9 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         next_obs, reward = _again(state, batch, action, step_key)  # [M, B, S], [M, B]
         next_action, next_log_prob = nets.sample(state.ac.actor, next_obs, value_key)  # V is a function of s' alone
         value = nets.min_q(ac.critic, next_obs, next_action) - ac.alpha * next_log_prob
-        objective = values.td_target(reward, batch.discount, value, cfg.discount).mean(0) - ac.alpha * log_prob
-        return losses.soft_policy_loss(weight * objective), nets.sample(actor, batch.obs, entropy_key)[1]
+        discount = jnp.broadcast_to(batch.discount, reward.shape)  # what really happened, for every member
+        objective = td_target(reward, discount, value, cfg.discount).mean(0) - ac.alpha * log_prob
+        return -(weight * objective).mean(), nets.sample(actor, batch.obs, entropy_key)[1]
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
@@ -119,7 +129,7 @@ def _again(state: State, batch: Transition, action: Array, key: Key) -> tuple[Ar
         latent, reward, _ = state.oracle.step(state.oracle.start(batch), action, key)
         return state.oracle.observe(latent)[None], reward[None]
     assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).step_again(state.world, batch, action)
+    return maac_world(state.spec, state.config).step_again(state.world, batch, action)
 
 
 def value(state: State, obs: Array, action: Array) -> Array:

@@ -16,7 +16,7 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import static
-from pbrl.equations import losses, policies, values
+from pbrl.equations.actor_critic import add_noise, clipped_minimum, td_loss, td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
@@ -90,7 +90,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
     action = networks(state).policy(state.ac.actor, obs)
-    return policies.add_noise(action, key, state.config.exploration_noise) if explore else action
+    return add_noise(action, key, state.config.exploration_noise) if explore else action
 
 
 def observe(state: State, batch: Transition) -> State:
@@ -109,17 +109,28 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
     """
-    nets = networks(state)
+    cfg, nets = state.config, networks(state)
     next_value = nets.target_value(state.ac, batch.next_obs, key)
-    y = values.td_target(batch.reward, batch.discount, next_value, state.config.discount)
+    y = td_target(batch.reward, batch.discount, next_value, cfg.discount)
 
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, batch.action)
         td_error = y - q
-        return losses.td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
+        return td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
-    ac, actor_metrics = nets.improve_actor(ac, batch.obs)
+
+    def actor_loss(actor: Params) -> Array:
+        """-min_j Q_j(s, π(s)) on the critics as they are now (the code; TD3 itself takes Q_1)."""
+        return -clipped_minimum(nets.q(ac.critic, batch.obs, nets.policy(actor, batch.obs))).mean()
+
+    ac, actor_metrics = jax.lax.cond(
+        ac.updates % cfg.policy_delay == 0,  # the actor waits, and its target with it
+        lambda ac: nets.descend_actor(ac, actor_loss),
+        nets.pause_actor,
+        ac,
+    )
+    ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
     return replace(state, ac=ac), {**critic_metrics, **actor_metrics}
 
 

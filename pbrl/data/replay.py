@@ -4,6 +4,7 @@
 """
 
 from dataclasses import replace
+from typing import Any
 
 import flax.struct
 import jax
@@ -155,3 +156,8 @@ def epoch_batches(size: int, batch_size: int, at_least: int) -> int:
     """Return how many batches the fewest whole epochs hold that make `at_least` of them."""
     per_epoch = max(size // batch_size, 1)
     return -(-at_least // per_epoch) * per_epoch
+
+
+def all_finite(tree: Any) -> Array:
+    """Return whether every value of every leaf is finite, as bool[]."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)] or [jnp.array(True)]).all()

@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 from pbrl.diagnose.gradcheck import beginnings
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
-from pbrl.equations import losses, rollout, values
+from pbrl.equations import actor_critic, expansion
 from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices
 from pbrl.runs.run import Run, agent_module
@@ -180,14 +180,17 @@ def measure(
         mine, theirs = (action_gradients(agent, state, dynamics, batch, action_key) for dynamics in (model, oracle))
         cosines = jax.vmap(_cosine)(mine, theirs)
         found |= {"action_cosine": jnp.median(cosines), "action_agree": (cosines > 0).mean()}
-        found["action_error"] = jnp.median(losses.safe_norm(mine - theirs) / (losses.safe_norm(theirs) + TINY))
+        errors = actor_critic.safe_norm(mine - theirs) / (actor_critic.safe_norm(theirs) + TINY)
+        found["action_error"] = jnp.median(errors)
 
     def mode(obs: Array, key: Key) -> tuple[Array, None]:
         return agent.act(state, obs, key, explore=False), None
 
-    path = rollout.rollout(model, mode, model.start(batch), mode_key, horizons[-1])
+    path = expansion.rollout(model, mode, model.start(batch), mode_key, horizons[-1])
     for h in horizons:
-        rewards = values.value_expansion(path.reward[:h], path.discount[:h], jnp.zeros(()), state.config.discount)
+        rewards = expansion.value_expansion(
+            path.reward[:h], path.discount[:h], jnp.zeros_like(path.reward[0]), state.config.discount
+        )
         found[f"imagined_h{h}"] = rewards.mean()
     q = agent.value(state, batch.obs, path.action[0])
     return {**found, "q_low": q.min(), "q_high": q.max()}
@@ -207,13 +210,14 @@ def policy_gradients(
             return jnp.tanh(mean if std is None else mean + std * jax.random.normal(key, mean.shape)), None
 
         cheap = dynamics._replace(step=jax.checkpoint(dynamics.step))  # simulators remember much
-        path = rollout.rollout(cheap, policy, dynamics.start(batch), roll_key, horizons[-1])
+        path = expansion.rollout(cheap, policy, dynamics.start(batch), roll_key, horizons[-1])
         obs = jnp.concatenate([path.obs[1:], path.final_obs[None]])
         action = jnp.concatenate([path.action[1:], policy(path.final_obs, last_key)[0][None]])
         gamma = state.config.discount
         ends = [agent.value(state, obs[h - 1], action[h - 1]) for h in horizons]
         each = zip(horizons, ends, strict=True)
-        return jnp.stack([values.value_expansion(path.reward[:h], path.discount[:h], q, gamma).mean() for h, q in each])
+        expanded = (expansion.value_expansion(path.reward[:h], path.discount[:h], q, gamma) for h, q in each)
+        return jnp.stack([value.mean() for value in expanded])
 
     _, pullback = jax.vjp(expansions, state.ac.actor)
     # Side by side, so that the steps which the backward pass computes again are so once for all horizons.
@@ -227,7 +231,7 @@ def action_gradients(agent: Any, state: Any, dynamics: Dynamics, batch: Transiti
         z, reward, discount = dynamics.step(dynamics.start(batch), action, key)
         obs = dynamics.observe(z)
         q = agent.value(state, obs, agent.act(state, obs, key, explore=False))
-        return values.td_target(reward, discount, q, state.config.discount).sum()
+        return actor_critic.td_target(reward, discount, q, state.config.discount).sum()
 
     return jax.grad(target)(agent.act(state, batch.obs, key, explore=False))
 

@@ -2,39 +2,15 @@
 
 from dataclasses import dataclass
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from pbrl.nn import networks, normalizer
-from pbrl.nn.normalizer import Normalizer
+from pbrl.nn.normalizer import Statistics
 from pbrl.types import Array, Key, Params, Transition
 
 MIN_LOG_VAR, MAX_LOG_VAR = -5.0, -1.0  # of the normalised change (MAGE code, `models.py`)
-
-
-@flax.struct.dataclass
-class Statistics:
-    """Running moments of all collected transitions; they normalise what networks see and predict."""
-
-    obs: Normalizer
-    action: Normalizer
-    delta: Normalizer  # next_obs - obs
-    reward: Normalizer
-
-    @classmethod
-    def init(cls, obs_size: int, action_size: int) -> "Statistics":
-        """Make the moments of no data."""
-        return cls(*(normalizer.init(*shape) for shape in ((obs_size,), (action_size,), (obs_size,), ())))
-
-    def update(self, batch: Transition) -> "Statistics":
-        """Fold transitions `[B]` in."""
-        return Statistics(
-            obs=normalizer.update(self.obs, batch.obs),
-            action=normalizer.update(self.action, batch.action),
-            delta=normalizer.update(self.delta, batch.next_obs - batch.obs),
-            reward=normalizer.update(self.reward, batch.reward),
-        )
+MEMBERS = "members"  # the entry of the parameters, and of their moments, that has the members' axis
 
 
 @dataclass(frozen=True)
@@ -43,6 +19,8 @@ class Ensemble:
 
     The log-variance is `-5 + 4 sigmoid(raw)`, so the standard deviation stays between 0.08 and 0.61 of the
     data's: the model is never nearly deterministic, and never confidently wrong by much (MAGE code, `models.py`).
+    Parameters are stacked under `members`. Which members are asked is data: every function below takes as many as its
+    parameters hold, all of them or those that `choose` has picked.
     """
 
     obs_size: int
@@ -57,13 +35,23 @@ class Ensemble:
 
     def init(self, key: Key) -> Params:
         """Draw the members' parameters, stacked along axis 0."""
-        return networks.init_members(self._network, key, self.size, jnp.zeros(self.obs_size + self.action_size))
+        inputs = jnp.zeros(self.obs_size + self.action_size)
+        return {MEMBERS: networks.init_members(self._network, key, self.size, inputs)}
+
+    def choose(self, params: Params, members: Array) -> Params:
+        """Return the parameters of `members [M]` alone, with what all of them share."""
+        return {**params, MEMBERS: jax.tree.map(lambda x: x[members], params[MEMBERS])}
+
+    def _raw(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
+        """Return the networks' two outputs `[E, B, S]` for `obs [E, B, S]`."""
+        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
+        out = networks.apply_members(self._network, params[MEMBERS], jnp.concatenate(inputs, axis=-1), shared=False)
+        mean, raw = jnp.split(out, 2, axis=-1)
+        return mean, raw
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return mean and log-variance `[E, B, S]` of the normalised change for `obs [E, B, S]`."""
-        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
-        out = networks.apply_members(self._network, params, jnp.concatenate(inputs, axis=-1), shared=False)
-        mean, raw = jnp.split(out, 2, axis=-1)
+        mean, raw = self._raw(params, stats, obs, action)
         return mean, MIN_LOG_VAR + (MAX_LOG_VAR - MIN_LOG_VAR) * jax.nn.sigmoid(raw)
 
     def predict(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
@@ -79,22 +67,24 @@ class Ensemble:
         parts, which keeps every row's member uniform at 1/E of the arithmetic of evaluating all of them.
         """
         member_key, noise_key = jax.random.split(key)
-        rows = -(-obs.shape[0] // self.size)  # rounded up; slots that no row fills hold zeros
-        slots = jax.random.permutation(member_key, self.size * rows)[: obs.shape[0]]
+        size = _count(params)
+        rows = -(-obs.shape[0] // size)  # rounded up; slots that no row fills hold zeros
+        slots = jax.random.permutation(member_key, size * rows)[: obs.shape[0]]
 
         def deal(x: Array) -> Array:
-            dealt = jnp.zeros((self.size * rows, x.shape[-1]), x.dtype).at[slots].set(x, unique_indices=True)
-            return dealt.reshape(self.size, rows, x.shape[-1])
+            dealt = jnp.zeros((size * rows, x.shape[-1]), x.dtype).at[slots].set(x, unique_indices=True)
+            return dealt.reshape(size, rows, x.shape[-1])
 
         def collect(x: Array) -> Array:
-            return x.reshape(self.size * rows, x.shape[-1])[slots]
+            return x.reshape(size * rows, x.shape[-1])[slots]
 
         mean, std = self.predict(params, stats, deal(obs), deal(action))
         return collect(mean) + collect(std) * jax.random.normal(noise_key, obs.shape)
 
     def sample_every(self, params: Params, stats: Statistics, obs: Array, action: Array, key: Key) -> Array:
         """Draw next observations `[E, B, S]` for `obs [B, S]`, one of every member for each row."""
-        mean, std = self.predict(params, stats, *(jnp.broadcast_to(x, (self.size, *x.shape)) for x in (obs, action)))
+        size = _count(params)
+        mean, std = self.predict(params, stats, *(jnp.broadcast_to(x, (size, *x.shape)) for x in (obs, action)))
         return mean + std * jax.random.normal(key, mean.shape)
 
     def losses(self, params: Params, stats: Statistics, batch: Transition) -> Array:
@@ -128,17 +118,11 @@ class BoundedEnsemble(Ensemble):
 
     def init(self, key: Key) -> Params:
         """Draw the members' parameters, stacked along axis 0; the bounds start at 0.5 and -10."""
-        return {
-            "members": super().init(key),
-            "max_log_var": jnp.full(self.obs_size, 0.5, float),
-            "min_log_var": jnp.full(self.obs_size, -10.0, float),
-        }
+        bounds = {"max_log_var": 0.5, "min_log_var": -10.0}
+        return {**super().init(key), **{name: jnp.full(self.obs_size, x, float) for name, x in bounds.items()}}
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
-        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
-        inputs = jnp.concatenate(inputs, axis=-1)
-        out = networks.apply_members(self._network, params["members"], inputs, shared=False)
-        mean, raw = jnp.split(out, 2, axis=-1)
+        mean, raw = self._raw(params, stats, obs, action)
         raw = params["max_log_var"] - jax.nn.softplus(params["max_log_var"] - raw)
         return mean, params["min_log_var"] + jax.nn.softplus(raw - params["min_log_var"])
 
@@ -146,3 +130,8 @@ class BoundedEnsemble(Ensemble):
         """Return the mean of the members' losses on `batch [E, B]`, plus 0.01 times the distance of the bounds."""
         distance = params["max_log_var"].mean() - params["min_log_var"].mean()
         return super().loss(params, stats, batch) + self.bound_weight * distance
+
+
+def _count(params: Params) -> int:
+    """Return how many members these parameters are of."""
+    return jax.tree.leaves(params[MEMBERS])[0].shape[0]

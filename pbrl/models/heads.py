@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from pbrl.equations import losses
-from pbrl.models.ensemble import Statistics
 from pbrl.nn import networks, normalizer
+from pbrl.nn.normalizer import Statistics
 from pbrl.types import Array, Key, Params, Transition
 
 
@@ -56,4 +56,4 @@ class TerminationHead(Head):
     def loss(self, params: Params, stats: Statistics, batch: Transition) -> Array:
         """Return the mean cross-entropy over `batch [B]`; its label is `1 - discount`, so time limits are no ends."""
         logit = self.output(params, stats, batch.obs, batch.action, batch.next_obs)
-        return losses.termination_loss(logit, 1.0 - batch.discount, balanced=False)
+        return optax.sigmoid_binary_cross_entropy(logit, 1.0 - batch.discount).mean()

@@ -1,4 +1,7 @@
-"""SVG's learned environment: dynamics fitted on sequences, reward and termination of (s, a), all differentiable."""
+"""SVG's learned environment: dynamics fitted on sequences, reward and termination of (s, a), all differentiable.
+
+The dynamics are deterministic and recurrent (Amos et al. 2021, §3.1 and App. A), or MAGE's ensemble.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -9,11 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
-from pbrl.equations import losses
-from pbrl.models.ensemble import Ensemble, Statistics
-from pbrl.models.recurrent import Recurrent
-from pbrl.nn import networks, normalizer, optim
-from pbrl.nn.normalizer import STD_BOUNDS
+from pbrl.equations.expansion import scan
+from pbrl.models.ensemble import Ensemble
+from pbrl.nn import networks, normalizer
+from pbrl.nn.normalizer import STD_BOUNDS, Statistics
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 DYNAMICS = ("recurrent", "ensemble")
@@ -35,6 +37,65 @@ class Hyperparameters(Protocol):
     balance_terminations: bool
     termination_gradient: bool
     normalize_obs: bool
+
+
+Latent = tuple[Array, networks.Hidden]
+"""Observation `[B, S]` and what the recurrent cells remember."""
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """The architecture: `x_{t+1} = x_t + dec(h_{t+1})`, `h_{t+1} = GRU(enc(x_t, u_t), h_t)`, `h_0 = 0`.
+
+    Observations are those that the caller works in, normalised for SVG.
+    """
+
+    obs_size: int
+    action_size: int
+    encoder_hidden: tuple[int, ...] = (512, 512)
+    width: int = 512
+    layers: int = 2
+
+    @property
+    def _cell(self) -> networks.RecurrentCell:
+        return networks.RecurrentCell(self.obs_size, self.encoder_hidden, self.width, self.layers)
+
+    def init(self, key: Key) -> Params:
+        """Draw parameters."""
+        hidden = (jnp.zeros(self.width),) * self.layers
+        return networks.init(self._cell, key, hidden, jnp.zeros(self.obs_size), jnp.zeros(self.action_size))
+
+    def start(self, obs: Array) -> Latent:
+        """Return the latent state of a trajectory's first observation `[*, S]`: nothing remembered."""
+        return obs, None
+
+    def step(self, params: Params, latent: Latent, action: Array) -> Latent:
+        """Advance by one action `[*, A]`; differentiable in the observation, the hidden state and the action."""
+        obs, hidden = latent
+        hidden, delta = networks.apply(self._cell, params, hidden, obs, action)
+        return obs + delta, hidden
+
+    def unroll(self, params: Params, obs: Array, actions: Array, *, detach: bool) -> Array:
+        """Predict `[H, *, S]` from the first observation `[*, S]` and the actions `[H, *, A]` that were taken.
+
+        `detach` stops the gradient in the observation that is handed on, in the network's input and in the sum
+        alike, which leaves the hidden state as the one path between steps (SVG code, `dx.py`, `detach_xt`).
+        """
+
+        def step(latent: Latent, action: Array) -> tuple[Latent, Array]:
+            given, hidden = latent
+            latent = self.step(params, (jax.lax.stop_gradient(given) if detach else given, hidden), action)
+            return latent, latent[0]
+
+        return scan(step, self.start(obs), actions)[1]
+
+    def loss(self, params: Params, obs: Array, actions: Array, next_obs: Array) -> Array:
+        """Return the mean squared error over steps, rows and coordinates of windows `[H, B]`.
+
+        `obs [B, S]` is the first observation, `next_obs [H, B, S]` what each action really led to. Differentiated in
+        `params` only.
+        """
+        return jnp.square(self.unroll(params, obs, actions, detach=True) - next_obs).mean()
 
 
 @flax.struct.dataclass
@@ -76,7 +137,7 @@ class SequenceWorld:
 
     @property
     def _dynamics_tx(self) -> optax.GradientTransformation:
-        return optim.adam(self.config.model_lr, max_norm=self.config.model_max_norm)
+        return optax.chain(optax.clip_by_global_norm(self.config.model_max_norm), optax.adam(self.config.model_lr))  # pyright: ignore[reportArgumentType]
 
     def init(self, key: Key) -> SequenceWorldState:
         """Draw parameters and start the optimisers."""
@@ -88,7 +149,7 @@ class SequenceWorld:
             networks.init(self._head, keys[1], inputs),
             networks.init(self._head, keys[2], inputs),
         )
-        head_tx = optim.adam(self.config.head_lr)
+        head_tx = optax.adam(self.config.head_lr)
         opts = self._dynamics_tx.init(dynamics), head_tx.init(reward), head_tx.init(termination)
         return SequenceWorldState(dynamics, reward, termination, *opts)
 
@@ -116,7 +177,7 @@ class SequenceWorld:
             members = jax.tree.map(lambda x: jnp.broadcast_to(x, (self.ensemble.size, *x.shape[1:])), members)
             return self.ensemble.loss(params, self.stats, members), None
 
-        params, opt_state, value, _, grad_norm = optim.descend(
+        params, opt_state, value, _, grad_norm = networks.descend(
             loss, self._dynamics_tx, state.dynamics, state.dynamics_opt
         )
         metrics = {"model/loss": value, "model/grad_norm": grad_norm}
@@ -127,20 +188,20 @@ class SequenceWorld:
 
         Both are functions of (s, a), never of s'. A termination's label is `1 - discount`: time limits are no ends.
         """
-        x, tx = self._normalized(batch.obs), optim.adam(self.config.head_lr)
+        x, tx = self._normalized(batch.obs), optax.adam(self.config.head_lr)
 
         def reward_loss(params: Params) -> tuple[Array, None]:
             return jnp.square(self._predict(params, x, batch.action) - batch.reward).mean(), None
 
-        def termination_loss(params: Params) -> tuple[Array, None]:
+        def ended_loss(params: Params) -> tuple[Array, None]:
             logit = self._predict(params, x, batch.action)
-            return losses.termination_loss(logit, 1.0 - batch.discount, self.config.balance_terminations), None
+            return termination_loss(logit, 1.0 - batch.discount, self.config.balance_terminations), None
 
-        reward, reward_opt, reward_error, _, reward_norm = optim.descend(
+        reward, reward_opt, reward_error, _, reward_norm = networks.descend(
             reward_loss, tx, state.reward, state.reward_opt
         )
-        termination, termination_opt, entropy, _, termination_norm = optim.descend(
-            termination_loss, tx, state.termination, state.termination_opt
+        termination, termination_opt, entropy, _, termination_norm = networks.descend(
+            ended_loss, tx, state.termination, state.termination_opt
         )
         state = replace(state, reward=reward, reward_opt=reward_opt)
         state = replace(state, termination=termination, termination_opt=termination_opt)
@@ -178,6 +239,17 @@ class SequenceWorld:
             step=step_recurrent,
             observe=lambda latent: self._observed(latent[0]),
         )
+
+
+def termination_loss(logit: Array, terminated: Array, balanced: bool) -> Array:
+    """Return the mean cross-entropy of `logit [B]` against labels `terminated [B]` in {0, 1}.
+
+    `balanced` multiplies the positive rows by (negatives / positives), where a batch has any (SVG code, `agent.py`).
+    """
+    positives = terminated.sum()
+    ratio = jnp.where(positives > 0, (terminated.size - positives) / jnp.maximum(positives, 1.0), 1.0)
+    weight = jnp.where(terminated > 0, ratio if balanced else 1.0, 1.0)
+    return (weight * optax.sigmoid_binary_cross_entropy(logit, terminated)).mean()
 
 
 def validate(config: Any) -> None:

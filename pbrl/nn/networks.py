@@ -1,7 +1,8 @@
-"""Function approximators; the only file that knows Flax. Parameters are plain pytrees, modules hold none.
+"""Function approximators, and the step down a loss; the only file that knows Flax. Modules hold no parameters.
 
-Every network here is a `flax.linen` module. Ensembles and twin critics are one module with parameters stacked
-along a leading axis: `init_members` makes them, `apply_members` runs all members as one batched product.
+Every network here is a `flax.linen` module, its parameters a plain pytree. Ensembles and twin critics are one module
+with parameters stacked along a leading axis: `init_members` makes them, `apply_members` runs all members as one batched
+product. Optimisers are optax', rebuilt from leaf learning rates at every call: they hold no state of their own.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from pbrl.types import Array, Key, Params
 
@@ -57,15 +59,20 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
     return jax.custom_batching.sequential_vmap(lambda key: nn.initializers.orthogonal()(key, shape, dtype))(key)
 
 
+GLOROT, ZEROS = nn.initializers.xavier_uniform(), nn.initializers.zeros_init()
+SCHEMES = {
+    "glorot": (GLOROT, GLOROT, ZEROS),
+    "glorot_normal_out": (GLOROT, nn.initializers.xavier_normal(), ZEROS),
+    "orthogonal": (orthogonal, orthogonal, ZEROS),
+}
+
+
 def _initializers(scheme: str, inputs: int) -> tuple[Callable, Callable, Callable]:
     """Return how to draw hidden weights, output weights and biases of a layer with so many inputs."""
-    zeros, glorot = nn.initializers.zeros_init(), nn.initializers.xavier_uniform()
-    if scheme == "orthogonal":
-        return orthogonal, orthogonal, zeros
     if scheme == "uniform":  # PyTorch's default for linear layers
         draw = uniform(1 / math.sqrt(inputs))
         return draw, draw, draw
-    return glorot, nn.initializers.xavier_normal() if scheme == "glorot_normal_out" else glorot, zeros
+    return SCHEMES[scheme]
 
 
 def _dense(width: int, kernel: Callable, bias: Callable, precision: str | None, name: str | None = None) -> nn.Dense:
@@ -110,7 +117,7 @@ class DeterministicActor(nn.Module):
 
 
 class GaussianActor(nn.Module):
-    """Policy `obs [*, S] -> (mean, log_std) [*, A]` of a Gaussian that `policies.tanh_normal_sample` squashes.
+    """Policy `obs [*, S] -> (mean, log_std) [*, A]` of a Gaussian that `actor_critic.tanh_normal_sample` squashes.
 
     The log-deviation is bent into `log_std_bounds` by a tanh, so that its gradient never dies, or clipped (MAAC).
     """
@@ -218,3 +225,16 @@ def apply_members(module: nn.Module, params: Params, *inputs: Array, shared: boo
     return jax.vmap(lambda p, *x: apply(module, p, *x), in_axes=(0, *[None if shared else 0] * len(inputs)))(
         params, *inputs
     )
+
+
+def descend(
+    loss: Callable[[Params], tuple[Array, Any]], tx: optax.GradientTransformation, params: Params, opt_state: Any
+) -> tuple[Params, Any, Array, Any, Array]:
+    """Take one step down `loss: params -> (value, aux)`.
+
+    Returns `(params, opt_state, value, aux, grad_norm)`; `grad_norm` is the global norm before clipping, which is
+    non-finite whenever any coordinate of the gradient is, so that a guard needs no look at the leaves.
+    """
+    (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    updates, opt_state = tx.update(gradient, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state, value, aux, optax.global_norm(gradient)

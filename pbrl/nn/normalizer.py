@@ -1,9 +1,9 @@
-"""Running mean and standard deviation as a pytree."""
+"""Running means and standard deviations as pytrees: of one quantity, and of all that transitions hold."""
 
 import flax.struct
 import jax.numpy as jnp
 
-from pbrl.types import Array
+from pbrl.types import Array, Transition
 
 MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
 STD_BOUNDS = (0.1, 10.0)  # what the deviation is clipped to before SVG's networks divide by it (`replay_buffer.py`)
@@ -72,3 +72,27 @@ def _scale(normalizer: Normalizer, bounds: tuple[float, float] | None) -> Array:
         return normalizer.std
     std = jnp.sqrt(normalizer.squares / jnp.maximum(normalizer.count, 1.0))
     return jnp.where(normalizer.count > 0, jnp.clip(std, *bounds), 1.0)
+
+
+@flax.struct.dataclass
+class Statistics:
+    """Running moments of all collected transitions; they normalise what networks see and predict."""
+
+    obs: Normalizer
+    action: Normalizer
+    delta: Normalizer  # next_obs - obs
+    reward: Normalizer
+
+    @classmethod
+    def init(cls, obs_size: int, action_size: int) -> "Statistics":
+        """Make the moments of no data."""
+        return cls(*(init(*shape) for shape in ((obs_size,), (action_size,), (obs_size,), ())))
+
+    def update(self, batch: Transition) -> "Statistics":
+        """Fold transitions `[B]` in."""
+        return Statistics(
+            obs=update(self.obs, batch.obs),
+            action=update(self.action, batch.action),
+            delta=update(self.delta, batch.next_obs - batch.obs),
+            reward=update(self.reward, batch.reward),
+        )

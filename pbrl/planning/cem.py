@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pbrl.equations import policies, rollout, values
+from pbrl.equations import actor_critic, expansion
 from pbrl.planning.config import Config
 from pbrl.types import Array, Dynamics, EnvSpec, Key, ModelBasedAgent, Transition
 
@@ -117,10 +117,10 @@ def begin(problem: Problem, start: Transition, key: Key, config: Config) -> Plan
 
     def mode(obs: Array, key: Key) -> tuple[Array, Plan]:
         gaussians = gaussian(obs)
-        return policies.tanh_normal_mode(gaussians.mean), gaussians
+        return actor_critic.tanh_normal_mode(gaussians.mean), gaussians
 
     z = problem.dynamics.start(_rows(start, 1))
-    path = rollout.rollout(problem.dynamics, mode, z, key, config.horizon)
+    path = expansion.rollout(problem.dynamics, mode, z, key, config.horizon)
     return jax.tree.map(lambda x, last: jnp.concatenate([x, last[None]])[:, 0], path.info, gaussian(path.final_obs))
 
 
@@ -130,7 +130,7 @@ def deviation_before_tanh(mean: Array, deviation: float) -> Array:
     `u - σ` leads to an action nearer to 0, or past it, by `deviation` in [0, 1). A policy that has saturated is
     explored as widely as any other; a constant deviation of u would hardly move its action. Elementwise.
     """
-    return jnp.abs(mean) - policies.unsquash(jnp.abs(jnp.tanh(mean)) - deviation)
+    return jnp.abs(mean) - actor_critic.unsquash(jnp.abs(jnp.tanh(mean)) - deviation)
 
 
 def evaluate(problem: Problem, start: Transition, actions: Array, key: Key, particles: int) -> Array:
@@ -140,9 +140,9 @@ def evaluate(problem: Problem, start: Transition, actions: Array, key: Key, part
     """
     rows = jnp.moveaxis(jnp.repeat(actions, particles, 0), 1, 0)  # [H + 1, N · P, A]
     z = problem.dynamics.start(_rows(start, rows.shape[1]))
-    path = rollout.follow(problem.dynamics, rows[:-1], z, key)
+    path = expansion.follow(problem.dynamics, rows[:-1], z, key)
     q = problem.value(path.final_obs, rows[-1])
-    value = values.value_expansion(path.reward, path.discount, q, problem.discount)
+    value = expansion.value_expansion(path.reward, path.discount, q, problem.discount)
     return value.reshape(-1, particles).mean(1)
 
 

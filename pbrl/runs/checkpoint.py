@@ -1,6 +1,6 @@
 """Checkpoints: one folder a step, written by Orbax, visible only when whole, and checked byte by byte when read.
 
-Orbax restores a file with a flipped byte without a word, so every folder carries a manifest (`pbrl.runs.manifest`) with the
+Orbax restores a file with a flipped byte without a word, so every folder carries a manifest (`runs.manifest`) with the
 SHA-256 of each file. Nothing is pickled: arrays, JSON and checksums are all there is.
 """
 
@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl.parallel import hosts, devices
-from pbrl.runs import manifest
 from pbrl.errors import CheckpointError, OtherSchema
+from pbrl.parallel import devices, hosts
+from pbrl.runs import manifest
 from pbrl.runs.manifest import MANIFEST, Leaf, Manifest
 
 __all__ = ["MANIFEST", "CheckpointError", "read_info", "restore", "save", "steps"]

@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
+
 from pbrl.errors import CheckpointError, OtherSchema
 
 SCHEMA = 2

@@ -11,9 +11,9 @@ from typing import Any
 
 from pbrl import AGENTS
 from pbrl import config as configs
+from pbrl.errors import RunError
 from pbrl.runs.log import SINKS
 from pbrl.runs.schedule import Schedule
-from pbrl.errors import RunError
 
 DRIVERS = ("host", "device")
 PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")

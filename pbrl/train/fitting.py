@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.data import replay, validation
-from pbrl.models.validated_world import keep_members
+from pbrl.models.ensemble_world import keep_members
 from pbrl.runs.schedule import Schedule
 from pbrl.train import learn
 from pbrl.train.learn import Learner

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 from pbrl.data import replay
 from pbrl.data.replay import Replay
-from pbrl.nn import optim
 from pbrl.runs.schedule import Schedule
 from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition
 
@@ -83,7 +82,7 @@ def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> L
     The buffer refuses rows that are not finite; statistics skip a batch that holds one.
     """
     batch = _remembered(agent, learner.agent, batch)
-    seen, finite = agent.observe(learner.agent, batch), optim.all_finite(batch)
+    seen, finite = agent.observe(learner.agent, batch), replay.all_finite(batch)
     return replace(
         learner,
         replay=replay.add(learner.replay, batch, last),
@@ -135,7 +134,7 @@ def attempt(update: Callable, agent: Any, skipped: Array, streak: Array, kept: A
     Metrics hold every loss and gradient norm, so that non-finite parameters cannot arise without showing there.
     """
     new, metrics = update(agent, *args)
-    finite = optim.all_finite(metrics)
+    finite = replay.all_finite(metrics)
     agent = jax.tree.map(lambda new, old: _keep_if(finite, new, old), new, agent)
     sums = {name: total + jnp.where(finite, metrics[name], 0.0) for name, total in sums.items()}
     return agent, skipped + ~finite, jnp.where(finite, 0, streak + 1), kept + finite, sums

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pbrl.data import replay
 from pbrl.envs.jax_env import JaxEnv
-from pbrl.nn import optim
 from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, keys, learn, model_data
 from pbrl.train.guard import NEVER
@@ -159,7 +159,7 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
 
     after, reward, discount = _step(env, state.env, action, keys.at(root, step, keys.STEP))
     next_obs, length = env.observe(after), state.length + 1
-    sound = optim.all_finite((next_obs, reward))
+    sound = replay.all_finite((next_obs, reward))
     ended = (discount == 0) | (length >= env.spec.episode_length)
     last = ended | ~sound  # a broken step is no end that counts: its row is refused, a new episode begins
     row = Transition(obs, action, reward, discount, next_obs, _extras(task, state.env))

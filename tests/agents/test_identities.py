@@ -9,7 +9,7 @@ import optax
 import pytest
 from small_agents import ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions, unchanged
 
-from pbrl.equations import losses, values
+from pbrl.equations import actor_critic
 
 KEY = jax.random.key(4)
 
@@ -167,14 +167,14 @@ def test_maac_without_model_steps_has_sacs_losses():
     after, metrics = jitted("maac", "update")(state, batch, KEY)
     target_key, actor_key = jax.random.split(KEY)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, jax.random.split(target_key)[0])
-    y = values.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
+    y = actor_critic.soft_td_target(batch.reward, batch.discount, next_q, next_log_prob, state.ac.alpha, cfg.discount)
     error = y - nets.q(state.ac.critic, batch.obs, batch.action)
-    np.testing.assert_allclose(metrics["critic/loss"], losses.squared_td_loss(error), rtol=1e-6)
+    np.testing.assert_allclose(metrics["critic/loss"], actor_critic.squared_td_loss(error), rtol=1e-6)
 
     def sac(actor):
         action, log_prob = nets.sample(actor, batch.obs, jax.random.split(actor_key)[1])
         q = nets.min_q(after.ac.critic, batch.obs, action)
-        return losses.soft_policy_loss(q - state.ac.alpha * log_prob)
+        return (state.ac.alpha * log_prob - q).mean()
 
     value, gradient = jax.value_and_grad(sac)(state.ac.actor)
     np.testing.assert_allclose(metrics["actor/loss"], value, rtol=1e-6)

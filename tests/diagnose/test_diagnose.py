@@ -13,7 +13,7 @@ from small_agents import ORACLE, SPEC, config, module, transitions
 from pbrl.cli import main
 from pbrl.diagnose import measure as diagnosis
 from pbrl.diagnose import present
-from pbrl.equations import rollout, values
+from pbrl.equations import expansion
 from pbrl.runs import checkpoint
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, driver_module
@@ -46,20 +46,21 @@ def test_the_policy_gradient_is_that_of_the_value_expansion(name, horizon, x64):
     roll_key, last_key = jax.random.split(key)
     flat, unravel = ravel_pytree(state.ac.actor)
 
-    def expansion(flat):
+    def objective(flat):
         acting = replace(state, ac=replace(state.ac, actor=unravel(flat)))
 
         def policy(obs, key):
             mean, std = agent.distribution(acting, obs)
             return jnp.tanh(mean if std is None else mean + std * jax.random.normal(key, mean.shape)), None
 
-        path = rollout.rollout(ORACLE, policy, batch.obs, roll_key, 3)
+        path = expansion.rollout(ORACLE, policy, batch.obs, roll_key, 3)
         later = [*path.obs[1:], path.final_obs], [*path.action[1:], policy(path.final_obs, last_key)[0]]
         q = agent.value(state, later[0][horizon - 1], later[1][horizon - 1])
-        return values.value_expansion(path.reward[:horizon], path.discount[:horizon], q, state.config.discount).mean()
+        rewards, discounts = path.reward[:horizon], path.discount[:horizon]
+        return expansion.value_expansion(rewards, discounts, q, state.config.discount).mean()
 
     got = diagnosis.policy_gradients(agent, state, ORACLE, (1, 3), batch, key)[(1, 3).index(horizon)]
-    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(expansion)
+    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(objective)
     difference = (run(flat + 1e-5 * direction) - run(flat - 1e-5 * direction)) / 2e-5
     np.testing.assert_allclose(got @ direction, difference, rtol=1e-6)
 

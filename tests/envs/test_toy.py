@@ -10,7 +10,7 @@ from pbrl.envs.gym import GymEnv
 from pbrl.envs.lqr import Lqr, double_integrator
 from pbrl.envs.tasks.cartpole import ContinuousCartPole
 from pbrl.envs.toy import TOYS
-from pbrl.equations.rollout import rollout
+from pbrl.equations.expansion import rollout
 from pbrl.types import Transition
 
 KEY = jax.random.key(0)

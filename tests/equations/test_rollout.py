@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from small_agents import ORACLE, transitions, true_step
 
-from pbrl.equations import rollout, values
+from pbrl.equations import expansion
 from pbrl.types import Dynamics
 
 
@@ -13,7 +13,7 @@ def policy(obs, key):
 
 def test_rollout_equals_a_python_loop(key):
     z = transitions(5).obs
-    path = rollout.rollout(ORACLE, policy, z, key, 4)
+    path = expansion.rollout(ORACLE, policy, z, key, 4)
     obs = z
     for t in range(4):
         np.testing.assert_allclose(path.obs[t], obs, rtol=1e-6)
@@ -24,7 +24,7 @@ def test_rollout_equals_a_python_loop(key):
 
 
 def test_no_steps_leave_the_start(key):
-    path = rollout.rollout(ORACLE, policy, transitions(5).obs, key, 0)
+    path = expansion.rollout(ORACLE, policy, transitions(5).obs, key, 0)
     assert path.obs.shape == (0, 5, 3)
     np.testing.assert_array_equal(path.final_obs, transitions(5).obs)
 
@@ -33,8 +33,8 @@ def test_gradient_through_policy_and_dynamics_is_the_finite_difference(x64, key)
     z = transitions(4).obs
 
     def value(gain):
-        path = rollout.rollout(ORACLE, lambda obs, k: (jnp.tanh(gain * obs[..., :2]), 0.0), z, key, 5)
-        return values.value_expansion(path.reward, path.discount, path.final_obs.sum(-1), 0.9).sum()
+        path = expansion.rollout(ORACLE, lambda obs, k: (jnp.tanh(gain * obs[..., :2]), 0.0), z, key, 5)
+        return expansion.value_expansion(path.reward, path.discount, path.final_obs.sum(-1), 0.9).sum()
 
     gain, step = jnp.float64(0.7), 1e-5
     difference = (value(gain + step) - value(gain - step)) / (2 * step)
@@ -54,7 +54,7 @@ def test_the_first_latent_state_may_lack_what_later_ones_have(key):
 
     for horizon in (0, 1, 4):
         nothing, zeros = (
-            rollout.rollout(model, policy, model.start(transitions(5)), key, horizon)
+            expansion.rollout(model, policy, model.start(transitions(5)), key, horizon)
             for model in (simulator(None), simulator(jnp.zeros((5, 3))))
         )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), nothing, zeros)

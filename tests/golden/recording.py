@@ -1,8 +1,8 @@
 """Numbers that hold what every agent computes: `python tests/golden/recording.py [AGENT ...]` writes `<agent>.json`.
 
 From a fixed seed and fixed batches, in float64: statistics, two model steps, ten updates, and what the agent makes of
-it (actions, values, imagined transitions). Kept are metrics and two sums of each parameter group, plain and weighted, so
-that neither a changed formula nor two exchanged entries pass. Another release of jax moves them by rounding alone.
+it (actions, values, imagined transitions). Kept are metrics and two sums of each parameter group, plain and weighted,
+so that neither a changed formula nor two exchanged entries pass. Another release of jax moves them by rounding alone.
 """
 
 import json

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_agents import ORACLE, UNKNOWN, jitted, module, ready, transitions, unchanged
 
-from pbrl.models.ensemble_world import World
+from pbrl.models.ensemble_world import mage_world
 
 BATCH, KEY = 12, jax.random.key(11)
 
@@ -100,7 +100,7 @@ def test_action_gradient_of_the_td_error(x64):
     step_key, smooth_key = jax.random.split(KEY)
     from pbrl.agents.mage import networks
 
-    nets, dynamics = networks(state), World(state.spec, cfg).dynamics(state.world)
+    nets, dynamics = networks(state), mage_world(state.spec, cfg).dynamics(state.world)
     action = nets.policy(ac.actor, batch.obs)
 
     @jax.jit

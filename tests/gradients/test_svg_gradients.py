@@ -12,7 +12,7 @@ import pytest
 from small_agents import ORACLE, jitted, module, ready, transitions, unchanged
 from test_mage_gradients import difference, dot, double, random_directions
 
-from pbrl.equations import values
+from pbrl.equations import expansion
 from pbrl.types import Dynamics
 
 BATCH, KEY, PARTS = 12, jax.random.key(11), ("actor", "critic", "target_critic")
@@ -100,7 +100,7 @@ def test_linear_quadratic_closed_form(x64):
     a, b, q, gamma, k = 0.9, 0.5, 2.0, 0.95, -0.4
     state, batch = ready("svg"), transitions(BATCH)
     del state
-    from pbrl.equations.rollout import rollout
+    from pbrl.equations.expansion import rollout
 
     linear = Dynamics(
         start=lambda batch: batch.obs,
@@ -112,7 +112,7 @@ def test_linear_quadratic_closed_form(x64):
     def value(k):
         path = rollout(linear, lambda x, key: (k * x, jnp.zeros(x.shape[0])), replace(batch, obs=x0).obs, KEY, 3)
         nothing = jnp.zeros((4, BATCH))
-        return values.soft_value_expansion(path.reward, path.discount, nothing, jnp.zeros(BATCH), 0.0, gamma).sum()
+        return expansion.soft_value_expansion(path.reward, path.discount, nothing, jnp.zeros(BATCH), 0.0, gamma).sum()
 
     closed = lambda k: -(x0**2).sum() * (q + k**2) * sum((gamma * (a + b * k) ** 2) ** t for t in range(3))  # noqa: E731
     np.testing.assert_allclose(value(k), closed(k), rtol=1e-12)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from small_agents import ACTION, OBS, SPEC, UNKNOWN, config, reward_fn, termination_fn, transitions
 
-from pbrl.models.ensemble import Ensemble, Statistics
-from pbrl.models.ensemble_world import World
+from pbrl.models.ensemble import Ensemble
+from pbrl.models.ensemble_world import mage_world
 from pbrl.models.heads import RewardHead, TerminationHead
+from pbrl.nn.normalizer import Statistics
 from pbrl.types import EnvSpec
 
 STATS = Statistics.init(OBS, ACTION).update(transitions(256, seed=5))
@@ -109,13 +110,13 @@ def test_learned_termination_is_a_probability_without_gradient(key):
     ],
 )
 def test_only_what_is_unknown_is_learned(key, spec, learn_reward, parts):
-    world = World(spec, config("mage", learn_reward=learn_reward))
+    world = mage_world(spec, config("mage", learn_reward=learn_reward))
     assert world.init(key).params.keys() == parts
 
 
 def test_fitting_learns_dynamics_reward_and_termination(key):
     """All three losses fall far below those of predicting the mean (or the base rate) of fresh data."""
-    world = World(UNKNOWN, config("mage", model_lr=3e-3, model_hidden=(32, 32), head_hidden=(32,)))
+    world = mage_world(UNKNOWN, config("mage", model_lr=3e-3, model_hidden=(32, 32), head_hidden=(32,)))
     data = transitions(2000)
     stats = Statistics.init(OBS, ACTION).update(data)
 

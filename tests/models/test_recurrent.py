@@ -4,8 +4,7 @@ import numpy as np
 from small_agents import jitted, ready, transitions
 
 from pbrl.agents import svg
-from pbrl.models.recurrent import Recurrent
-from pbrl.models.sequence_world import SequenceWorld
+from pbrl.models.sequence_world import Recurrent, SequenceWorld
 from pbrl.nn import normalizer
 
 MODEL = Recurrent(3, 2, encoder_hidden=(5,), width=4, layers=2)

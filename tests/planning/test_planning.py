@@ -10,7 +10,7 @@ from small_agents import ACTION, AGENTS, OBS, ORACLE, config, module, ready, tra
 
 from pbrl.envs.lqr import Lqr
 from pbrl.envs.toy import TOYS
-from pbrl.equations import rollout, values
+from pbrl.equations import actor_critic, expansion
 from pbrl.planning import cem
 from pbrl.planning.cem import Plan, Problem
 from pbrl.planning.config import Config
@@ -61,8 +61,8 @@ def test_value_of_a_sequence_by_hand(actions, first, expected, key):
 
 def test_following_given_actions_is_the_rollout_of_a_policy_that_gives_them(key):
     z = transitions(5).obs
-    path = rollout.rollout(ORACLE, lambda obs, k: (jnp.tanh(obs[..., :ACTION]), None), z, key, 4)
-    along = rollout.follow(ORACLE, path.action, z, key)
+    path = expansion.rollout(ORACLE, lambda obs, k: (jnp.tanh(obs[..., :ACTION]), None), z, key, 4)
+    along = expansion.follow(ORACLE, path.action, z, key)
     for a, b in zip(jax.tree.leaves(path), jax.tree.leaves(along), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -229,7 +229,8 @@ def test_what_an_agent_offers_to_plan_with(name, key):
     np.testing.assert_allclose((quarters[1] - quarters[0]) / 1.349, 0.0 if std is None else std, rtol=0.09, atol=1e-5)
     value = agent.value(state, batch.obs, batch.action)
     q = agent.networks(state).q(state.ac.critic, batch.obs, batch.action)
-    np.testing.assert_allclose(value, values.neighbour_minima(q).mean(0), rtol=1e-6)  # of two critics, the smaller
+    of_two = actor_critic.neighbour_minima(q).mean(0)  # the smaller
+    np.testing.assert_allclose(value, of_two, rtol=1e-6)
     dynamics, rows = agent.simulator(state), transitions(5)
     z = dynamics.start(rows)
     np.testing.assert_allclose(dynamics.observe(z), rows.obs, atol=1e-5)

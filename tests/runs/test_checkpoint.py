@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.runs import checkpoint, manifest
 from pbrl.errors import CheckpointError
+from pbrl.runs import checkpoint, manifest
 
 
 def make(scale=1.0):

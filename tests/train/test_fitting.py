@@ -126,9 +126,9 @@ def test_elites_are_the_members_with_the_smallest_losses():
 
 
 def members_step(state, member, batch):
-    from pbrl.models.validated_world import HeldOutWorld
+    from pbrl.models.ensemble_world import maac_world
 
-    world = HeldOutWorld(state.spec, state.config)
+    world = maac_world(state.spec, state.config)
     return world.step_each(state.world, jnp.array([member]), batch.obs, batch.action, KEY)[0]
 
 

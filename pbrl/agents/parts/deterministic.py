@@ -1,4 +1,8 @@
-"""A deterministic actor with C critics and slowly moving targets: what TD3, Dyna-TD3 and MAGE have in common."""
+"""A deterministic actor with C critics and slowly moving targets: what TD3, Dyna-TD3 and MAGE have in common.
+
+The contract: an agent says what is minimised, when, and when targets move; this part holds networks, optimisers and
+their state, and takes the steps. Nothing here knows of a model.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,8 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
-from pbrl.equations import losses, policies, values
-from pbrl.nn import networks, normalizer, optim
+from pbrl.equations import actor_critic
+from pbrl.nn import networks, normalizer
 from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params
 
@@ -67,11 +71,11 @@ class ActorCritic:
 
     @property
     def _actor_tx(self) -> optax.GradientTransformation:
-        return optim.radam(self.config.actor_lr, clip_value=self.config.grad_clip)
+        return _radam(self.config.actor_lr, self.config.grad_clip)
 
     @property
     def _critic_tx(self) -> optax.GradientTransformation:
-        return optim.radam(self.config.critic_lr, clip_value=self.config.grad_clip)
+        return _radam(self.config.critic_lr, self.config.grad_clip)
 
     def _inputs(self, obs: Array) -> Array:
         return normalizer.normalize(self.obs_stats, obs) if self.obs_stats else obs
@@ -117,41 +121,47 @@ class ActorCritic:
         Differentiable in `next_obs`. The target networks are constants: no optimiser holds them.
         """
         action = self.policy(state.target_actor, next_obs)
-        action = policies.add_noise(action, key, self.config.target_noise, self.config.target_noise_clip)
-        return values.clipped_minimum(self.q(state.target_critic, next_obs, action))
+        action = actor_critic.add_noise(action, key, self.config.target_noise, self.config.target_noise_clip)
+        return actor_critic.clipped_minimum(self.q(state.target_critic, next_obs, action))
 
     def descend_critics(
         self, state: ActorCriticState, loss: Callable[[Params], tuple[Array, Metrics]]
     ) -> tuple[ActorCriticState, Metrics]:
-        """Take one step down `loss(critic params) -> (value, metrics)`."""
-        critic, opt_state, value, metrics, grad_norm = optim.descend(
-            loss, self._critic_tx, state.critic, state.critic_opt
-        )
-        metrics = {**metrics, "critic/loss": value, "critic/grad_norm": grad_norm}
-        return replace(state, critic=critic, critic_opt=opt_state), metrics
+        """Take one step down `loss(critic params) -> (value, metrics)`, and count it."""
+        tx = self._critic_tx
+        critic, opt_state, value, metrics, norm = networks.descend(loss, tx, state.critic, state.critic_opt)
+        state = replace(state, critic=critic, critic_opt=opt_state, updates=state.updates + 1)
+        return state, {**metrics, "critic/loss": value, "critic/grad_norm": norm}
 
-    def improve_actor(self, state: ActorCriticState, obs: Array) -> tuple[ActorCriticState, Metrics]:
-        """Finish an update whose critics are done: delayed actor step on `obs [B, S]`, then targets.
+    def descend_actor(
+        self, state: ActorCriticState, loss: Callable[[Params], Array]
+    ) -> tuple[ActorCriticState, Metrics]:
+        """Take one step down `loss(actor params) -> value`; the actor's target follows by τ."""
+        tx = self._actor_tx
+        step = networks.descend(lambda actor: (loss(actor), None), tx, state.actor, state.actor_opt)
+        actor, opt_state, value, _, norm = step
+        target = optax.incremental_update(actor, state.target_actor, self.config.tau)
+        state = replace(state, actor=actor, actor_opt=opt_state, target_actor=target, actor_loss=value)
+        return state, {"actor/loss": value, "actor/grad_norm": norm}
 
-        Every `policy_delay` updates the actor ascends `min_j Q_j(s, π(s))` on the current critics and its target
-        moves; the critics' targets move every time (MAGE code, `td3.py`; TD3 itself uses Q_1 and delays both).
-        """
+    def pause_actor(self, state: ActorCriticState) -> tuple[ActorCriticState, Metrics]:
+        """Leave actor and target as they are; the metrics repeat the last step's loss."""
+        return state, {"actor/loss": state.actor_loss, "actor/grad_norm": jnp.zeros(())}
 
-        def loss(actor: Params) -> tuple[Array, None]:
-            return losses.deterministic_policy_loss(self.q(state.critic, obs, self.policy(actor, obs))), None
+    def move_critic_targets(self, state: ActorCriticState) -> ActorCriticState:
+        """Let the target critics follow by τ."""
+        target = optax.incremental_update(state.critic, state.target_critic, self.config.tau)
+        return replace(state, target_critic=target)
 
-        def step(state: ActorCriticState) -> tuple[ActorCriticState, Array]:
-            actor, opt_state, value, _, grad_norm = optim.descend(loss, self._actor_tx, state.actor, state.actor_opt)
-            target = optim.polyak(state.target_actor, actor, self.config.tau)
-            return replace(state, actor=actor, actor_opt=opt_state, target_actor=target, actor_loss=value), grad_norm
 
-        def pause(state: ActorCriticState) -> tuple[ActorCriticState, Array]:
-            return state, jnp.zeros(())
+def networks_of(state: Any) -> ActorCritic:
+    """Return the networks of a state with `spec`, `config` and `stats.obs`, without parameters."""
+    return ActorCritic(state.spec, state.config, state.stats.obs)
 
-        state = replace(state, updates=state.updates + 1)
-        state, grad_norm = jax.lax.cond(state.updates % self.config.policy_delay == 0, step, pause, state)
-        state = replace(state, target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
-        return state, {"actor/loss": state.actor_loss, "actor/grad_norm": grad_norm}
+
+def _radam(learning_rate: Array | float, clip: Array | float) -> optax.GradientTransformation:
+    """Rectified Adam (Liu et al. 2020) on gradients clipped by value, as MAGE's code has it."""
+    return optax.chain(optax.clip(clip), optax.radam(learning_rate))  # pyright: ignore[reportArgumentType]
 
 
 def validate(config: Any) -> None:

@@ -1,8 +1,12 @@
-"""A tanh-Gaussian actor with C soft critics, their targets and a learned temperature: what SAC and its kin share."""
+"""A tanh-Gaussian actor with C soft critics, their targets and a learned temperature: what SAC and its kin share.
+
+The contract: an agent says what is minimised and in which order; this part holds networks, optimisers and their state,
+and takes the steps. Nothing here knows of a model.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import flax.struct
 import jax
@@ -10,15 +14,30 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
-from pbrl.equations import losses, policies, values
-from pbrl.nn import networks, normalizer, optim
+from pbrl.equations import actor_critic
+from pbrl.nn import networks, normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
 
 
-class Hyperparameters(Protocol):
-    """The fields of an agent's config that this file reads."""
+class Style(NamedTuple):
+    """How the networks of a code base begin and end."""
 
+    scheme: str
+    """How weights are drawn: see `networks.MLP`."""
+    log_std_bounds: tuple[float, float]
+    clip_log_std: bool
+    """Clip into the bounds, instead of bending by a tanh."""
+
+
+SVG_STYLE = Style("orthogonal", (-5.0, 2.0), clip_log_std=False)
+MAAC_STYLE = Style("glorot", (-20.0, 2.0), clip_log_std=True)
+
+
+class Hyperparameters(Protocol):
+    """What this file reads of an agent's config: fields, and the style that its class declares."""
+
+    style: ClassVar[Style]
     tau: float
     actor_lr: float
     critic_lr: float
@@ -30,6 +49,11 @@ class Hyperparameters(Protocol):
     critics: int
     normalize_obs: bool
     precision: str
+
+    @property
+    def actor_activation(self) -> str | None:
+        """Of the actor, where it is not the critics'."""
+        ...
 
 
 class EntropySchedule(Protocol):
@@ -59,21 +83,6 @@ class SoftState:
         return jax.lax.stop_gradient(jnp.exp(self.log_alpha))
 
 
-class Style(NamedTuple):
-    """How the networks of a code base begin and end; SVG's by default."""
-
-    scheme: str = "orthogonal"
-    """How weights are drawn: see `networks.MLP`."""
-    log_std_bounds: tuple[float, float] = (-5.0, 2.0)
-    clip_log_std: bool = False
-    """Clip into the bounds, instead of bending by a tanh."""
-    actor_activation: str | None = None
-    """Of the actor, where it is not the critics'."""
-
-
-SVG_STYLE = Style()
-
-
 @dataclass(frozen=True)
 class SoftActorCritic:
     """Networks and optimisers as `config` describes them, for observations of which `obs_stats` holds the moments."""
@@ -81,19 +90,17 @@ class SoftActorCritic:
     spec: EnvSpec
     config: Hyperparameters
     obs_stats: Normalizer
-    style: Style = SVG_STYLE
 
     @property
     def _actor(self) -> networks.GaussianActor:
-        c, style = self.config, self.style
-        activation = style.actor_activation or c.activation
-        shape = self.spec.action_size, c.actor_hidden, activation, style.scheme, c.precision
+        c, style = self.config, self.config.style
+        shape = self.spec.action_size, c.actor_hidden, c.actor_activation or c.activation, style.scheme, c.precision
         return networks.GaussianActor(*shape, style.log_std_bounds, style.clip_log_std)
 
     @property
     def _critic(self) -> networks.Critic:
         c = self.config
-        return networks.Critic(c.critic_hidden, c.activation, self.style.scheme, c.precision)
+        return networks.Critic(c.critic_hidden, c.activation, c.style.scheme, c.precision)
 
     def inputs(self, obs: Array) -> Array:
         """Return observations as networks see them: centred and scaled, unless the config asks for raw ones."""
@@ -111,9 +118,9 @@ class SoftActorCritic:
             critic=critic,
             target_critic=jax.tree.map(jnp.copy, critic),
             log_alpha=log_alpha,
-            actor_opt=optim.adam(self.config.actor_lr).init(actor),
-            critic_opt=optim.adam(self.config.critic_lr).init(critic),
-            alpha_opt=optim.adam(self.config.temperature_lr).init(log_alpha),
+            actor_opt=optax.adam(self.config.actor_lr).init(actor),
+            critic_opt=optax.adam(self.config.critic_lr).init(critic),
+            alpha_opt=optax.adam(self.config.temperature_lr).init(log_alpha),
         )
 
     def distribution(self, params: Params, obs: Array) -> tuple[Array, Array]:
@@ -122,22 +129,22 @@ class SoftActorCritic:
 
     def sample(self, params: Params, obs: Array, key: Key) -> tuple[Array, Array]:
         """Draw reparameterised actions `[*, A]` for `obs [*, S]`, and their log-densities `[*]`."""
-        return policies.tanh_normal_sample(*self.distribution(params, obs), key)
+        return actor_critic.tanh_normal_sample(*self.distribution(params, obs), key)
 
     def log_prob(self, params: Params, obs: Array, action: Array) -> Array:
         """Return the log-density `[*]` of given actions `[*, A]` for `obs [*, S]`."""
-        return policies.tanh_normal_log_prob(*self.distribution(params, obs), action)
+        return actor_critic.tanh_normal_log_prob(*self.distribution(params, obs), action)
 
     def repeat(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return given actions `[*, A]` as functions of the policy, by the noise that would make them, and log π `[*]`.
 
         The values are those of `action`; differentiable in `params` and `obs`, the noise is held.
         """
-        return policies.tanh_normal_repeat(*self.distribution(params, obs), action)
+        return actor_critic.tanh_normal_repeat(*self.distribution(params, obs), action)
 
     def mode(self, params: Params, obs: Array) -> Array:
         """Return the action `[*, A]` of the distribution's mean before squashing."""
-        return policies.tanh_normal_mode(self.distribution(params, obs)[0])
+        return actor_critic.tanh_normal_mode(self.distribution(params, obs)[0])
 
     def q(self, params: Params, obs: Array, action: Array) -> Array:
         """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""
@@ -145,7 +152,7 @@ class SoftActorCritic:
 
     def min_q(self, params: Params, obs: Array, action: Array) -> Array:
         """Return `min_i Q_i(s, a)`, `[*]`."""
-        return values.clipped_minimum(self.q(params, obs, action))
+        return actor_critic.clipped_minimum(self.q(params, obs, action))
 
     def soft_target(self, state: SoftState, next_obs: Array, key: Key) -> tuple[Array, Array]:
         """Return `min_j Q̄_j(s', a')` and `log π(a'|s')`, both `[B]`, for `a' ~ π(s')` of the current actor."""
@@ -156,8 +163,8 @@ class SoftActorCritic:
         self, state: SoftState, loss: Callable[[Params], tuple[Array, Metrics]]
     ) -> tuple[SoftState, Metrics]:
         """Take one step down `loss(critic params) -> (value, metrics)`."""
-        tx = optim.adam(self.config.critic_lr)
-        critic, opt_state, value, metrics, grad_norm = optim.descend(loss, tx, state.critic, state.critic_opt)
+        tx = optax.adam(self.config.critic_lr)
+        critic, opt_state, value, metrics, grad_norm = networks.descend(loss, tx, state.critic, state.critic_opt)
         metrics = {**metrics, "critic/loss": value, "critic/grad_norm": grad_norm}
         return replace(state, critic=critic, critic_opt=opt_state), metrics
 
@@ -166,7 +173,7 @@ class SoftActorCritic:
 
         def loss(critic: Params) -> tuple[Array, Metrics]:
             q = self.q(critic, batch.obs, batch.action)
-            return losses.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+            return actor_critic.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
 
         return self.descend_critics(state, loss)
 
@@ -174,8 +181,8 @@ class SoftActorCritic:
         self, state: SoftState, loss: Callable[[Params], tuple[Array, Array]]
     ) -> tuple[SoftState, Array, Metrics]:
         """Take one step down `loss(actor params) -> (value, log π(a|s) [B])`; the second is returned in between."""
-        tx = optim.adam(self.config.actor_lr)
-        actor, opt_state, value, log_prob, grad_norm = optim.descend(loss, tx, state.actor, state.actor_opt)
+        tx = optax.adam(self.config.actor_lr)
+        actor, opt_state, value, log_prob, grad_norm = networks.descend(loss, tx, state.actor, state.actor_opt)
         metrics = {"actor/loss": value, "actor/grad_norm": grad_norm, "actor/entropy": -log_prob.mean()}
         return replace(state, actor=actor, actor_opt=opt_state), log_prob, metrics
 
@@ -183,10 +190,10 @@ class SoftActorCritic:
         """Move the temperature towards the target entropy, given `log π(a|s) [B]` of the policy's own actions."""
 
         def loss(log_alpha: Array) -> tuple[Array, None]:
-            return losses.temperature_loss(log_alpha, log_prob, target), None
+            return actor_critic.temperature_loss(log_alpha, log_prob, target), None
 
-        tx = optim.adam(self.config.temperature_lr)
-        log_alpha, opt_state, value, _, grad_norm = optim.descend(loss, tx, state.log_alpha, state.alpha_opt)
+        tx = optax.adam(self.config.temperature_lr)
+        log_alpha, opt_state, value, _, grad_norm = networks.descend(loss, tx, state.log_alpha, state.alpha_opt)
         metrics = {
             "temperature/alpha": state.alpha,
             "temperature/target_entropy": target,
@@ -197,17 +204,20 @@ class SoftActorCritic:
 
     def move_targets(self, state: SoftState) -> SoftState:
         """Let the target critics follow by τ."""
-        return replace(state, target_critic=optim.polyak(state.target_critic, state.critic, self.config.tau))
+        return replace(
+            state, target_critic=optax.incremental_update(state.critic, state.target_critic, self.config.tau)
+        )
+
+
+def networks_of(state: Any) -> SoftActorCritic:
+    """Return the networks of a state with `spec`, `config` and `stats.obs`, without parameters."""
+    return SoftActorCritic(state.spec, state.config, state.stats.obs)
 
 
 def target_entropy(config: EntropySchedule, steps: Array) -> Array:
-    """Return `ℋ̄_t = (ℋ_init - ℋ_final)(1 - t/T)^β + ℋ_final` after `steps` of the environment (SVG eq. 14).
-
-    Beyond T it stays at its final value. β = 0 keeps the initial one, as in the released code.
-    """
-    left = jnp.clip(1.0 - steps / config.entropy_steps, 0.0, 1.0)
+    """Return the target entropy of a resolved config after `steps` of the environment: `entropy_schedule`."""
     initial, final = config.initial_entropy, config.final_entropy
-    return (initial - final) * left**config.entropy_decay + final  # pyright: ignore[reportOperatorIssue]
+    return actor_critic.entropy_schedule(steps, initial, final, config.entropy_decay, config.entropy_steps)  # pyright: ignore[reportArgumentType]
 
 
 def resolve(config: Any, spec: EnvSpec) -> Any:

@@ -7,7 +7,7 @@ MBPO code `mbpo/env/` and `mbpo/static/`, mbbl code `mbbl/env/gym_env/`, MAAC co
 
 import jax.numpy as jnp
 
-from pbrl.equations.losses import safe_norm
+from pbrl.equations.actor_critic import safe_norm
 from pbrl.types import Array, RewardFn, TerminationFn
 
 

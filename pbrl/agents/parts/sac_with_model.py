@@ -1,11 +1,12 @@
-"""What MAAC, MBPO, STEVE and SVG(1) share: a soft actor-critic beside an ensemble that held-out rows judge.
+"""What MAAC, MBPO, STEVE and SVG(1) share: SAC's actor and critics beside an ensemble that held-out rows judge.
 
-Hyper-parameters, state, and all of an agent's functions but `init`, `update` and `value`; `pbrl.types` says what each
-must do.
+The contract: hyper-parameters, state, and all of an agent's functions but `abilities`, `init`, `update` and `value`;
+`pbrl.types` says what each must do. An agent's own `init` checks its own fields and calls `start`. (`networks` and
+`simulator`, which `update` reads, stand with what they return.)
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -13,17 +14,20 @@ import jax.numpy as jnp
 
 from pbrl import config as configs
 from pbrl.agents.parts import soft
-from pbrl.agents.parts.soft import SoftActorCritic, SoftState, Style
+from pbrl.agents.parts.soft import MAAC_STYLE, SoftActorCritic, SoftState, Style, networks_of
 from pbrl.config import static
-from pbrl.models import validated_world
-from pbrl.models.ensemble import Statistics
-from pbrl.models.validated_world import HeldOutState, HeldOutWorld
+from pbrl.models import ensemble_world
+from pbrl.models.ensemble_world import WorldState, maac_simulator, maac_world
+from pbrl.nn.networks import ACTIVATIONS
+from pbrl.nn.normalizer import Statistics
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 
 @flax.struct.dataclass
 class Config:
     """Hyper-parameters that these agents share, as MAAC's released code gives them to all of its own."""
+
+    style: ClassVar[Style] = MAAC_STYLE
 
     critics: int = static(2)
     """How many, of which the smallest counts."""
@@ -82,7 +86,7 @@ class State:
     """Everything that training changes, plus what `update` must know; immutable."""
 
     ac: SoftState
-    world: HeldOutState | None
+    world: WorldState | None
     stats: Statistics
     config: Any  # the agent's own
     spec: EnvSpec = flax.struct.field(pytree_node=False)
@@ -92,15 +96,15 @@ class State:
 def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> State:
     """Make a fresh state; raises `ValueError` for a hyper-parameter of networks or model that cannot work."""
     soft.validate(config)
-    validated_world.validate(config)
-    configs.check(config, target_entropy=(-1e9, 1e9))
+    ensemble_world.validate(config)
+    validate(config)
     target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
     config = configs.cast(replace(config, target_entropy=target))
     ac_key, world_key = jax.random.split(key)
     stats = Statistics.init(spec.obs_size, spec.action_size)
     return State(
-        ac=_actor_critic(spec, config, stats).init(ac_key),
-        world=None if oracle else HeldOutWorld(spec, config).init(world_key),
+        ac=SoftActorCritic(spec, config, stats.obs).init(ac_key),
+        world=None if oracle else maac_world(spec, config).init(world_key),
         stats=stats,
         config=config,
         spec=spec,
@@ -110,7 +114,7 @@ def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> S
 
 def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
-    nets = networks(state)
+    nets = networks_of(state)
     return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
 
 
@@ -127,20 +131,20 @@ def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metr
     del key  # the loss is deterministic
     if state.world is None:
         return state, {}
-    world, metrics = HeldOutWorld(state.spec, state.config).fit_step(state.world, state.stats, batch)
+    world, metrics = maac_world(state.spec, state.config).fit_step(state.world, state.stats, batch)
     return replace(state, world=world), metrics
 
 
 def model_losses(state: State, batch: Transition) -> Array:
     """Return every member's loss on its own rows `batch [E, B]`, as `[E]`: what stops its training."""
     assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).losses(state.world, state.stats, batch)
+    return maac_world(state.spec, state.config).losses(state.world, state.stats, batch)
 
 
 def choose_elites(state: State, member_losses: Array) -> State:
     """Let the members with the smallest losses `[E]` imagine from now on."""
     assert state.world is not None
-    return replace(state, world=HeldOutWorld(state.spec, state.config).with_elites(state.world, member_losses))
+    return replace(state, world=maac_world(state.spec, state.config).with_elites(state.world, member_losses))
 
 
 def imagine(state: State, batch: Transition, key: Key) -> tuple[Transition, Transition]:
@@ -149,7 +153,7 @@ def imagine(state: State, batch: Transition, key: Key) -> tuple[Transition, Tran
     One step, not differentiated; of the second `obs` and `extras` matter.
     """
     act_key, step_key = jax.random.split(key)
-    dynamics = simulator(state)
+    dynamics = maac_simulator(state)
     latent = dynamics.start(batch)
     action = act(state, batch.obs, act_key, explore=True)
     latent, reward, discount = dynamics.step(latent, action, step_key)
@@ -159,25 +163,17 @@ def imagine(state: State, batch: Transition, key: Key) -> tuple[Transition, Tran
     return imagined, replace(batch, obs=obs, extras={**batch.extras, **dynamics.extras(latent)})
 
 
-def simulator(state: State) -> Dynamics:
-    """Return what the agent imagines with: the learned world, or the oracle."""
-    if state.oracle:
-        return state.oracle
-    assert state.world is not None
-    return HeldOutWorld(state.spec, state.config).dynamics(state.world)
-
-
 def distribution(state: State, obs: Array) -> tuple[Array, Array]:
     """Return mean and standard deviation `[*, A]` of π(s) before its tanh, for `obs [*, S]`."""
-    mean, log_std = networks(state).distribution(state.ac.actor, obs)
+    mean, log_std = networks_of(state).distribution(state.ac.actor, obs)
     return mean, jnp.exp(log_std)
 
 
-def networks(state: State) -> SoftActorCritic:
-    """Return the networks of actor and critics, without parameters."""
-    return _actor_critic(state.spec, state.config, state.stats)
-
-
-def _actor_critic(spec: EnvSpec, config: Config, stats: Statistics) -> SoftActorCritic:
-    style = Style("glorot", (-20.0, 2.0), clip_log_std=True, actor_activation=config.actor_activation)
-    return SoftActorCritic(spec, config, stats.obs, style)
+def validate(config: Config) -> None:
+    """Raise `ValueError` for a hyper-parameter of this file that cannot work, naming field, range and value."""
+    configs.check(config, target_entropy=(-1e9, 1e9), persistence=(0, 1), max_epochs=(1, 1_000_000))
+    configs.check_choice(config, model_activation=ACTIVATIONS, stopping=("average", "patience"))
+    if not 1 <= config.elites <= config.ensemble_size:
+        raise ValueError(
+            f"config.elites: expected 1 to ensemble_size ({config.ensemble_size}) members, got {config.elites}"
+        )

@@ -1,0 +1,59 @@
+"""What SAC and SAC-SVG(H) share: hyper-parameters as SVG's released code gives them to both, and acting.
+
+The contract: a config that inherits these fields passes `soft.validate` and `soft.validate_schedule`, and its state has
+`ac`, `stats` and `spec`; the order of an update is the agent's own.
+"""
+
+from typing import Any, ClassVar
+
+import flax.struct
+
+from pbrl.agents.parts.soft import SVG_STYLE, SoftActorCritic, Style
+from pbrl.config import static
+from pbrl.types import Array, Key
+
+
+@flax.struct.dataclass
+class Config:
+    """Hyper-parameters that both agents have."""
+
+    style: ClassVar[Style] = SVG_STYLE
+    actor_activation: ClassVar[None] = None
+
+    discount: float = 0.99
+    """γ of the return."""
+    tau: float = 0.005
+    """Step of the target critics at every update."""
+    actor_lr: float = 1e-4
+    """Learning rate of the actor's optimiser."""
+    critic_lr: float = 1e-4
+    """Learning rate of the critics'."""
+    temperature_lr: float = 1e-4
+    """Learning rate of log α's."""
+    initial_temperature: float = 0.1
+    """α at the start."""
+    initial_entropy: float | None = None
+    """ℋ_init, target entropy of the whole action at the start, in nats; by default -1 for each action coordinate."""
+    final_entropy: float | None = None
+    """ℋ_final, target entropy at the end of the schedule; by default the initial one."""
+    entropy_decay: float = 1.0
+    """β, exponent of the schedule between the two (SVG eq. 14)."""
+    entropy_steps: float = 1e6
+    """T, environment steps until the final target entropy is reached."""
+    actor_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of the actor's hidden layers."""
+    critic_hidden: tuple[int, ...] = static((512, 512, 512, 512))
+    """Widths of a critic's."""
+    activation: str = static("relu")
+    """Of actor and critics."""
+    critics: int = static(2)
+    """How many, of which the smallest counts."""
+    normalize_obs: bool = static(True)
+    """Divide observations by their running deviation, within 0.1 and 10."""
+    precision: str = static("highest")
+    """Matmul precision of actor and critics."""
+
+
+def act(nets: SoftActorCritic, state: Any, obs: Array, key: Key, explore: bool) -> Array:
+    """Return actions `[*, A]` in [-1, 1] for `obs [*, S]`: a draw from π(s) where it explores, else its mode."""
+    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
