@@ -11,12 +11,11 @@ import numpy as np
 from pbrl.report import stats
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import titled
-from pbrl.sweep import ranking, space
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Label -> (steps [T], returns [N seeds, T])."""
 
-LEADERS = 5
+LEADERS = 5  # of a sweep's trials
 COLOURS = (
     "#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d", "#b5a32c", "#3aa6a6",
 )  # fmt: skip
@@ -159,10 +158,15 @@ def run_curves(folders: Sequence[Path], path: Path) -> Path:
         agents, title = collected.setdefault(config["env"], {}), titled(**about)
         if trials := config.get("trials"):
             by_trial = returns.reshape(len(trials), -1, len(steps))
-            for i in ranking.order(by_trial[..., -1])[:LEADERS]:
-                label = f"{title}, trial {i}: {space.describe(trials[i], '{:.3g}'.format)}"
+            for i in stats.order(by_trial[..., -1])[:LEADERS]:
+                label = f"{title}, trial {i}: {_written(trials[i])}"
                 agents.setdefault(label, []).append((steps, by_trial[i]))
         else:
             agents.setdefault(title, []).append((steps, returns))
     groups = {task: {agent: merge(runs) for agent, runs in agents.items()} for task, agents in collected.items()}
     return panels(groups, path)
+
+
+def _written(trial: Mapping[str, float]) -> str:
+    """Return a sweep's draw as `actor_lr 0.0003, tau 0.005`."""
+    return ", ".join(f"{leaf.removeprefix('config.')} {value:.3g}" for leaf, value in trial.items())

@@ -27,6 +27,12 @@ def iqm(scores: np.ndarray, axis: int | None = -1) -> np.ndarray:
     return np.where(np.isnan(scores).any(-1), np.nan, middle)
 
 
+def order(scores: np.ndarray) -> list[int]:
+    """Return groups from best to worst by the mean of `scores [groups, n]`; one with a NaN comes last."""
+    means = scores.mean(-1)
+    return np.argsort(np.where(np.isnan(means), np.inf, -means), kind="stable").tolist()
+
+
 def bootstrap_interval(
     scores: np.ndarray, statistic: Statistic = mean, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -31,12 +31,6 @@ class Result:
     returns: tuple[float, ...]  # the last evaluation, by seed
 
 
-def order(final: np.ndarray) -> list[int]:
-    """Return trials from best to worst by the mean of `final [trials, seeds]`; one with a NaN comes last."""
-    means = final.mean(-1)
-    return np.argsort(np.where(np.isnan(means), np.inf, -means), kind="stable").tolist()
-
-
 def rank(
     trials: Sequence[Mapping[str, float]],
     steps: np.ndarray,
@@ -50,7 +44,7 @@ def rank(
     the step at which it did, -1 for never; `skipped [trials, seeds]` counts undone updates.
     """
     areas, results = _area(steps, returns), list[Result]()
-    for i in order(returns[..., -1]):
+    for i in stats.order(returns[..., -1]):
         final, area = _interval(returns[i, :, -1]), _interval(areas[i])
         lost = diverged_at[i][diverged_at[i] >= 0]
         best = results[0] if results else None

@@ -5,7 +5,7 @@ logarithm), or it has a name, such as `svg-entropy`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -201,8 +201,3 @@ def check_disjoint(spaces: Sequence[Space]) -> None:
         if path in seen:
             raise ValueError(f"{path} is in two spaces; give each leaf once")
         seen.add(path)
-
-
-def describe(trial: Mapping[str, float], number: Callable[[float], str] = "{:.4g}".format) -> str:
-    """Return a trial as `actor_lr 0.0003, tau 0.005`."""
-    return ", ".join(f"{path.removeprefix('config.')} {number(value)}" for path, value in trial.items())

@@ -40,6 +40,10 @@ def test_the_interval_of_two_seeds_by_hand():
     assert stats.bootstrap_interval(np.array([0.0, 1.0]), confidence=0.4) == (0.5, 0.5)
 
 
+def test_groups_are_ordered_by_their_mean_with_a_lost_one_last():
+    assert stats.order(np.array([[1.0, 3], [np.nan, 9], [4, 4], [0, 4]])) == [2, 0, 3, 1]
+
+
 def test_no_scores_are_refused():
     with pytest.raises(ValueError, match="expected at least one score"):
         stats.aggregate(np.array([]))
@@ -139,7 +143,7 @@ def test_labels_of_a_panel_differ_in_colour():
 
 def test_drawing_leaves_the_backend_of_a_notebook_alone(tmp_path):
     code = (
-        "import sys, pathlib, numpy as np\nfrom pbrl import plots\nassert 'matplotlib' not in sys.modules\n"
+        "import sys, pathlib, numpy as np\nfrom pbrl.report import plots\nassert 'matplotlib' not in sys.modules\n"
         "plots.panels({'T': {'a': (np.arange(2), np.zeros((2, 2)))}}, pathlib.Path(sys.argv[1]))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -164,6 +168,20 @@ def test_run_folders_become_a_picture(tmp_path):
     ]
     path = plots.run_curves(folders, tmp_path / "curve.png")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_of_a_sweep_the_leading_trials_get_a_curve_each(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(plots, "panels", lambda groups, path: drawn.update(groups))
+    folder = make_run(tmp_path / "a", "sac", 14)
+    trials = [{"config.tau": 0.01 * i, "config.discount": 0.9} for i in range(7)]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "trials": trials}))
+    plots.run_curves([folder], tmp_path / "curve.png")
+    curves = drawn["Pendulum-v1"]
+    assert list(curves) == [f"sac, trial {i}: tau {0.01 * i:.3g}, discount 0.9" for i in (6, 5, 4, 3, 2)]
+    steps, returns = curves["sac, trial 6: tau 0.06, discount 0.9"]
+    assert steps.tolist() == [0, 100, 200] and returns.tolist() == [[12, 22, 32], [13, 23, 33]]
 
 
 def test_a_run_without_evaluation_says_so(tmp_path):
