@@ -27,11 +27,10 @@ import jax.numpy as jnp
 from timing import machine
 from workloads import WORKLOADS, data
 
-from pbrl.cli import options
 from pbrl.envs.tasks import rewards
 from pbrl.parallel import devices
 from pbrl.parallel.devices import DATA, SEEDS
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.runs.run import agent_module
 from pbrl.runs.schedule import Schedule
 from pbrl.types import EnvSpec, Transition
@@ -58,7 +57,7 @@ def exchanged(text: str) -> dict[str, float]:
 def example(name: str) -> tuple[Any, Any, Transition]:
     """Return an agent, one seed's state, and a batch, at the sizes of the paper's HalfCheetah."""
     agent, env = agent_module(name), ENVS[name]
-    config, schedule = options.apply(agent.Config(), Schedule(), presets.preset("paper", name, env))
+    config, schedule = overrides.apply(agent.Config(), Schedule(), lookup.preset("paper", name, env))
     sizes = WORKLOADS[WORKLOAD[name]].sizes
     spec = EnvSpec(sizes["obs"], sizes["action"], 1_000, rewards.half_cheetah, rewards.never)
     batch = jax.tree.map(lambda x: x[: schedule.batch_size], data(sizes))

@@ -31,9 +31,8 @@ from unittest import mock
 import jax
 from timing import machine
 
-from pbrl.cli import options
 from pbrl.parallel import devices as parallel
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import Schedule
 from pbrl.train import device
@@ -48,8 +47,8 @@ class Timed:
     """A training run of some seeds, past its warm-up, compiled, on one device or on several."""
 
     def __init__(self, agent: str, seeds: int, mode: str, devices: int = 1):
-        changes = {**presets.preset("cpu", agent, ENV), "schedule.eval_every": 0, "schedule.total_steps": 100_000}
-        config, schedule = options.apply(agent_module(agent).Config(), Schedule(), changes)
+        changes = {**lookup.preset("cpu", agent, ENV), "schedule.eval_every": 0, "schedule.total_steps": 100_000}
+        config, schedule = overrides.apply(agent_module(agent).Config(), Schedule(), changes)
         run = Run(agent, ENV, tuple(range(seeds)), config, schedule, Path("nowhere"), mode, driver="device")
         mesh = parallel.mesh(devices, devices=jax.devices()[:devices]) if devices > 1 else None
         with mock.patch.object(parallel, "own_mesh", lambda n: mesh):

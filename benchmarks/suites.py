@@ -4,8 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pbrl.cli import options
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.runs.run import Run, agent_module, default_seed_mode
 from pbrl.runs.schedule import Schedule
 
@@ -211,9 +210,9 @@ SUITES = {
 
 def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
     """Turn a row into the run that its driver trains."""
-    changes = {**presets.preset(suite.preset, row.agent, row.env), **row.changes}
+    changes = {**lookup.preset(suite.preset, row.agent, row.env), **row.changes}
     changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
-    config, schedule = options.apply(agent_module(row.agent).Config(), Schedule(), changes)
+    config, schedule = overrides.apply(agent_module(row.agent).Config(), Schedule(), changes)
     slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
     folder = Path("runs") / name / row.env.split("/")[-1] / slug
     seed_mode = default_seed_mode()

@@ -22,10 +22,9 @@ import jax.numpy as jnp
 import optax
 
 from pbrl.agents import maac
-from pbrl.cli import options
 from pbrl.data import replay
 from pbrl.envs.lqr import Lqr
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.report import plots
 from pbrl.runs.run import Run, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -59,9 +58,9 @@ def pendulum(root: Path) -> tuple[maac.State, Transition]:
     """Train MAAC on Pendulum for a while; return its state and what it saw."""
     from pbrl.train import host
 
-    changes = {**presets.preset("cpu", "maac", ENV), "config.horizon": HORIZON}
+    changes = {**lookup.preset("cpu", "maac", ENV), "config.horizon": HORIZON}
     changes |= {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
-    config, schedule = options.apply(maac.Config(), Schedule(), changes)
+    config, schedule = overrides.apply(maac.Config(), Schedule(), changes)
     run = Run("maac", ENV, (0,), config, schedule, root / "maac-variance", default_seed_mode())
     host.train(run)
     training = host.Training(run)

@@ -34,10 +34,9 @@ import jax.numpy as jnp
 import measurements
 import numpy as np
 
-from pbrl.cli import options
 from pbrl.envs.toy import TOYS
 from pbrl.parallel import devices
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
 from pbrl.runs.run import Run, agent_module, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -66,9 +65,9 @@ PANELS = {name: f"{name} over {EPISODES} episodes" for name in ("mean", "median"
 def make_run(label: str, root: Path) -> Run:
     """Return the run of one agent whose actor never moves."""
     agent, changes = ROWS[label]
-    changes = {**presets.preset("cpu", agent, ENV), **changes, "config.actor_lr": 0.0}
+    changes = {**lookup.preset("cpu", agent, ENV), **changes, "config.actor_lr": 0.0}
     changes |= {"schedule.total_steps": STEPS, "schedule.log_every": EVERY, "schedule.eval_every": 0}
-    config, schedule = options.apply(agent_module(agent).Config(), Schedule(), changes)
+    config, schedule = overrides.apply(agent_module(agent).Config(), Schedule(), changes)
     folder = root / label.replace(" ×", "-x").replace(", ", "-").replace(" ", "-")
     run = Run(agent, ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
     return replace(run, oracle="fidelity") if "true dynamics" in label else run

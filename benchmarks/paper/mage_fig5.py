@@ -20,9 +20,8 @@ import measurements
 import numpy as np
 
 from pbrl.agents import mage
-from pbrl.cli import options
 from pbrl.parallel import devices
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, default_seed_mode
@@ -35,10 +34,10 @@ SCALES = {0.0: 20.0, 0.05: 20.0, 0.2: 5.0}  # λ: scale of the loss, 1/λ as rel
 
 def make_run(lam: float, root: Path) -> Run:
     """Return the run of one λ."""
-    changes = {**presets.preset("cpu", "mage", ENV), "config.lam": lam, "config.loss_scale": SCALES[lam]}
+    changes = {**lookup.preset("cpu", "mage", ENV), "config.lam": lam, "config.loss_scale": SCALES[lam]}
     changes |= {"config.critics": 1, "config.policy_delay": 1}
     changes |= {"schedule.total_steps": STEPS, "schedule.log_every": EVERY, "schedule.eval_every": EVERY}
-    config, schedule = options.apply(mage.Config(), Schedule(), changes)
+    config, schedule = overrides.apply(mage.Config(), Schedule(), changes)
     run = Run("mage", ENV, tuple(range(SEEDS)), config, schedule, root / f"lambda-{lam:g}", default_seed_mode())
     return replace(run, oracle="fidelity")
 

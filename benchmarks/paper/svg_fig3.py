@@ -22,13 +22,12 @@ import numpy as np
 import optax
 
 from pbrl.agents import sac
-from pbrl.cli import options
 from pbrl.models.ensemble import Ensemble
 from pbrl.models.sequence_world import Recurrent
 from pbrl.nn import networks, normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Statistics
 from pbrl.parallel import devices
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.report import plots
 from pbrl.runs.run import Run, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -92,8 +91,8 @@ def collect(folder: Path) -> tuple[list[list[Transition]], Run]:
     """Train SAC, or take up its run, and return every seed's episodes in order."""
     from pbrl.train import host
 
-    changes = presets.preset("cpu", "sac", ENV) | {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
-    config, schedule = options.apply(sac.Config(), Schedule(), changes)
+    changes = lookup.preset("cpu", "sac", ENV) | {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
+    config, schedule = overrides.apply(sac.Config(), Schedule(), changes)
     run = Run("sac", ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
     state = host.Training(run).learner if (folder / "config.json").exists() else None
     if state is None or int(state.replay.inserted[0]) < STEPS:

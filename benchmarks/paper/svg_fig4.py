@@ -20,10 +20,9 @@ import numpy as np
 
 from pbrl.agents import svg
 from pbrl.agents.parts.soft import SoftActorCritic
-from pbrl.cli import options
 from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
 from pbrl.runs.run import Run, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -52,9 +51,9 @@ ROLL, MEASURED, STREAM = 600, 100, 4  # steps of an episode, states of it that c
 
 def make_run(cell: str, root: Path) -> Run:
     """Return the run of one cell: the `cpu` preset with a weak model."""
-    changes = {**presets.preset("cpu", "svg", ENV), **WEAK, **CELLS[cell]}
+    changes = {**lookup.preset("cpu", "svg", ENV), **WEAK, **CELLS[cell]}
     changes |= {"schedule.total_steps": STEPS, "schedule.eval_every": EVERY, "schedule.checkpoint_every": EVERY}
-    config, schedule = options.apply(svg.Config(), Schedule(), changes)
+    config, schedule = overrides.apply(svg.Config(), Schedule(), changes)
     folder = root / cell.replace(", ", "-").replace(" ", "-")
     return Run("svg", ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
 

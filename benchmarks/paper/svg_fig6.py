@@ -14,18 +14,18 @@ import numpy as np
 from pbrl import config as configs
 from pbrl.agents import sac
 from pbrl.agents.parts import soft
-from pbrl.presets import presets
+from pbrl.presets import lookup
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXPONENTS = (0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of Fig. 6, which does not print them
 TASKS = sorted(
-    env for env in presets.PRESETS["paper"]["sac"] if env.startswith(("pbrl/Mbpo", "pbrl/Poplin", "pbrl/Pets"))
+    env for env in lookup.PRESETS["paper"]["sac"] if env.startswith(("pbrl/Mbpo", "pbrl/Poplin", "pbrl/Pets"))
 )
 
 
 def schedule(preset: str, env: str, points: int = 201) -> tuple[np.ndarray, np.ndarray]:
     """Return environment steps and target entropies of a task over its run."""
-    changes = {k.removeprefix("config."): v for k, v in presets.preset(preset, "sac", env).items() if "config." in k}
+    changes = {k.removeprefix("config."): v for k, v in lookup.preset(preset, "sac", env).items() if "config." in k}
     config = configs.override(sac.Config(), changes)
     steps = np.linspace(0.0, config.entropy_steps, points)
     return steps, np.asarray(soft.target_entropy(configs.cast(config), jnp.asarray(steps)))

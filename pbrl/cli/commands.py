@@ -12,7 +12,7 @@ from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.errors import RunError
 from pbrl.planning import config as planner
-from pbrl.presets import presets
+from pbrl.presets import lookup
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run, agent_module, driver_module
 
@@ -244,7 +244,7 @@ def list_() -> None:
     for name, summary in AGENTS.items():
         print(f"  {name:8} {summary}")
     print("\npresets")
-    for name, summary in presets.SUMMARIES.items():
+    for name, summary in lookup.SUMMARIES.items():
         print(f"  {name:8} {summary}")
     from pbrl.envs import BRAX, MAAC, MAGE, MBPO, POPLIN, TOYS
 

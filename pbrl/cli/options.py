@@ -6,7 +6,7 @@ Later ones win: the agent's defaults, the preset, `--from FILE`, the options of 
 import re
 import shlex
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -16,7 +16,7 @@ import tyro
 from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.errors import RunError
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.runs.folder import default_folder
 from pbrl.runs.run import Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -94,16 +94,16 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
         raise RunError(f"which agent? For example: {prog} mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
     module = agent_module(defaults.agent)
     try:
-        config, schedule = module.Config(), defaults.schedule
-        config, schedule = apply(config, schedule, presets.preset(defaults.preset, defaults.agent, defaults.env))
+        changes = lookup.preset(defaults.preset, defaults.agent, defaults.env)
+        config, schedule = overrides.apply(module.Config(), defaults.schedule, changes)
         if file := _peek(argv, "from", defaults.from_):
-            config, schedule = apply(config, schedule, read_overrides(Path(file)))
+            config, schedule = overrides.apply(config, schedule, overrides.read(Path(file), "--from"))
     except ValueError as error:
         raise RunError(str(error)) from None
     defaults = replace(defaults, config=config, schedule=schedule)
     whole = {"config": config, "schedule": schedule}
-    nested = [f"{part}.{path}" for part, value in whole.items() for path, _ in _flatten(configs.to_json(value))]
-    refuse_unknown(argv, [*(f.name.strip("_") for f in fields(cls) if f.name not in whole), *nested])
+    nested = overrides.flatten({part: configs.to_json(value) for part, value in whole.items()})
+    refuse_unknown(argv, [*(f.name.strip("_") for f in fields(cls) if f.name not in whole), *dict(nested)])
     return _parse(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}")
 
 
@@ -160,10 +160,10 @@ def command_line(run: Run) -> str:
     The folder and sinks are left out, and so is the seed mode, which follows from the machine.
     """
     module, found = agent_module(run.agent), []
-    for name, agents in presets.PRESETS.items():
+    for name, agents in lookup.PRESETS.items():
         if run.agent in agents:
-            changes = presets.preset(name, run.agent, run.env)
-            config, schedule = apply(module.Config(), Schedule(), changes)
+            changes = lookup.preset(name, run.agent, run.env)
+            config, schedule = overrides.apply(module.Config(), Schedule(), changes)
             words = [*_changed("config", config, run.config), *_changed("schedule", schedule, run.schedule)]
             found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
     seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
@@ -175,56 +175,11 @@ def command_line(run: Run) -> str:
 
 def _changed(part: str, old: Any, new: Any) -> Iterator[str]:
     """Yield an option for every field whose value is not `old`'s."""
-    before = dict(_flatten(configs.to_json(old)))
-    for path, value in _flatten(configs.to_json(new)):
+    before = dict(overrides.flatten(configs.to_json(old)))
+    for path, value in overrides.flatten(configs.to_json(new)):
         if value != before[path]:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f"--{part}.{path.replace('_', '-')}={text}"
-
-
-def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:
-    """Return both with `changes` made, whose paths begin with `config.` or `schedule.`.
-
-    Raises `ValueError` with the path, what was expected, what came, and the nearest known name.
-    """
-    parts: dict[str, Any] = {"config": config, "schedule": schedule}
-    for path, value in changes.items():
-        part, _, rest = path.partition(".")
-        if part not in parts or not rest:
-            raise ValueError(f"{path}: expected a path such as config.actor_lr{configs.suggest(part, parts, 'part')}")
-        parts[part] = configs.override(parts[part], {rest: value}, part)
-    return parts["config"], parts["schedule"]
-
-
-def read_overrides(path: Path, option: str = "--from") -> dict[str, Any]:
-    """Read what a YAML file gives for paths: dotted ones, nested mappings, or both. Raises `RunError`."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise RunError(f"{option} {path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{option} {path}: this is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, Mapping):
-        raise RunError(f"{option} {path}: expected a mapping such as `config.actor_lr: 0.0003`, got {data!r:.80}")
-    return dict(_flatten(data))
-
-
-def _flatten(data: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _number(value)
-
-
-def _number(value: Any) -> Any:
-    """Read 1e-3 as a number: YAML 1.1 takes it for text, since it lacks the dot."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _peek(argv: Sequence[str], name: str, default: Any) -> Any:

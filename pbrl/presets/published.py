@@ -1,9 +1,6 @@
 """Hyper-parameters of the published results, by agent and task, each with its source: presets `paper`, `paper-text`."""
 
-from typing import Any
-
-Overrides = dict[str, Any]
-"""Dotted paths, `config.*` and `schedule.*`, to values."""
+from pbrl.presets.overrides import Overrides
 
 PENDULUM = ("pbrl/MagePendulum-v0", "Pendulum-v1")
 CARTPOLE = ("pbrl/MageCartPole-v0",)

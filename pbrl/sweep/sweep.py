@@ -13,6 +13,7 @@ import tyro
 from pbrl import config as configs
 from pbrl.cli import options
 from pbrl.errors import RunError
+from pbrl.presets import overrides
 from pbrl.runs.folder import default_folder
 from pbrl.runs.run import Run, agent_module, check
 from pbrl.sweep import space as search
@@ -79,7 +80,7 @@ def spaces(words: Sequence[str], base: Run) -> list[Space]:
         if equals:
             found.append(_space(path, spec, base))
         elif word.endswith((".yaml", ".yml")):
-            given = options.read_overrides(Path(word), "--space")
+            given = overrides.read(Path(word), "--space")
             found += [_space(path, spec, base) for path, spec in given.items()]
         elif word in search.NAMED:
             found.append(search.NAMED[word])

@@ -3,76 +3,75 @@
 import pytest
 
 from pbrl import AGENTS
-from pbrl.cli import options
 from pbrl.envs import TASKS
-from pbrl.presets import presets
+from pbrl.presets import lookup, overrides
 from pbrl.runs.run import agent_module, check
 from pbrl.runs.schedule import Schedule
 
 CASES = [
-    (name, agent, env) for name, agents in presets.PRESETS.items() for agent, envs in agents.items() for env in envs
+    (name, agent, env) for name, agents in lookup.PRESETS.items() for agent, envs in agents.items() for env in envs
 ]
 
 
 @pytest.mark.parametrize(("name", "agent", "env"), CASES)
 def test_every_path_exists_and_every_value_is_accepted(name, agent, env):
     module = agent_module(agent)
-    changes = presets.preset(name, agent, env)
-    config, schedule = options.apply(module.Config(), Schedule(), changes)
+    changes = lookup.preset(name, agent, env)
+    config, schedule = overrides.apply(module.Config(), Schedule(), changes)
     check(module, config, schedule)
     assert len(CASES) == len(set(CASES))
 
 
 def test_every_preset_serves_every_agent_and_names_only_real_environments():
-    for name in presets.names():
-        assert presets.PRESETS[name].keys() == (AGENTS.keys() if name != "paper-text" else {"svg", "sac", "maac"})
-        assert name in presets.SUMMARIES
-        for envs in presets.PRESETS[name].values():
+    for name in lookup.PRESETS:
+        assert lookup.PRESETS[name].keys() == (AGENTS.keys() if name != "paper-text" else {"svg", "sac", "maac"})
+        assert name in lookup.SUMMARIES
+        for envs in lookup.PRESETS[name].values():
             assert "default" in envs
             assert {env for env in envs if env.startswith("pbrl/")} <= TASKS.keys()
 
 
 def test_paper_keeps_the_released_settings_where_appendix_d_says_nothing_else():
-    assert presets.preset("paper", "mage", "pbrl/MageHalfCheetah-v0") == {}
-    small = presets.preset("paper", "mage", "pbrl/MagePendulum-v0")
+    assert lookup.preset("paper", "mage", "pbrl/MageHalfCheetah-v0") == {}
+    small = lookup.preset("paper", "mage", "pbrl/MagePendulum-v0")
     assert (small["schedule.warmup_steps"], small["schedule.batch_size"]) == (100, 512)
     assert small["config.model_hidden"] == small["config.actor_hidden"] == (128, 128)
-    assert presets.preset("paper", "td3", "Hopper-v5") == {"schedule.model_every": 0, "schedule.updates_per_step": 1}
+    assert lookup.preset("paper", "td3", "Hopper-v5") == {"schedule.model_every": 0, "schedule.updates_per_step": 1}
 
 
 def test_an_unknown_environment_gets_the_default_and_a_copy_of_it():
-    changes = presets.preset("cpu", "mage", "Ant-v5")
-    assert changes == presets.PRESETS["cpu"]["mage"]["default"]
+    changes = lookup.preset("cpu", "mage", "Ant-v5")
+    assert changes == lookup.PRESETS["cpu"]["mage"]["default"]
     changes.clear()
-    assert presets.PRESETS["cpu"]["mage"]["default"]
+    assert lookup.PRESETS["cpu"]["mage"]["default"]
 
 
 @pytest.mark.parametrize(("name", "agent", "hint"), [("papr", "mage", "'paper'"), ("cpu", "td2", "'td3'")])
 def test_unknown_names_are_refused_with_the_nearest(name, agent, hint):
     with pytest.raises(ValueError, match=f"did you mean {hint}"):
-        presets.preset(name, agent, "Pendulum-v1")
+        lookup.preset(name, agent, "Pendulum-v1")
 
 
 def test_svg_takes_the_released_settings_and_the_printed_ones_on_demand():
     """`config/env/mbpo_hopper.yaml` and `poplin_walker2d.yaml`, against Tables 3 and 4."""
-    hopper = presets.preset("paper", "svg", "pbrl/MbpoHopper-v0")
+    hopper = lookup.preset("paper", "svg", "pbrl/MbpoHopper-v0")
     assert [hopper[f"config.{k}"] for k in ("initial_entropy", "final_entropy", "entropy_decay")] == [0, -2, 1 / 32]
     assert hopper["config.entropy_steps"] == hopper["schedule.total_steps"] == 1_000_000
     assert hopper["schedule.model_batch_size"] == 512 and "config.horizon" not in hopper  # the default, H = 2
-    walker = presets.preset("paper-text", "svg", "pbrl/PoplinWalker2d-v0")
+    walker = lookup.preset("paper-text", "svg", "pbrl/PoplinWalker2d-v0")
     assert walker["config.horizon"] == 5 and walker["config.temperature_lr"] == 5e-4
     assert (walker["schedule.batch_size"], walker["schedule.model_batch_size"]) == (512, 1024)
-    assert "config.horizon" not in presets.preset("paper-text", "sac", "pbrl/PoplinWalker2d-v0")
-    assert presets.preset("paper-text", "svg", "pbrl/MaacWalker2d-v0") == walker  # the same task, one step longer
+    assert "config.horizon" not in lookup.preset("paper-text", "sac", "pbrl/PoplinWalker2d-v0")
+    assert lookup.preset("paper-text", "svg", "pbrl/MaacWalker2d-v0") == walker  # the same task, one step longer
 
 
 def test_maac_takes_the_released_settings_and_the_papers_text_on_demand():
     """`maac_run_sweep.py`: T + 1 model steps, activations by task; the text unrolls its rollouts."""
-    ant, walker = (presets.preset("paper", "maac", f"pbrl/Maac{name}-v0") for name in ("Ant", "Walker2d"))
+    ant, walker = (lookup.preset("paper", "maac", f"pbrl/Maac{name}-v0") for name in ("Ant", "Walker2d"))
     assert [(t["config.horizon"], t["config.actor_activation"], t["config.activation"]) for t in (ant, walker)] == [
         (4, "tanh", "relu"),
         (2, "tanh", "tanh"),
     ]
     assert (ant["schedule.updates_per_step"], ant["schedule.batch_size"], ant["config.critics"]) == (8, 256, 2)
     assert not ant["schedule.imagine_chained"]
-    assert presets.preset("paper-text", "maac", "pbrl/MaacAnt-v0")["schedule.imagine_chained"]
+    assert lookup.preset("paper-text", "maac", "pbrl/MaacAnt-v0")["schedule.imagine_chained"]
