@@ -10,8 +10,8 @@ The same command again resumes an interrupted run.
 
 import sys
 
-from pbrl.cli import commands, display, options, process
-from pbrl.cli import main as cli
+from pbrl.cli import display, options, process, train
+from pbrl.cli.main import guarded
 
 DEFAULTS = options.Train(agent="mage", env="pbrl/MageHalfCheetah-v0", preset="cpu", steps=8_000)
 
@@ -25,11 +25,11 @@ def main() -> None:
 
     driver = driver_module(run)
     driver.check(run)  # what cannot train is refused before anything is written
-    commands.announce(run)
+    train.announce(run)
     with display.report(run) as report:  # a live panel, or plain lines where there is no terminal
         driver.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes
-    commands.summarise(run)  # statistics over seeds, and curve.png
+    train.summarise(run)  # statistics over seeds, and curve.png
 
 
 if __name__ == "__main__":
-    sys.exit(cli.guarded(main))
+    sys.exit(guarded(main))

@@ -11,8 +11,8 @@ or on another number of hosts that divides the seeds, resumes. `docs/parallel.md
 import argparse
 import sys
 
-from pbrl.cli import commands, options
-from pbrl.cli import main as cli
+from pbrl.cli import options, train
+from pbrl.cli.main import guarded
 from pbrl.parallel import devices, hosts
 
 
@@ -28,8 +28,8 @@ def main() -> None:
     else:
         devices.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
     with hosts.together():
-        commands.train(options.parse(words, prog="python examples/run_pod.py"))
+        train.train(options.parse(words, prog="python examples/run_pod.py"), train.summarise)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.guarded(main))
+    sys.exit(guarded(main))

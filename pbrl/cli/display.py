@@ -1,4 +1,4 @@
-"""What a user sees while a run trains: a live panel on a terminal, one line now and then anywhere else."""
+"""What a user sees of a run: a live panel on a terminal, one line now and then anywhere else, final statistics."""
 
 import contextlib
 import sys
@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from pbrl.report import stats
 
 if TYPE_CHECKING:
     from pbrl.runs.run import Run
@@ -192,3 +195,13 @@ def losses(progress: "Progress") -> str:
     if SKIPPED in progress.metrics:
         text += f"  skipped updates {int(np.sum(progress.metrics[SKIPPED]))}"
     return text
+
+
+def statistics_line(returns: ArrayLike) -> str:
+    """Return mean and interquartile mean over seeds and, from two seeds on, their bootstrap intervals as one line."""
+    a = stats.aggregate(np.asarray(returns))
+    if a.n < 2:
+        return f"mean {a.mean:.1f} (one seed: no interval)"
+    mean = f"mean {a.mean:.1f} [{a.low:.1f}, {a.high:.1f}]"
+    iqm = f"interquartile mean {a.iqm:.1f} [{a.iqm_low:.1f}, {a.iqm_high:.1f}]"
+    return f"{mean}, {iqm} (95 % bootstrap intervals over {a.n} seeds)"

@@ -1,7 +1,7 @@
 """The command `pbrl`. It imports jax only once a command that computes has been understood."""
 
 import contextlib
-import inspect
+import importlib
 import io
 import os
 import select
@@ -32,6 +32,7 @@ first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
 COMMANDS = ("train", "sweep", "eval", "plot", "video", "diagnose", "gradcheck", "list")
+"""Each is a module of `pbrl.cli` with a function `command`, which takes the words after it."""
 
 
 def main() -> None:
@@ -55,34 +56,7 @@ def run(argv: Sequence[str]) -> None:
         from pbrl.config import suggest
 
         raise RunError(f"there is no command {name!r}{suggest(name, [*COMMANDS, '--help', '--version'], 'command')}")
-    from pbrl.cli import commands
-
-    if name == "train":
-        from pbrl.cli import options
-
-        commands.train(options.parse(rest))
-    elif name == "sweep":
-        from pbrl.sweep import sweep
-
-        commands.train(sweep.parse(rest))
-    else:
-        import tyro
-
-        from pbrl.cli import options
-        from pbrl.diagnose import gradcheck, present
-
-        functions = {
-            "eval": commands.evaluate,
-            "plot": commands.plot,
-            "video": commands.video,
-            "diagnose": present.diagnose,
-            "gradcheck": gradcheck.gradcheck,
-            "list": commands.list_,
-        }
-        options.refuse_unknown(rest, [p.strip("_") for p in inspect.signature(functions[name]).parameters])
-        if any(word.startswith("--mpc.") for word in rest):
-            rest.append("--mpc")
-        tyro.cli(functions[name], args=rest, prog=f"pbrl {name}")
+    importlib.import_module(f"pbrl.cli.{name}").command(rest)  # imports what this one command needs
 
 
 def guarded(function: Callable[[], None]) -> int:

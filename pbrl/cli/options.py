@@ -3,10 +3,8 @@
 Later ones win: the agent's defaults, the preset, `--from FILE`, the options of the command line.
 """
 
-import re
-import shlex
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -15,6 +13,7 @@ import tyro
 
 from pbrl import AGENTS
 from pbrl import config as configs
+from pbrl.cli import words
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
 from pbrl.runs.folder import default_folder
@@ -85,44 +84,32 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     argv = [word for given, after in zip(argv, following, strict=False) for word in _flag(given, after)]
     if argv and not argv[0].startswith("-"):
         argv[0:1] = ["--agent", argv[0]]
-    defaults = replace(defaults, **{name: _peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
-    defaults = replace(defaults, preset=_peek(argv, "preset", defaults.preset))
+    defaults = replace(defaults, **{name: words.peek(argv, name, getattr(defaults, name)) for name in ("agent", "env")})
+    defaults = replace(defaults, preset=words.peek(argv, "preset", defaults.preset))
     if not defaults.agent:
-        refuse_unknown(argv, [f.name.strip("_") for f in fields(cls)])
+        words.refuse_unknown(argv, [f.name.strip("_") for f in fields(cls)])
         if {"-h", "--help"} & set(argv):
-            _parse(cls[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT")
+            words.fill(cls[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT", defaults.about)
         raise RunError(f"which agent? For example: {prog} mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
     module = agent_module(defaults.agent)
     try:
         changes = lookup.preset(defaults.preset, defaults.agent, defaults.env)
         config, schedule = overrides.apply(module.Config(), defaults.schedule, changes)
-        if file := _peek(argv, "from", defaults.from_):
+        if file := words.peek(argv, "from", defaults.from_):
             config, schedule = overrides.apply(config, schedule, overrides.read(Path(file), "--from"))
     except ValueError as error:
         raise RunError(str(error)) from None
     defaults = replace(defaults, config=config, schedule=schedule)
-    whole = {"config": config, "schedule": schedule}
-    nested = overrides.flatten({part: configs.to_json(value) for part, value in whole.items()})
-    refuse_unknown(argv, [*(f.name.strip("_") for f in fields(cls) if f.name not in whole), *dict(nested)])
-    return _parse(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}")
+    whole = {"config": configs.to_json(config), "schedule": configs.to_json(schedule)}
+    names = [f.name.strip("_") for f in fields(cls) if f.name not in whole]
+    words.refuse_unknown(argv, [*names, *dict(overrides.flatten(whole))])
+    return words.fill(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}", defaults.about)
 
 
 def _flag(word: str, after: str) -> list[str]:
     """Let `--oracle` and `--float64` stand without a value."""
     alone = {"--oracle": "fidelity", "--float64": "True"}.get(word)
     return [word, alone] if alone and (after.startswith("-") or not after) else [word]
-
-
-def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
-    """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is."""
-    known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
-    for word in argv:
-        if word == "--":  # what follows are values
-            return
-        option = word.partition("=")[0].replace("_", "-")
-        other = re.fullmatch(r"-h|-(inf|nan|[\d.].*)|--tyro-.*", word, re.IGNORECASE)  # numbers, tyro's own
-        if word.startswith("-") and not other and option not in known and option.partition(".")[0] not in known:
-            raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 
 def make_run(options: Train) -> Run:
@@ -152,68 +139,3 @@ def settle(run: Run, options: Train) -> Run:
 
     devices.use_cores(len(run.stream_seeds))
     return replace(run, seed_mode=options.seed_mode if options.seed_mode != "auto" else default_seed_mode())
-
-
-def command_line(run: Run) -> str:
-    """Return a `pbrl train` line that makes this run: the preset that leaves the least to say, and the rest by option.
-
-    The folder and sinks are left out, and so is the seed mode, which follows from the machine.
-    """
-    module, found = agent_module(run.agent), []
-    for name, agents in lookup.PRESETS.items():
-        if run.agent in agents:
-            changes = lookup.preset(name, run.agent, run.env)
-            config, schedule = overrides.apply(module.Config(), Schedule(), changes)
-            words = [*_changed("config", config, run.config), *_changed("schedule", schedule, run.schedule)]
-            found.append(([f"--preset={name}"] if name != Train.preset else []) + words)
-    seeds = [f"--seeds={len(run.seeds)}", f"--first-seed={run.seeds[0]}"]
-    oracle = [f"--oracle={run.oracle}"] if run.oracle else []
-    driver = [f"--driver={run.driver}"] if run.driver != default_driver(run.env) else []
-    driver += ["--float64"] if run.float64 else []
-    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *driver, *min(found, key=len)])
-
-
-def _changed(part: str, old: Any, new: Any) -> Iterator[str]:
-    """Yield an option for every field whose value is not `old`'s."""
-    before = dict(overrides.flatten(configs.to_json(old)))
-    for path, value in overrides.flatten(configs.to_json(new)):
-        if value != before[path]:
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"--{part}.{path.replace('_', '-')}={text}"
-
-
-def _peek(argv: Sequence[str], name: str, default: Any) -> Any:
-    """Return the last `--name value` or `--name=value`: what decides on the defaults must be known before parsing."""
-    for word, after in zip(argv, [*argv[1:], ""], strict=False):
-        if word == f"--{name}" and not after.startswith("-"):
-            default = after
-        elif word.startswith(f"--{name}="):
-            default = word.partition("=")[2]
-    return default
-
-
-def _parse(cls: Any, argv: Sequence[str], defaults: Train, prog: str) -> Any:
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_integers)
-    return tyro.cli(
-        cls,
-        args=argv,
-        default=defaults,
-        prog=prog,
-        description=defaults.about,
-        config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
-        registry=registry,
-    )
-
-
-def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """Read widths as `128,128` or as `128 128`."""
-    if typing.get_origin(info.type) is not tuple or typing.get_args(info.type) != (int, ...):
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="INT,INT,…",
-        instance_from_str=lambda words: tuple(int(x) for x in ",".join(words).split(",")),
-        is_instance=lambda x: isinstance(x, tuple),
-        str_from_instance=lambda x: [",".join(map(str, x))],
-    )

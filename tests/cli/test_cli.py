@@ -43,11 +43,11 @@ def _no_cache(monkeypatch, tmp_path):
 def test_help_list_and_version_import_nothing_heavy():
     program = """
 import contextlib, sys
-from pbrl import cli
-commands = [["--version"], ["list"], *([name, "--help"] for name in ("train", "sweep", "eval", "plot"))]
-for argv in [], ["--help"], *commands:
+from pbrl.cli import main
+helps = [[name, "--help"] for name in main.COMMANDS]
+for argv in [], ["--help"], ["--version"], ["list"], *helps:
     with contextlib.suppress(SystemExit):
-        cli.run(argv)
+        main.run(argv)
 print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -142,8 +142,8 @@ def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsy
 
 def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, tmp_path):
     source = """
-        from pbrl.envs import base, toy
-        base.register("Elsewhere-v0", toy.TOYS["ProbeTwo"])
+        from pbrl.envs import jax_env, toy
+        jax_env.register("Elsewhere-v0", toy.TOYS["ProbeTwo"])
     """
     (tmp_path / "elsewhere.py").write_text(textwrap.dedent(source))
     monkeypatch.syspath_prepend(tmp_path)

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pbrl.cli import commands, main, options
+from pbrl.cli import main, options, repeat, sweep, train
 from pbrl.envs.gym import GymEnv
-from pbrl.sweep import ranking, sweep
+from pbrl.sweep import ranking
 from pbrl.sweep import space as search
 
 SAC = ("sac", "--env", "Pendulum-v1")
@@ -135,10 +135,10 @@ def test_the_schedule_of_target_entropies_should_end_with_the_run():
     moving, still = (
         options.parse([*SAC, "--steps=5000", *more]) for more in (["--config.final-entropy=-3"], ["--seeds=1"])
     )
-    notes = [commands._unfinished_schedule(run) for run in (swept, moving)]
+    notes = [train._unfinished_schedule(run) for run in (swept, moving)]
     assert all("--config.entropy-steps=5000" in note for note in notes)
     ending = [replace(run, config=replace(run.config, entropy_steps=5e3)) for run in (swept, moving)]
-    assert [commands._unfinished_schedule(run) for run in (*ending, still)] == ["", "", ""]
+    assert [train._unfinished_schedule(run) for run in (*ending, still)] == ["", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_schedule_of_target_entropies_should_end_with_the_run():
 def test_the_line_that_repeats_a_run_makes_the_same_run(argv):
     changes = ("--env", "pbrl/MageHopper-v0", "--seeds=4", "--first-seed=2", "--config.head-hidden=7,9")
     run = options.parse([*argv, *changes, "--config.discount=0.98765"])
-    words = shlex.split(options.command_line(run))
+    words = shlex.split(repeat.command_line(run))
     assert words[:2] == ["pbrl", "train"] and len(words) < 13
     assert options.parse(words[2:]).identity() == run.identity()
 

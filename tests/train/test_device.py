@@ -15,7 +15,7 @@ import pytest
 from small_agents import AGENTS, config, has_model, module
 
 import pbrl
-from pbrl.cli import main, options
+from pbrl.cli import main, options, repeat
 from pbrl.data import replay
 from pbrl.envs import jax_env
 from pbrl.envs.jax_env import JaxEnv
@@ -258,7 +258,7 @@ def test_the_driver_is_part_of_what_a_run_is(tmp_path):
     )
     assert "driver" not in hosted.identity()  # so that folders of earlier runs keep their names
     assert auto.folder != hosted.folder and "device" in auto.folder.name and auto.title == "sac, device"
-    assert "--driver=host" in options.command_line(hosted) and "--driver" not in options.command_line(auto)
+    assert "--driver=host" in repeat.command_line(hosted) and "--driver" not in repeat.command_line(auto)
     old = replace(hosted, folder=tmp_path)
     prepare(old)
     assert load(tmp_path) == old and "driver" not in json.loads((tmp_path / "config.json").read_text())

@@ -9,7 +9,7 @@ from small_agents import config, has_model
 from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 
 from pbrl import AGENTS
-from pbrl.cli import options
+from pbrl.cli import options, repeat
 from pbrl.errors import RunError
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run
@@ -58,4 +58,4 @@ def test_the_flag_stands_alone_and_has_a_folder_of_its_own():
     plain, wide = options.parse(words), options.parse([*words, "--float64", "--steps=2000"])
     assert wide.float64 and not plain.float64 and wide.schedule.total_steps == 2000
     assert wide.folder.name.startswith("td3-float64-") and wide.title == "td3, float64"
-    assert "--float64" in options.command_line(wide) and "--float64" not in options.command_line(plain)
+    assert "--float64" in repeat.command_line(wide) and "--float64" not in repeat.command_line(plain)

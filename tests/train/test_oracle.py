@@ -9,7 +9,7 @@ import pytest
 from small_agents import config, module
 from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 
-from pbrl.cli import options
+from pbrl.cli import options, repeat
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.mujoco import twin
@@ -121,7 +121,7 @@ def test_the_flag_stands_alone_and_has_a_folder_of_its_own():
     plain, oracle, said = (options.parse([*words, *more]) for more in ([], ["--oracle"], ["--oracle", "fidelity"]))
     assert not plain.oracle and oracle.oracle == "fidelity" and oracle == said
     assert plain.folder != oracle.folder and "oracle" in oracle.folder.name
-    assert "--oracle" in options.command_line(oracle) and "--oracle" not in options.command_line(plain)
+    assert "--oracle" in repeat.command_line(oracle) and "--oracle" not in repeat.command_line(plain)
 
 
 def test_a_run_from_before_there_were_presets_is_that_of_the_first(tmp_path):

@@ -3,6 +3,7 @@
 The result is a run whose streams are (trial, seed) pairs: the loop, checkpoints, resuming and logs are those of a run.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,17 +12,20 @@ from typing import Annotated, Any, ClassVar, TypeVar
 import tyro
 
 from pbrl import config as configs
-from pbrl.cli import options
+from pbrl.cli import options, repeat
+from pbrl.cli.train import train
 from pbrl.errors import RunError
 from pbrl.presets import overrides
+from pbrl.report import plots
 from pbrl.runs.folder import default_folder
 from pbrl.runs.run import Run, agent_module, check
+from pbrl.sweep import outcome, ranking
 from pbrl.sweep import space as search
+from pbrl.sweep.ranking import Result
 from pbrl.sweep.space import Space
 
 C = TypeVar("C")
 TRIALS = 20  # as many as the paper of SVG made for each task
-FRESH_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Sweep(options.Train[C]):
     """Seed of the draws."""
 
 
+def command(argv: Sequence[str]) -> None:
+    """Carry out `pbrl sweep` with the words after it. Raises as `parse` and `train`."""
+    train(parse(argv), summarise)
+
+
 def parse(argv: Sequence[str]) -> Run:
     """Turn the words after `pbrl sweep` into a checked run with trials. Raises `RunError` as `options.parse` does."""
     given = options.read(argv, Sweep(), "pbrl sweep")
@@ -55,9 +64,7 @@ def parse(argv: Sequence[str]) -> Run:
         raise RunError(f"--draw-seed: expected at least 0, got {given.draw_seed}")
     try:
         found = spaces(given.space, base)
-        size = 1.0
-        for space in found:
-            size *= space.size()
+        size = math.prod(space.size() for space in found)
         trials = search.draw(found, given.trials or int(min(TRIALS, size)), given.draw_seed)
         run = options.settle(replace(base, trials=trials), given)  # what follows lets jax look for its devices
         base.validate()
@@ -84,7 +91,7 @@ def spaces(words: Sequence[str], base: Run) -> list[Space]:
             found += [_space(path, spec, base) for path, spec in given.items()]
         elif word in search.NAMED:
             found.append(search.NAMED[word])
-            if any(path.removeprefix("config.") not in configs.leaf_paths(base.config) for path in found[-1].paths):
+            if not agent_module(base.agent).abilities(base.config).entropy_schedule:
                 raise ValueError(f"--space {word}: {base.agent} has no target entropy; this space is for svg and sac")
         else:
             hint = configs.suggest(word, search.NAMED, "space")
@@ -112,35 +119,20 @@ def _space(path: str, spec: Any, base: Run) -> Space:
     why = "shapes the program" if part == "config" else "sets the pace of the loop"
     raise ValueError(
         f"--space {path}: this field {why} that all trials share, so sweep it by separate runs, one for each value:\n"
-        f"  {options.command_line(base)} --{part}.{name.replace('_', '-')}={value}"
+        f"  {repeat.command_line(base)} --{part}.{name.replace('_', '-')}={value}"
     )
-
-
-def announcement(run: Run) -> str:
-    """Return what is worth knowing before a sweep trains."""
-    return f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}"
 
 
 def summarise(run: Run) -> None:
     """Rank a finished sweep: print the table, write `sweep.csv`, `sweep.json` and `curve.png`."""
-    import numpy as np
-
-    from pbrl.report import plots
-    from pbrl.runs.log import read_rows
-    from pbrl.sweep import ranking
-
-    shape = (len(run.trials), len(run.seeds))
-    steps, returns = plots.evaluation_curve(run.folder)
-    diverged_at = np.reshape(read_rows(run.folder, "eval")[-1]["train/diverged_at"], shape)
-    skipped = np.reshape(read_rows(run.folder, "train")[-1]["train/skipped_updates"], shape)
-    results = ranking.rank(run.trials, steps, returns.reshape(*shape, -1), diverged_at, skipped)
+    step, results = outcome.ranked(run)
     kept = results[0].diverged_at is None
-    rerun = options.command_line(winner(run, results[0].trial)) if kept else None
-    about = {**run.identity(), "step": int(steps[-1]), "confidence": 0.95, "rerun": rerun}
+    rerun = repeat.command_line(outcome.winner(run, results[0].trial)) if kept else None
+    about = {**run.identity(), "step": step, "confidence": 0.95, "rerun": rerun}
     about.pop("trials")
     ranking.write(run.folder, results, about)
     plots.run_curves([run.folder], run.folder / "curve.png")
-    print(f"\nreturn at step {steps[-1]} and mean over training, {run.schedule.eval_episodes} episodes for each seed:")
+    print(f"\nreturn at step {step} and mean over training, {run.schedule.eval_episodes} episodes for each seed:")
     print("\n".join(ranking.table(results)))
     print(_caveat(results, len(run.seeds)))
     if rerun:
@@ -153,17 +145,11 @@ def summarise(run: Run) -> None:
     print(f"table: {run.folder / 'sweep.csv'}, {run.folder / 'sweep.json'}; curves: {run.folder / 'curve.png'}")
 
 
-def winner(run: Run, trial: int) -> Run:
-    """Return the ordinary run that measures one trial on seeds that the sweep has not used."""
-    first = max(run.seeds) + 1
-    return replace(run.trial(trial), seeds=tuple(range(first, first + max(FRESH_SEEDS, len(run.seeds)))))
-
-
-def _caveat(results: Sequence[Any], seeds: int) -> str:
+def _caveat(results: Sequence[Result], seeds: int) -> str:
     if seeds < 2:
         return "One seed: no intervals, so a difference between trials may be luck. Give more with --seeds"
     alike = sum(bool(r.overlaps_best) for r in results) - 1
-    rough = "; from so few they are rough, and too narrow" if seeds < FRESH_SEEDS else ""
+    rough = "; from so few they are rough, and too narrow" if seeds < outcome.FRESH_SEEDS else ""
     return (
         f"Brackets: 95 % bootstrap intervals over {seeds} seeds{rough}. "
         f"~ best: the interval overlaps the best one's ({alike} of {len(results) - 1})"

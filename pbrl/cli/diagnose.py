@@ -1,0 +1,61 @@
+"""`pbrl diagnose`: what a run's model is worth where its policy goes, as a table, as warnings and as a picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pbrl.cli import process, words
+from pbrl.cli.gradcheck import require_some
+from pbrl.diagnose import present
+from pbrl.runs.folder import load
+from pbrl.runs.log import read_rows
+
+
+def command(argv: Sequence[str]) -> None:
+    """Carry out `pbrl diagnose` with the words after it. Raises as `diagnose`."""
+    words.call(diagnose, argv, "pbrl diagnose")
+
+
+def diagnose(
+    run: Path, /, *, step: int | None = None, horizons: tuple[int, ...] = (1, 2, 4, 8, 16), states: int = 64
+) -> None:
+    """Hold a run's model against the truth: gradients, imagined returns and the critics' range.
+
+    From states of fresh episodes. Policy gradients go H steps through the model and through the environment's own
+    dynamics, where it has differentiable ones; returns are compared everywhere. Writes diagnose.png and diagnose.json
+    into the run's folder, with what --diagnose-every has written during training.
+
+    Args:
+        run: The run's folder.
+        step: Look at the checkpoint of this step instead of the newest.
+        horizons: Steps H through the model; those that are longer than half an episode are left out.
+        states: For each of eight estimates of a gradient, whose spread is its noise.
+    """
+    require_some(horizons, states)
+    it = load(run)
+    from pbrl.diagnose import measure
+    from pbrl.parallel import devices
+    from pbrl.trained import play
+
+    process.start(it.float64)
+    devices.use_cores(len(it.stream_seeds))
+    measure.check(it)
+    measuring = measure.Diagnosis(it, horizons, states)
+    try:
+        learner, at = play.restore_learner(it, step)
+        row = measuring.of(learner, at)
+    finally:
+        measuring.close()
+    print(f"{it.title} on {it.env}, step {at}, mean over {len(it.stream_seeds)} seed(s)")
+    print(present.table(row, measuring.horizons))
+    if dropped := sorted(set(horizons) - set(measuring.horizons)):
+        print(f"- longer than half an episode, left out: H = {', '.join(map(str, dropped))}")
+    if not measuring.truth:
+        print(f"- {it.env} has no differentiable dynamics of its own: gradients have nothing to be compared with")
+    for sentence in present.worries(row).values():
+        print(f"- warning: {sentence}")
+    facts = {"step": at, "states": states, **{name: x.tolist() for name, x in row.items()}}
+    (it.folder / "diagnose.json").write_text(json.dumps(facts, indent=1) + "\n")
+    past = read_rows(it.folder, "diagnose")
+    present.draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", it.folder / "diagnose.png")
+    print(it.folder / "diagnose.png")

@@ -1,0 +1,35 @@
+"""`pbrl plot`: the learning curves of runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pbrl.cli import words
+from pbrl.errors import RunError
+from pbrl.report import plots
+from pbrl.runs.folder import load
+from pbrl.runs.log import read_rows
+
+
+def command(argv: Sequence[str]) -> None:
+    """Carry out `pbrl plot` with the words after it. Raises as `plot`."""
+    words.call(plot, argv, "pbrl plot")
+
+
+def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
+    """Draw the learning curves of runs: the mean over seeds, and its bootstrap band.
+
+    Args:
+        runs: Folders of runs; those of one agent on one environment add up their seeds (with an oracle, on the
+            device or in float64 it is another).
+        out: The picture to write, whose ending says its format.
+    """
+    if not runs:
+        raise RunError("which runs? For example: pbrl plot runs/mage-Pendulum-v1-1seeds-0123abcd")
+    for folder in runs:
+        load(folder)
+        if not read_rows(folder, "eval"):
+            raise RunError(f"{folder} has no evaluation to draw yet; train it, with --schedule.eval-every above 0")
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise RunError(f"--out: expected a name that ends in .png, .pdf or .svg, got {str(out)!r}")
+    plots.run_curves(list(runs), out)
+    print(out)

@@ -1,0 +1,36 @@
+"""`pbrl video`: a film of a run's policy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pbrl.cli import process, words
+from pbrl.errors import RunError
+from pbrl.runs.folder import load
+
+
+def command(argv: Sequence[str]) -> None:
+    """Carry out `pbrl video` with the words after it. Raises as `video`."""
+    words.call(video, argv, "pbrl video")
+
+
+def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episodes: int = 1) -> None:
+    """Film a run's trained policy as an mp4.
+
+    Args:
+        run: The run's folder.
+        out: The file to write; by default video.mp4 in the run's folder.
+        seed_index: Which of the run's seeds, counted from 0; of a sweep, trial times seeds plus seed.
+        episodes: Whole episodes to film.
+    """
+    if episodes < 1:
+        raise RunError(f"--episodes: expected at least 1, got {episodes}")
+    it = load(run)
+    from pbrl.trained import play
+
+    process.start(it.float64)
+    out = out or it.folder / "video.mp4"
+    state, at = play.restore(it)
+    returns = play.record(it, state, at, seed_index, episodes, out)
+    who = f"trial {seed_index // len(it.seeds)}, " if it.trials else ""
+    who += f"seed {it.stream_seeds[seed_index]}"
+    print(f"{out}: step {at}, {who}, return {', '.join(f'{r:.1f}' for r in returns)}")

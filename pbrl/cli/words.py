@@ -1,0 +1,68 @@
+"""The words of a command line: unknown options are refused with the nearest known one, the rest is read by tyro."""
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tyro
+
+from pbrl import config as configs
+from pbrl.errors import RunError
+
+
+def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
+    """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is."""
+    known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
+    for word in argv:
+        if word == "--":  # what follows are values
+            return
+        option = word.partition("=")[0].replace("_", "-")
+        other = re.fullmatch(r"-h|-(inf|nan|[\d.].*)|--tyro-.*", word, re.IGNORECASE)  # numbers, tyro's own
+        if word.startswith("-") and not other and option not in known and option.partition(".")[0] not in known:
+            raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
+
+
+def peek(argv: Sequence[str], name: str, default: Any) -> Any:
+    """Return the last `--name value` or `--name=value`: what decides on the defaults must be known before parsing."""
+    for word, after in zip(argv, [*argv[1:], ""], strict=False):
+        if word == f"--{name}" and not after.startswith("-"):
+            default = after
+        elif word.startswith(f"--{name}="):
+            default = word.partition("=")[2]
+    return default
+
+
+def call(function: Callable[..., None], argv: Sequence[str], prog: str) -> None:
+    """Call a function with the words as arguments; its signature makes the options, its docstring the help."""
+    refuse_unknown(argv, [name.strip("_") for name in inspect.signature(function).parameters])
+    tyro.cli(function, args=argv, prog=prog)
+
+
+def fill(cls: Any, argv: Sequence[str], defaults: Any, prog: str, about: str) -> Any:
+    """Return an instance of the dataclass `cls`: the words' values, and those of `defaults` for what is not given."""
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_integers)
+    return tyro.cli(
+        cls,
+        args=argv,
+        default=defaults,
+        prog=prog,
+        description=about,
+        config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
+        registry=registry,
+    )
+
+
+def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Read widths as `128,128` or as `128 128`."""
+    if typing.get_origin(info.type) is not tuple or typing.get_args(info.type) != (int, ...):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT,INT,…",
+        instance_from_str=lambda words: tuple(int(x) for x in ",".join(words).split(",")),
+        is_instance=lambda x: isinstance(x, tuple),
+        str_from_instance=lambda x: [",".join(map(str, x))],
+    )
