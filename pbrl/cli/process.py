@@ -61,7 +61,7 @@ def _format(
 
     NumPy's and jax' warnings are of other kinds, also where they name a line of pbrl.
     """
-    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
         return f"pbrl: warning: {message}\n"
     return FORMAT(message, category, filename, lineno, line)
 

@@ -346,6 +346,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch):
 
 
 def test_own_warnings_are_sentences_and_others_say_where_they_come_from():
-    assert process._format("too long", UserWarning, process.__file__, 3) == "pbrl: warning: too long\n"
+    for file in (process.__file__, oracles.__file__):
+        assert process._format("too long", UserWarning, file, 3) == "pbrl: warning: too long\n"
     assert "RuntimeWarning: overflow" in process._format("overflow", RuntimeWarning, process.__file__, 3)
     assert "/elsewhere/x.py:3: UserWarning: too long" in process._format("too long", UserWarning, "/elsewhere/x.py", 3)
