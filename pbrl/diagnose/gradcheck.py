@@ -1,16 +1,17 @@
 """How far the gradients through an environment's own dynamics can be trusted, by horizon (`pbrl gradcheck`)."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-if TYPE_CHECKING:  # jax takes a second to import, and `pbrl eval --help` loads this file
-    from pbrl.types import Array, Dynamics
+from pbrl.envs import oracles
+from pbrl.envs.gym import GymEnv
+from pbrl.types import Array, Dynamics, Transition
 
 DIRECTIONS, WIDTH = 8, 1e-6
 """Random directions in the actions, and half the width of the differences along them."""
@@ -44,11 +45,6 @@ class Check(NamedTuple):
 
 def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> Check:
     """Return what `pbrl gradcheck` prints. Raises `EnvError` for an environment without an oracle."""
-    import jax
-    import jax.numpy as jnp
-
-    from pbrl.envs import oracles
-
     dynamics, longest = oracles.oracle(env_id), max(horizons)
     batch, rng = reached(env_id, states, seed), np.random.default_rng(seed)
     start = jax.jit(dynamics.start)(batch)
@@ -80,7 +76,6 @@ def objective(dynamics: Dynamics, start: Any, c: Array) -> Callable[[Array, Arra
     Step t pays its reward where `paid` is 1 and `c [S]` · its observation where `last` is, so that one program serves
     every horizon up to H. Differentiable in the actions; a backward pass computes each step again.
     """
-    import jax
 
     def returns(actions: Array, paid: Array, last: Array) -> Array:
         def step(z: Any, inputs: tuple) -> tuple[Any, Array]:
@@ -100,8 +95,6 @@ def masks(horizon: int, at: Array) -> tuple[Array, Array]:
 
 def reached(env_id: str, states: int, seed: int) -> Any:
     """Return transitions `[states]` that begin where random actions led, with the simulator's state as extras."""
-    from pbrl.envs.gym import GymEnv
-
     env, rng, rows = GymEnv(env_id), np.random.default_rng(seed), []
     for episode in range(states):
         obs = env.reset(seed=seed + episode)
@@ -116,11 +109,6 @@ def reached(env_id: str, states: int, seed: int) -> Any:
 
 def beginnings(rows: list[tuple[np.ndarray, dict[str, np.ndarray]]], action_size: int) -> Any:
     """Return transitions `[B]` for dynamics to start from: of each, only its observation and extras mean anything."""
-    import jax
-    import jax.numpy as jnp
-
-    from pbrl.types import Transition
-
     obs, extras = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs), float), *rows)
     nothing = jnp.zeros(len(rows))
     return Transition(obs, jnp.zeros((len(rows), action_size)), nothing, nothing + 1.0, obs, extras)
