@@ -100,6 +100,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def several(obs: Array, action: Array, key: Key) -> tuple[Array, Array, Array]:
         """One step by each of `target_members` elites, drawn anew."""
+        assert state.world is not None
         choice_key, step_key = jax.random.split(key)
         members = jax.random.permutation(choice_key, state.world.elites)[: cfg.target_members]
         return world.step_each(state.world, members, obs, action, step_key)

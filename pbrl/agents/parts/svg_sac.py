@@ -18,7 +18,7 @@ class Config:
     """Hyper-parameters that both agents have."""
 
     style: ClassVar[Style] = SVG_STYLE
-    actor_activation: ClassVar[None] = None
+    actor_activation = None  # the critics' own
 
     discount: float = 0.99
     """γ of the return."""
