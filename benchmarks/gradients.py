@@ -27,8 +27,8 @@ from timing import machine
 from twin_fidelity import TASKS
 
 from pbrl.diagnose import gradcheck
-from pbrl.envs import BRAX
-from pbrl.envs.gym import make
+from pbrl.envs.ids import BRAX
+from pbrl.envs.make_gym import make
 from pbrl.envs.mujoco import physics, twin
 from pbrl.types import Transition
 

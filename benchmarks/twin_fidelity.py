@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from timing import machine
 
-from pbrl.envs.gym import make
+from pbrl.envs.make_gym import make
 from pbrl.envs.mujoco import twin
 from pbrl.types import Transition
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pbrl import AGENTS
 from pbrl.cli import words
-from pbrl.envs import BRAX, MAAC, MAGE, MBPO, POPLIN, TOYS
+from pbrl.envs.ids import BRAX, MAAC, MAGE, MBPO, POPLIN, TOY_IDS
 from pbrl.presets import lookup
 
 ENVIRONMENTS = {
@@ -12,7 +12,7 @@ ENVIRONMENTS = {
     "MBPO's tasks, with known termination": MBPO,
     "POPLIN's and PETS's tasks, with known reward; they never terminate": POPLIN,
     "MAAC's tasks, with known reward; they never terminate": MAAC,
-    "toys in pure JAX, with known reward and termination": [f"pbrl/Toy{name}-v0" for name in TOYS],
+    "toys in pure JAX, with known reward and termination": list(TOY_IDS),
     "Brax', by name and backend, such as": [f"{BRAX}halfcheetah-positional", f"{BRAX}reacher-spring"],
     "MuJoCo, in Gymnasium": [
         *("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "Reacher-v5", "Pusher-v5", "Swimmer-v5"),

@@ -12,7 +12,8 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from pbrl.envs import BRAX, notices
+from pbrl.envs import notices
+from pbrl.envs.ids import BRAX, JAX_AS_GYM
 from pbrl.envs.jax_env import JaxEnv, for_rows, precise, require_extras
 from pbrl.errors import EnvError
 from pbrl.types import Array, EnvSpec, Transition, width
@@ -38,7 +39,7 @@ def register(env_id: str) -> None:
     """Let Gymnasium make the environment of an id as well. Raises `EnvError` as `named` does."""
     named(env_id)
     if env_id not in gymnasium.registry:
-        gymnasium.register(env_id, "pbrl.envs.jax_env:Gym", max_episode_steps=EPISODE, kwargs={"env_id": env_id})
+        gymnasium.register(env_id, JAX_AS_GYM, max_episode_steps=EPISODE, kwargs={"env_id": env_id})
 
 
 def refuse_without_gradient(env_id: str) -> None:

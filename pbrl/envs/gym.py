@@ -1,22 +1,15 @@
 """One Gymnasium environment as agents see it: actions in [-1, 1], observations of JAX's float, ends kept apart."""
 
-import contextlib
-import difflib
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
-import pbrl.envs
-from pbrl.envs import notices, snapshot
-from pbrl.envs.tasks.rewards import known_functions
+from pbrl.envs import make_gym, oracles, snapshot
 from pbrl.errors import ActionError, EnvError
-from pbrl.types import EnvSpec, width
-
-DEFAULT_EPISODE_LENGTH = 1_000  # for an environment without a time limit: evaluation needs whole episodes
+from pbrl.types import width
 
 
 class Step(NamedTuple):
@@ -45,15 +38,11 @@ class GymEnv:
             if not os.environ.get("DISPLAY"):
                 os.environ.setdefault("MUJOCO_GL", "egl")  # the one backend that renders without a screen
             make_kwargs["render_mode"] = "rgb_array"
-        self._env = make(env_id, **make_kwargs)
-        obs, action = self._env.observation_space, self._env.action_space
-        obs_size, self._low, self._high = _obs_size(env_id, obs), *_bounds(env_id, action)
-        limit = getattr(self._env.spec, "max_episode_steps", None)
-        if limit is None:
-            limit = DEFAULT_EPISODE_LENGTH
-            self._env = gymnasium.wrappers.TimeLimit(self._env, limit)
-        known = known_functions(env_id) if standard else (None, None)
-        self.spec = EnvSpec(obs_size, self._low.size, limit, *known)
+        self._env = make_gym.make(env_id, **make_kwargs)
+        self.spec = make_gym.spec_of(env_id, self._env, standard=standard)
+        self._low, self._high = make_gym.bounds(env_id, self._env.action_space)
+        if make_gym.time_limit(self._env) is None:
+            self._env = gymnasium.wrappers.TimeLimit(self._env, self.spec.episode_length)
         self.exact = snapshot.is_exact(self._env)
         self._extras: Callable[[], dict[str, np.ndarray]] | None = None
 
@@ -107,8 +96,6 @@ class GymEnv:
         Raises `EnvError` for an environment without an oracle.
         """
         if self._extras is None:
-            from pbrl.envs import oracles  # which imports this module
-
             self._extras = oracles.reader(self.env_id, self._env)
         return self._extras()
 
@@ -132,57 +119,3 @@ class GymEnv:
     def close(self) -> None:
         """Free the simulator."""
         self._env.close()
-
-
-def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
-    """Make Gymnasium's own environment. Raises `EnvError` for an unknown id and for what cannot be made."""
-    if env_id.startswith(pbrl.envs.BRAX):
-        from pbrl.envs import brax  # heavy
-
-        brax.register(env_id)
-    if env_id not in gymnasium.registry and ":" not in env_id:
-        close = difflib.get_close_matches(env_id, {*pbrl.envs.TASKS, *gymnasium.registry}, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
-        raise EnvError(f"there is no environment {env_id!r}; {hint}")
-    try:
-        with notices.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
-            return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
-    except gymnasium.error.DependencyNotInstalled as error:
-        remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
-        raise EnvError(f"{env_id} needs a package that is not installed: {remedy}") from error
-    except Exception as error:  # Gymnasium's own refusals, and whatever an environment's constructor raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""
-        raise EnvError(f"{env_id} cannot be made: {reason}{newest}") from error
-
-
-def _obs_size(env_id: str, space: gymnasium.Space) -> int:
-    if isinstance(space, Dict | Tuple):
-        raise EnvError(f"{env_id} observes a {type(space).__name__}; wrap it in gymnasium.wrappers.FlattenObservation")
-    if not isinstance(space, Box):
-        raise EnvError(f"{env_id} observes a {type(space).__name__}; pbrl takes vectors (Box): encode it as one")
-    if len(space.shape) != 1 or space.shape[0] == 0:
-        raise EnvError(
-            f"{env_id} observes arrays of shape {space.shape}; pbrl takes non-empty vectors: "
-            "wrap it in gymnasium.wrappers.FlattenObservation, or make features of its images"
-        )
-    return space.shape[0]
-
-
-def _bounds(env_id: str, space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(space, Discrete | MultiDiscrete | MultiBinary):
-        raise EnvError(
-            f"{env_id} acts by {type(space).__name__}; value gradients need continuous actions: use a Box version"
-        )
-    if not isinstance(space, Box):
-        raise EnvError(f"{env_id} acts by {type(space).__name__}; pbrl takes a Box: flatten it in a wrapper of yours")
-    if len(space.shape) != 1 or space.shape[0] == 0:
-        raise EnvError(f"{env_id} acts by arrays of shape {space.shape}; pbrl takes vectors: flatten them in a wrapper")
-    if not np.issubdtype(space.dtype, np.floating) or not (space.low < space.high).all():
-        raise EnvError(f"{env_id} acts by {space}; pbrl takes a Box of floats with low < high: rescale it in a wrapper")
-    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-        raise EnvError(
-            f"{env_id} has actions without bounds; give it some: "
-            "gymnasium.wrappers.TransformAction(env, lambda action: action, Box(low, high))"
-        )
-    return space.low.astype(np.float64), space.high.astype(np.float64)

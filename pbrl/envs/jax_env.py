@@ -1,21 +1,15 @@
-"""Environments as pure functions: what the device driver trains on, and Gymnasium's interface to those with an id."""
+"""What an environment in JAX is: pure functions of its state, on which the device driver trains."""
 
 import functools
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import gymnasium
 import jax
 import jax.numpy as jnp
-import numpy as np
-from gymnasium.spaces import Box
 
-from pbrl.envs import BRAX, TOYS, oracles
-from pbrl.envs.tasks import rewards
-from pbrl.errors import EnvError, NoTwin
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras, width
+from pbrl.errors import EnvError
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras
 
 F = TypeVar("F", bound=Callable)
 
@@ -137,113 +131,3 @@ def for_rows(step: Callable[[Any, Array], tuple]) -> Callable[..., tuple]:
         return (jax.vmap(step) if action.ndim > 1 else step)(state, action)
 
     return either
-
-
-OWN: dict[str, JaxEnv] = {}
-"""What `register` has been given."""
-
-
-def register(env_id: str, env: JaxEnv) -> None:
-    """Give an environment of one's own an id, for a `Run`; under it Gymnasium makes it as well, so `pbrl eval` does.
-
-    Raises `EnvError` for an id that is taken, and as `check` does.
-    """
-    check(env, env_id)
-    if env_id in gymnasium.registry and env_id not in OWN:
-        raise EnvError(f"{env_id} is an environment of Gymnasium's already; choose another id")
-    gymnasium.registry.pop(env_id, None)  # a notebook's cell runs again
-    OWN[env_id] = env
-    rewards.KNOWN[env_id] = env.spec.reward_fn, env.spec.termination_fn
-    steps = env.spec.episode_length
-    gymnasium.register(env_id, "pbrl.envs.jax_env:Gym", max_episode_steps=steps, kwargs={"env_id": env_id})
-
-
-def plain(env_id: str) -> str:
-    """Return an id without the `module:` that it may begin with, and import the module, which registers the id.
-
-    Raises `EnvError` for a module that cannot be imported.
-    """
-    module, colon, name = env_id.rpartition(":")
-    if not colon:
-        return env_id
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # of a program of the user's own
-        problem = f"{type(error).__name__}: {error}"
-        raise EnvError(f"{env_id}: cannot import {module} ({problem}); is it on PYTHONPATH?") from error
-    return name
-
-
-def is_jax(env_id: str) -> bool:
-    """Return whether the id is that of functions in JAX, so that a driver on the device needs no twin."""
-    env_id = plain(env_id)
-    return env_id in OWN or env_id.startswith(BRAX) or env_id in {f"pbrl/Toy{name}-v0" for name in TOYS}
-
-
-def find(env_id: str) -> JaxEnv:
-    """Return the environment of an id, or its differentiable twin. Raises `EnvError` where it has neither."""
-    env_id = plain(env_id)
-    if env_id in OWN:
-        return OWN[env_id]
-    if env_id.startswith(BRAX):
-        from pbrl.envs import brax  # which imports this module
-
-        return brax.environment(env_id)
-    if env_id in oracles.TWINS:
-        from pbrl.envs import toy  # which imports this module
-
-        return toy.TOYS[oracles.TWINS[env_id]]
-    from pbrl.envs.mujoco import twin  # which imports this module
-
-    try:
-        return twin.environment(env_id)
-    except NoTwin as error:
-        raise NoTwin(
-            f"{error}. What has one: Gymnasium's MuJoCo tasks at -v5 but the Humanoids, pbrl's variants of them, "
-            f"{BRAX}NAME-BACKEND, {', '.join(oracles.TWINS)}, and any functions of your own (docs/oracles.md, "
-            "docs/device.md). An agent trains on it with a learned model, without --oracle and --driver device"
-        ) from None
-
-
-class Gym(gymnasium.Env):
-    """A JAX environment with Gymnasium's interface; its keys come from Gymnasium's own seeded generator."""
-
-    metadata = {"render_modes": []}  # noqa: RUF012, Gymnasium's own interface
-
-    def __init__(self, env_id: str):
-        self.jax_env = env = find(env_id)
-        self._reset = jax.jit(lambda seed: env.reset(jax.random.key(seed)))
-        self._step = jax.jit(lambda state, action, seed: env.step(state, action, jax.random.key(seed)))
-        self._observe, self._extras = jax.jit(env.observe), jax.jit(env.extras)
-        self.observation_space = Box(-np.inf, np.inf, (env.spec.obs_size,), width().type)
-        self.action_space = Box(-1.0, 1.0, (env.spec.action_size,), width().type)
-        self.state = self._reset(0)
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """Draw a first state."""
-        super().reset(seed=seed)
-        self.state = self._reset(self._draw())
-        return np.asarray(self._observe(self.state)), {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take an action within [-1, 1]."""
-        self.state, reward, discount = self._step(self.state, np.asarray(action, width()), self._draw())
-        return np.asarray(self._observe(self.state)), float(reward), bool(discount == 0), False, {}
-
-    def extras(self) -> dict[str, np.ndarray]:
-        """Return what its oracle starts from here besides the observation."""
-        return jax.tree.map(np.asarray, self._extras(self.state))
-
-    def _draw(self) -> int:
-        return int(self.np_random.integers(2**31))
-
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Return all that it holds, each array of the state by its path."""
-        leaves = jax.tree_util.tree_leaves_with_path(self.state)
-        return {f"state{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go back to a snapshot."""
-        self.state = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jnp.asarray(state[f"state{jax.tree_util.keystr(path)}"], leaf.dtype), self.state
-        )

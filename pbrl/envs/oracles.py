@@ -7,22 +7,15 @@ import gymnasium
 import numpy as np
 
 from pbrl.config import suggest
-from pbrl.envs import BRAX, TOYS
+from pbrl.envs import brax, registry
+from pbrl.envs.as_gym import JaxAsGym
+from pbrl.envs.ids import BRAX, TWINS
+from pbrl.envs.mujoco import twin
 from pbrl.errors import EnvError
 from pbrl.types import Dynamics
 
-# id: toy with the same dynamics, observation, reward and termination (`tests/envs/test_toy.py`)
-TWINS = {
-    "Pendulum-v1": "Pendulum",
-    "pbrl/MagePendulum-v0": "Pendulum",
-    "pbrl/MageCartPole-v0": "CartPole",
-    **{f"pbrl/Toy{name}-v0": name for name in TOYS},
-}
-
-
 PRESETS = ("fidelity", "speed")
-"""How MuJoCo's twins solve for contacts: to the end, or for half as many iterations (`mjx.ITERATIONS`)."""
-
+"""How MuJoCo's twins solve for contacts: to the end, or for half as many iterations (`twin.ITERATIONS`)."""
 
 FLAT = ("InvertedPendulum-v5", "pbrl/MageCartPole-v0", "pbrl/ToyCartPole-v0")
 """Tasks whose reward is constant."""
@@ -34,22 +27,16 @@ def oracle(env_id: str, preset: str = "fidelity") -> Dynamics:
     Warns of those whose gradients are known to be weak. Raises `EnvError` for an environment that has none, and for a
     preset that it does not have.
     """
-    from pbrl.envs import jax_env  # which imports this module
-
     if preset not in PRESETS:
         raise EnvError(f"there is no oracle {preset!r}{suggest(str(preset), PRESETS, 'preset')}")
-    env_id = jax_env.plain(env_id)
+    env_id = registry.plain(env_id)
     if env_id.startswith(BRAX):
-        from pbrl.envs import brax
-
         brax.refuse_without_gradient(env_id)
     if preset == "fidelity":
-        found = jax_env.find(env_id).oracle
-    elif env_id in TWINS or jax_env.is_jax(env_id):
+        found = registry.find(env_id).oracle
+    elif env_id in TWINS or registry.is_jax(env_id):
         raise EnvError(f"{env_id} has one oracle: expected 'fidelity', got {preset!r}, which MuJoCo's tasks have")
     else:
-        from pbrl.envs.mujoco import twin
-
         found = twin.twin(env_id, preset)
     if weakness := weak(env_id, preset):
         warnings.warn(f"{env_id}: {weakness}", stacklevel=1)  # from one place, so that it is printed once a process
@@ -75,12 +62,8 @@ def reader(env_id: str, env: gymnasium.Env) -> Callable[[], dict[str, np.ndarray
 
     Raises `EnvError` as `oracle` does.
     """
-    from pbrl.envs import jax_env
-
-    if isinstance(env.unwrapped, jax_env.Gym):
+    if isinstance(env.unwrapped, JaxAsGym):
         return env.unwrapped.extras
-    if jax_env.plain(env_id) in TWINS:
+    if registry.plain(env_id) in TWINS:
         return dict
-    from pbrl.envs.mujoco import twin
-
     return twin.reader(env)

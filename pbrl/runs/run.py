@@ -175,9 +175,9 @@ def default_seed_mode() -> str:
 
 def default_driver(env_id: str) -> str:
     """Return the driver that suits an environment: "device" where the id is one in JAX."""
-    from pbrl.envs import jax_env
+    from pbrl.envs import registry
 
-    return "device" if jax_env.is_jax(env_id) else "host"
+    return "device" if registry.is_jax(env_id) else "host"
 
 
 def require_width(run: Run) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl import config as configs
-from pbrl.envs import jax_env
+from pbrl.envs import jax_env, registry
 from pbrl.envs.jax_env import JaxEnv
 from pbrl.errors import EnvError
 from pbrl.parallel import devices, hosts
@@ -135,7 +135,7 @@ class Programs:
 
 def task_of(run: Run) -> Task:
     """Return the parts of a run. Raises `EnvError` for an environment that is not in JAX and has no twin that is."""
-    return Task(agent_module(run.agent), jax_env.find(run.env), run.config, run.schedule, run.dynamics())
+    return Task(agent_module(run.agent), registry.find(run.env), run.config, run.schedule, run.dynamics())
 
 
 def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) -> Progress:

@@ -5,14 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_agents import config
-from test_mjx import KEY
 
-from pbrl.envs import jax_env, oracles
+from pbrl.envs import jax_env, oracles, registry
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError
 from pbrl.types import Transition
 
-PENDULUM = "brax/inverted_pendulum"
+KEY, PENDULUM = jax.random.key(0), "brax/inverted_pendulum"
 
 
 def states(env, count):
@@ -32,14 +31,14 @@ def as_batch(env, state):
 
 
 def test_an_oracle_begins_where_the_environment_stood():
-    env, dynamics = jax_env.find(PENDULUM), oracles.oracle(PENDULUM)
+    env, dynamics = registry.find(PENDULUM), oracles.oracle(PENDULUM)
     state, action = states(env, 4), jnp.full((4, 1), 0.3)
     there, step = dynamics.start(as_batch(env, state)), jax.jit(env.step)
     for z in (state, there):
         after, reward, discount = step(z, action)
         np.testing.assert_allclose(env.observe(after), env.observe(step(state, action)[0]), rtol=1e-6)
         assert reward.shape == discount.shape == (4,)
-    assert jax_env.find(f"{PENDULUM}-positional").spec == env.spec and jax_env.find(PENDULUM) is env
+    assert registry.find(f"{PENDULUM}-positional").spec == env.spec and registry.find(PENDULUM) is env
     with pytest.raises(
         ValueError, match=r"inverted_pendulum starts from its simulator's state: expected extras .*, got none of "
     ):
@@ -47,7 +46,7 @@ def test_an_oracle_begins_where_the_environment_stood():
 
 
 def test_the_gradient_is_the_finite_difference(x64):
-    env = jax_env.find(PENDULUM)
+    env = registry.find(PENDULUM)
     there = env.start(as_batch(env, states(env, 4)))
 
     def value(action):
@@ -59,8 +58,8 @@ def test_the_gradient_is_the_finite_difference(x64):
     difference = (run(actions + width * direction)[0] - run(actions - width * direction)[0]) / (2 * width)
     np.testing.assert_allclose((run(actions)[1] * direction).sum(), difference, rtol=1e-6)
     with jax.enable_x64(False):  # the constants of one width are not those of the other
-        jax_env.check(jax_env.find(PENDULUM), PENDULUM)
-        assert jax_env.find(PENDULUM) is not env
+        jax_env.check(registry.find(PENDULUM), PENDULUM)
+        assert registry.find(PENDULUM) is not env
 
 
 def test_an_agent_trains_on_the_device_and_is_judged_by_gymnasium(tmp_path):
@@ -78,13 +77,13 @@ def test_an_agent_trains_on_the_device_and_is_judged_by_gymnasium(tmp_path):
     obs = env.reset(seed=0)
     after = env.step(np.zeros(1))
     assert env.spec.episode_length == 1_000 and obs.shape == after.next_obs.shape == (4,) and env.exact
-    assert set(env.extras()) == set(jax_env.find(PENDULUM).extras(states(jax_env.find(PENDULUM), 1)))
+    assert set(env.extras()) == set(registry.find(PENDULUM).extras(states(registry.find(PENDULUM), 1)))
     env.close()
 
 
 def test_what_does_not_exist_or_has_no_gradient_is_refused():
     with pytest.raises(EnvError, match=r"there is no 'brax/cheetah'; expected brax/NAME-BACKEND.*halfcheetah.*spring"):
-        jax_env.find("brax/cheetah")
+        registry.find("brax/cheetah")
     with pytest.raises(EnvError, match="there is no 'brax/hopper-fast'"):
         GymEnv("brax/hopper-fast")
     with pytest.raises(EnvError, match=r"hopper-mjx cannot be an oracle.*brax/hopper-positional"):

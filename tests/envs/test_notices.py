@@ -36,7 +36,7 @@ def test_making_a_cheetah_prints_and_writes_nothing(env_id, capfd, tmp_path):
 
 
 def test_the_notice_is_still_mujocos(capfd):
-    """Once this fails the whole of `quiet.py` can go."""
+    """Once this fails `notices.cheetah` can go."""
     import gymnasium
 
     gymnasium.make("HalfCheetah-v5")

@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from pbrl.envs import MAAC, POPLIN, TASKS
 from pbrl.envs.gym import GymEnv
+from pbrl.envs.ids import MAAC, POPLIN, TASKS
 
 STANDARD = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5", "Reacher-v5", "Pendulum-v1")
 

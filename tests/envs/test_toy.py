@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_agents import config, module
 
-from pbrl import envs
+from pbrl.envs import ids
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.lqr import Lqr, double_integrator
 from pbrl.envs.tasks.cartpole import ContinuousCartPole
@@ -22,7 +22,7 @@ def batch_of(obs):
 
 
 def test_the_registered_lengths_are_those_of_the_specs():
-    assert {name: toy.spec.episode_length for name, toy in TOYS.items()} == envs.TOYS
+    assert {name: toy.spec.episode_length for name, toy in TOYS.items()} == ids.TOYS
 
 
 @pytest.mark.parametrize("name", TOYS)

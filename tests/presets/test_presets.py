@@ -3,7 +3,7 @@
 import pytest
 
 from pbrl import AGENTS
-from pbrl.envs import TASKS
+from pbrl.envs.ids import TASKS
 from pbrl.presets import lookup, overrides
 from pbrl.runs.run import agent_module, check
 from pbrl.runs.schedule import Schedule

@@ -17,7 +17,7 @@ from small_agents import AGENTS, config, has_model, module
 import pbrl
 from pbrl.cli import main, options, repeat
 from pbrl.data import replay
-from pbrl.envs import jax_env
+from pbrl.envs import registry
 from pbrl.envs.jax_env import JaxEnv
 from pbrl.envs.toy import TOYS
 from pbrl.errors import Diverged, EnvError, RunError, Stopped
@@ -203,7 +203,7 @@ def test_a_broken_step_costs_its_episode_and_ten_in_a_row_the_run(counter, tmp_p
     np.testing.assert_array_equal(rows.next_obs[:, 1], [1, 2] * 20)
     np.testing.assert_array_equal(episode, np.repeat(np.arange(20), 2))
     always = replace(DRIFT, observe=lambda state: drift_observe(state) * jnp.where(state["t"] > 0, jnp.nan, 1.0))
-    monkeypatch.setitem(jax_env.OWN, "always-broken", always)
+    monkeypatch.setitem(registry.OWN, "always-broken", always)
     run = replace(make_run(tmp_path, "counting", "always-broken"), schedule=IDLE)
     with pytest.raises(EnvError, match=r"seeds \[3, 4\]: the last 10 steps or more gave"):
         device.train(run)
@@ -230,12 +230,12 @@ def test_a_run_that_goes_bad_stops_and_its_streams_tell_when(counter, tmp_path):
 )
 def test_functions_that_do_not_fit_together_are_refused(changes, message):
     with pytest.raises(EnvError, match=message):
-        jax_env.register("misfit", replace(DRIFT, **changes))
+        registry.register("misfit", replace(DRIFT, **changes))
 
 
 def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path):
-    jax_env.register("Drift-v0", DRIFT)
-    jax_env.register("Drift-v0", DRIFT)  # as a notebook's cell would, run again
+    registry.register("Drift-v0", DRIFT)
+    registry.register("Drift-v0", DRIFT)  # as a notebook's cell would, run again
     ours = options.parse(["sac", "--env", "Drift-v0", "--preset", "cpu"])
     assert ours.driver == "device"
     run = replace(make_run(tmp_path, "counting", "Drift-v0"), driver="host")
@@ -243,7 +243,7 @@ def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path
     snapshot = host.Training(run).streams.snapshot()["envs"]
     assert {"own/state['t']", "own/state['x']"} <= snapshot.keys()
     with pytest.raises(EnvError, match="is an environment of Gymnasium's already"):
-        jax_env.register("Pendulum-v1", DRIFT)
+        registry.register("Pendulum-v1", DRIFT)
     with pytest.raises(RunError, match="cannot begin in a replayed transition's state"):
         replace(run, agent="mage", config=config("mage"), oracle="fidelity").validate()
 
@@ -270,7 +270,7 @@ def test_the_driver_is_part_of_what_a_run_is(tmp_path):
         device.check(replace(auto, env="Humanoid-v5", folder=tmp_path / "new"))
     with pytest.raises(RunError, match="driver: expected 'host' or 'device', got 'gpu'"):
         replace(auto, driver="gpu").validate()
-    assert jax_env.find("Pendulum-v1") is TOYS["Pendulum"]
+    assert registry.find("Pendulum-v1") is TOYS["Pendulum"]
 
 
 def test_what_is_not_due_is_skipped_under_vmap_not_masked(counter, tmp_path):

@@ -12,6 +12,7 @@ from test_resume import PENDULUM, SCHEDULE, STEPS, assert_same, final
 from pbrl.cli import options, repeat
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
+from pbrl.envs.ids import TWINS
 from pbrl.envs.mujoco import twin
 from pbrl.errors import EnvError, RunError
 from pbrl.planning import cem
@@ -40,7 +41,7 @@ def test_a_run_with_an_oracle_fits_nothing_and_resumes(tmp_path, name, monkeypat
     assert_same(final(straight), final(cut))
 
 
-@pytest.mark.parametrize("env_id", [e for e in oracles.TWINS if "Probe" not in e])
+@pytest.mark.parametrize("env_id", [e for e in TWINS if "Probe" not in e])
 def test_a_twin_follows_its_environment(env_id, key):
     """Five steps by the oracle from what was seen lead where the environment went, with its rewards."""
     env, dynamics = GymEnv(env_id), oracles.oracle(env_id)

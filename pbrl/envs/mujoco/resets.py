@@ -15,7 +15,7 @@ Reset = Callable[[Key], tuple[Array, Array]]
 
 
 def reset_of(env: gymnasium.Env) -> Reset:
-    """Return how a live environment of `mjx_tasks.TASKS` begins its episodes; its noise scales are read off it."""
+    """Return how a live environment of `tasks.TASKS` begins its episodes; its noise scales are read off it."""
     base: Any = env.unwrapped
     for wrapper in snapshot.wrappers(env):
         if type(wrapper).__name__ == "StillStart":

@@ -1,7 +1,7 @@
 """What each MuJoCo task makes of its physics: observation, reward and termination, differentiable.
 
 The numbers are read off the live environment, so that its keyword arguments and pbrl's variants hold here as well.
-`mjx_wrappers` has pbrl's variants; `tests/envs/test_mjx_tasks.py` compares every step with the live environment's.
+`wrappers` has pbrl's variants; `tests/envs/mujoco/test_mujoco_tasks.py` compares every step with the live one's.
 """
 
 from collections.abc import Callable

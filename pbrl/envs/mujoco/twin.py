@@ -12,7 +12,7 @@ import gymnasium
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl.envs.gym import GymEnv
+from pbrl.envs import make_gym
 from pbrl.envs.jax_env import JaxEnv, for_rows, require_extras
 from pbrl.envs.mujoco import physics
 from pbrl.envs.mujoco.physics import Physics
@@ -46,8 +46,8 @@ def environment(env_id: str, preset: str = "fidelity") -> JaxEnv:
 
 @functools.cache
 def _environment(env_id: str, preset: str, _dtype: Any) -> JaxEnv:
-    live = GymEnv(env_id)
-    env, spec = live.gymnasium, live.spec
+    env = make_gym.make(env_id)
+    spec = make_gym.spec_of(env_id, env)
     task, first, base = task_of(env), reset_of(env), cast(Any, env.unwrapped)
     bounds = base.action_space
     low, high = np.asarray(bounds.low), np.asarray(bounds.high)

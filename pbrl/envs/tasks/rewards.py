@@ -169,14 +169,3 @@ KNOWN: dict[str, tuple[RewardFn | None, TerminationFn | None]] = {
     "Pusher-v5": (None, never),
 }
 """Environment id -> (reward, termination); `None` where a function of (s, a, s') cannot be exact."""
-
-
-def known_functions(env_id: str) -> tuple[RewardFn | None, TerminationFn | None]:
-    """Return what is known of an environment: `(reward_fn, termination_fn)`, `None` for what an agent must learn."""
-    env_id = env_id.rpartition(":")[2]  # Gymnasium's `module:id` is known by its id
-    if env_id.startswith("pbrl/Toy"):
-        from pbrl.envs.toy import TOYS  # which imports this module
-
-        spec = TOYS[env_id.removeprefix("pbrl/Toy").removesuffix("-v0")].spec
-        return spec.reward_fn, spec.termination_fn
-    return KNOWN.get(env_id, (None, None))

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs import MAAC
 from pbrl.envs.gym import GymEnv
+from pbrl.envs.ids import MAAC
 from pbrl.envs.tasks.rewards import KNOWN
 
 # id: where obs has the root's speed, what part of qpos is hidden, height [m] to keep, time of a step [s]

@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from pbrl.envs import MBPO
 from pbrl.envs.gym import GymEnv
+from pbrl.envs.ids import MBPO
 from pbrl.envs.tasks import rewards
 from pbrl.envs.tasks.poplin import SWIMMER
 

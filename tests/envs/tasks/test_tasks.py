@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs import MAAC, MAGE, MBPO, POPLIN, TASKS
 from pbrl.envs.gym import GymEnv
+from pbrl.envs.ids import MAAC, MAGE, MBPO, POPLIN, TASKS
 from pbrl.envs.tasks.cartpole import ContinuousCartPole
 from pbrl.envs.tasks.rewards import KNOWN
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs.gym import make
+from pbrl.envs.make_gym import make
 from pbrl.envs.mujoco import physics, tasks, twin
 from pbrl.envs.mujoco.wrappers import task_of
 from pbrl.errors import EnvError
@@ -111,8 +111,8 @@ def test_other_versions_are_refused(monkeypatch):
 def test_contacts_of_curved_shapes_have_a_finite_derivative(x64):
     """Pusher's arm near its cylinder, in a state where MJX's search for a contact gives NaN backwards."""
     env = make("Pusher-v5")
-    mjx_, model = physics._mjx(), env.unwrapped.model
-    m, blank = mjx_.put_model(model), mjx_.make_data(model)
+    mjx, model = physics._mjx(), env.unwrapped.model
+    m, blank = mjx.put_model(model), mjx.make_data(model)
     env.close()
     collide, _ = physics._collision(m, blank)
     qpos = jnp.array([

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs.gym import make
-from pbrl.envs.mujoco import twin as mjx
+from pbrl.envs.make_gym import make
+from pbrl.envs.mujoco import twin
 from pbrl.envs.mujoco.resets import reset_of
 from pbrl.envs.mujoco.tasks import TASKS
 
@@ -41,11 +41,11 @@ def test_the_first_observation_is_gymnasiums(env_id, x64, monkeypatch):
     env = make(env_id)
     obs, _ = env.reset(seed=3)
     data = env.unwrapped.data
-    monkeypatch.setattr(mjx, "reset_of", lambda env: lambda key: (data.qpos.copy(), data.qvel.copy()))
-    twin = mjx._environment.__wrapped__(env_id, "fidelity", True)
-    moment = jax.jit(twin.reset)(jax.random.key(0))
-    np.testing.assert_allclose(twin.observe(moment), obs, rtol=0, atol=1e-12)
-    for name, value in mjx.reader(env, np.float64)().items():
+    monkeypatch.setattr(twin, "reset_of", lambda env: lambda key: (data.qpos.copy(), data.qvel.copy()))
+    ours = twin._environment.__wrapped__(env_id, "fidelity", True)
+    moment = jax.jit(ours.reset)(jax.random.key(0))
+    np.testing.assert_allclose(ours.observe(moment), obs, rtol=0, atol=1e-12)
+    for name, value in twin.reader(env, np.float64)().items():
         if name != "qacc_warmstart":  # where the solver begins
-            np.testing.assert_allclose(twin.extras(moment)[name], value, atol=1e-12)
+            np.testing.assert_allclose(ours.extras(moment)[name], value, atol=1e-12)
     env.close()

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pbrl.envs import MAAC, MAGE, MBPO, POPLIN
-from pbrl.envs.gym import make
+from pbrl.envs.ids import MAAC, MAGE, MBPO, POPLIN
+from pbrl.envs.make_gym import make
 from pbrl.envs.mujoco.physics import Physics
 from pbrl.envs.mujoco.tasks import TASKS, Moment, safe_norm
 from pbrl.envs.mujoco.wrappers import task_of

@@ -1,0 +1,96 @@
+"""Gymnasium's environments by their ids: how one is made, and what of it an agent must know."""
+
+import contextlib
+import difflib
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+
+from pbrl.envs import brax, notices, toy
+from pbrl.envs.ids import BRAX, TOY_IDS
+from pbrl.envs.tasks.rewards import KNOWN
+from pbrl.errors import EnvError
+from pbrl.types import EnvSpec, RewardFn, TerminationFn
+
+DEFAULT_EPISODE_LENGTH = 1_000  # for an environment without a time limit: evaluation needs whole episodes
+
+
+def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
+    """Make Gymnasium's own environment. Raises `EnvError` for an unknown id and for what cannot be made."""
+    if env_id.startswith(BRAX):
+        brax.register(env_id)
+    if env_id not in gymnasium.registry and ":" not in env_id:
+        close = difflib.get_close_matches(env_id, gymnasium.registry, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
+        raise EnvError(f"there is no environment {env_id!r}; {hint}")
+    try:
+        with notices.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
+            return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
+        raise EnvError(f"{env_id} needs a package that is not installed: {remedy}") from error
+    except Exception as error:  # Gymnasium's own refusals, and whatever an environment's constructor raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""
+        raise EnvError(f"{env_id} cannot be made: {reason}{newest}") from error
+
+
+def spec_of(env_id: str, env: gymnasium.Env, *, standard: bool = True) -> EnvSpec:
+    """Return the sizes of a live environment, the length of its episodes, and what is known of its reward and end.
+
+    `standard` says that it was made with its id's own settings, for which alone the known functions hold.
+    Raises `EnvError` for spaces that agents here cannot use.
+    """
+    obs_size, (low, _) = _obs_size(env_id, env.observation_space), bounds(env_id, env.action_space)
+    limit = time_limit(env)
+    known = known_functions(env_id) if standard else (None, None)
+    return EnvSpec(obs_size, low.size, DEFAULT_EPISODE_LENGTH if limit is None else limit, *known)
+
+
+def time_limit(env: gymnasium.Env) -> int | None:
+    """Return after how many steps Gymnasium cuts an episode; `None` where it never does."""
+    return getattr(env.spec, "max_episode_steps", None)
+
+
+def known_functions(env_id: str) -> tuple[RewardFn | None, TerminationFn | None]:
+    """Return what is known of an environment: `(reward_fn, termination_fn)`, `None` for what an agent must learn."""
+    env_id = env_id.rpartition(":")[2]  # Gymnasium's `module:id` is known by its id
+    if env_id in TOY_IDS:
+        spec = toy.TOYS[TOY_IDS[env_id]].spec
+        return spec.reward_fn, spec.termination_fn
+    return KNOWN.get(env_id, (None, None))
+
+
+def _obs_size(env_id: str, space: gymnasium.Space) -> int:
+    if isinstance(space, Dict | Tuple):
+        raise EnvError(f"{env_id} observes a {type(space).__name__}; wrap it in gymnasium.wrappers.FlattenObservation")
+    if not isinstance(space, Box):
+        raise EnvError(f"{env_id} observes a {type(space).__name__}; pbrl takes vectors (Box): encode it as one")
+    if len(space.shape) != 1 or space.shape[0] == 0:
+        raise EnvError(
+            f"{env_id} observes arrays of shape {space.shape}; pbrl takes non-empty vectors: "
+            "wrap it in gymnasium.wrappers.FlattenObservation, or make features of its images"
+        )
+    return space.shape[0]
+
+
+def bounds(env_id: str, space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest action, float64[A] each. Raises `EnvError` for spaces agents cannot use."""
+    if isinstance(space, Discrete | MultiDiscrete | MultiBinary):
+        raise EnvError(
+            f"{env_id} acts by {type(space).__name__}; value gradients need continuous actions: use a Box version"
+        )
+    if not isinstance(space, Box):
+        raise EnvError(f"{env_id} acts by {type(space).__name__}; pbrl takes a Box: flatten it in a wrapper of yours")
+    if len(space.shape) != 1 or space.shape[0] == 0:
+        raise EnvError(f"{env_id} acts by arrays of shape {space.shape}; pbrl takes vectors: flatten them in a wrapper")
+    if not np.issubdtype(space.dtype, np.floating) or not (space.low < space.high).all():
+        raise EnvError(f"{env_id} acts by {space}; pbrl takes a Box of floats with low < high: rescale it in a wrapper")
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise EnvError(
+            f"{env_id} has actions without bounds; give it some: "
+            "gymnasium.wrappers.TransformAction(env, lambda action: action, Box(low, high))"
+        )
+    return space.low.astype(np.float64), space.high.astype(np.float64)
