@@ -73,7 +73,7 @@ def reacher(env: Any) -> Task:
 
     def outcome(before: Moment, action: Array, after: Physics, read: Read) -> Outcome:
         angles, apart = after.qpos[:2], read["fingertip"] - read["target"]
-        cost = env._reward_dist_weight * safe_norm(apart) + env._reward_control_weight * jnp.square(action).sum()
+        cost = env._reward_dist_weight * exact_norm(apart) + env._reward_control_weight * jnp.square(action).sum()
         obs = [jnp.cos(angles), jnp.sin(angles), after.qpos[2:], after.qvel[:2], apart[:2]]
         return Outcome(jnp.concatenate(obs), -cost, False)
 
@@ -84,7 +84,7 @@ def pusher(env: Any) -> Task:
     """Distances of the object from tip and goal, and the squared action."""
 
     def outcome(before: Moment, action: Array, after: Physics, read: Read) -> Outcome:
-        near, far = safe_norm(read["object"] - read["tips_arm"]), safe_norm(read["object"] - read["goal"])
+        near, far = exact_norm(read["object"] - read["tips_arm"]), exact_norm(read["object"] - read["goal"])
         cost = env._reward_near_weight * near + env._reward_dist_weight * far
         cost += env._reward_control_weight * jnp.square(action).sum()
         obs = [after.qpos[:7], after.qvel[:7], read["tips_arm"], read["object"], read["goal"]]
@@ -195,7 +195,7 @@ def _within(x: Array, bounds: tuple[float, float]) -> Array:
     return (bounds[0] < x) & (x < bounds[1])
 
 
-def safe_norm(x: Array) -> Array:
-    """Return ‖x‖ with a gradient of 0 at 0."""
+def exact_norm(x: Array) -> Array:
+    """Return ‖x‖ with a gradient of 0 at 0, and nothing under the root, as `losses.safe_norm` has for its batches."""
     square = jnp.square(x).sum()
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from pbrl.envs import snapshot
 from pbrl.envs.mujoco.physics import Physics
-from pbrl.envs.mujoco.tasks import NONE, TASKS, Moment, Outcome, Read, Task, safe_norm, speed_along_x
+from pbrl.envs.mujoco.tasks import NONE, TASKS, Moment, Outcome, Read, Task, exact_norm, speed_along_x
 from pbrl.envs.tasks.mage import RewardBefore
 from pbrl.envs.tasks.wrappers import BonusOnEveryStep, ForwardVelocity, StateReward
 from pbrl.errors import NoTwin
@@ -59,7 +59,7 @@ def reward_before(task: Task, wrapper: RewardBefore) -> Task:
 
     def outcome(before: Moment, action: Array, after: Physics, read: Read) -> Outcome:
         tip, thing, goal = (before.read[name] for name in ("tips_arm", "object", "goal"))
-        reward = -safe_norm(thing - goal) - 0.5 * safe_norm(thing - tip) - 0.1 * jnp.square(action).sum()
+        reward = -exact_norm(thing - goal) - 0.5 * exact_norm(thing - tip) - 0.1 * jnp.square(action).sum()
         return task.outcome(before, action, after, read)._replace(reward=reward)
 
     return task._replace(outcome=outcome, kept=("tips_arm", "object", "goal"))
