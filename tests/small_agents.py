@@ -6,6 +6,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from pbrl.types import Dynamics, EnvSpec, Transition
 
@@ -78,6 +79,11 @@ def transitions(*shape, seed=0):
 def unchanged(before, after):
     """Say whether every leaf is what it was, to the bit."""
     return all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+
+
+def momentum(opt_state):
+    """Return an optimiser's first moments: a tenth of the gradient after its first step."""
+    return optax.tree_utils.tree_get(opt_state, "mu")
 
 
 @cache

@@ -38,7 +38,8 @@ def test_tanh_normal_agrees_with_distrax(key):
 
 def test_density_integrates_to_one():
     action = jnp.linspace(-1 + 1e-4, 1 - 1e-4, 20_001)[:, None]
-    density = jnp.exp(actor_critic.tanh_normal_log_prob(MEAN[:, :1], LOG_STD[:, :1], action))
+    mean, log_std = (jnp.broadcast_to(x[:, :1], action.shape) for x in (MEAN, LOG_STD))
+    density = jnp.exp(actor_critic.tanh_normal_log_prob(mean, log_std, action))
     assert abs(float(jnp.trapezoid(density, action[:, 0])) - 1) < 2e-3
 
 

@@ -55,7 +55,8 @@ def test_mve_targets_by_hand():
     targets = expansion.mve_targets(rewards, discounts, log_probs, jnp.array([10.0]), 0.1, 0.8)
     np.testing.assert_allclose(targets[:, 0], [first, second, third], rtol=1e-6)
     one = expansion.mve_targets(rewards[:1], discounts[:1], log_probs[:1], jnp.array([10.0]), 0.1, 0.8)
-    np.testing.assert_allclose(one[0], actor_critic.soft_td_target(1.0, 1.0, 10.0, 1.0, 0.1, 0.8), rtol=1e-6)
+    values = (jnp.array([x]) for x in (1.0, 1.0, 10.0, 1.0))
+    np.testing.assert_allclose(one[0], actor_critic.soft_td_target(*values, 0.1, 0.8), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("x", "expected"), [(0.0, 0.0), (0.5, 0.125), (1.0, 0.5), (-3.0, 2.5)])
@@ -131,3 +132,16 @@ def test_neighbours_minima_of_one_two_and_four_critics():
     assert four.tolist() == [2.0, 2.0, 3.0, 4.0]
     assert actor_critic.neighbour_minima(jnp.array([4.0, 2.0])).tolist() == [2.0, 2.0]
     assert actor_critic.neighbour_minima(jnp.array([4.0])).tolist() == [4.0]
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    """`[B]` against `[B, 1]` makes `[B, B]` of a target, silently."""
+    reward, value = jnp.ones(3), jnp.ones((3, 1))
+    with pytest.raises(AssertionError, match="shape"):
+        actor_critic.td_target(reward, reward, value, 0.9)
+    with pytest.raises(AssertionError, match="shape"):
+        actor_critic.squared_td_loss(jnp.ones((2, 3)), jnp.ones((3, 1)))
+    with pytest.raises(AssertionError, match="shape"):
+        expansion.value_expansion(jnp.ones((2, 3)), jnp.ones((2, 3)), value, 0.9)
+    with pytest.raises(AssertionError, match="rank"):
+        actor_critic.td_loss(reward)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import ORACLE, config, jitted, module, ready, transitions, unchanged
+from small_agents import ORACLE, config, jitted, module, momentum, ready, transitions, unchanged
 from test_mage_gradients import difference, dot, double, random_directions
 from test_svg_gradients import moved, off_kinks
 
@@ -75,6 +75,6 @@ def test_with_the_true_dynamics_the_gradient_is_the_linear_quadratic_one(x64):
     zero = jnp.zeros(2)
     batch = Transition(obs, jnp.zeros((2, 1)), zero, zero + 1.0, obs)
     after, _ = jitted("maac", "update")(state, batch, KEY)
-    moment = after.ac.actor_opt[1].mu["MLP_0"]["Dense_0"]["kernel"][:, 0]
+    moment = momentum(after.ac.actor_opt)["MLP_0"]["Dense_0"]["kernel"][:, 0]
     expected = lqr.gradient(gain, (obs.T @ obs) / 2)[0]
     np.testing.assert_allclose(-10.0 * moment, expected, rtol=1e-5)

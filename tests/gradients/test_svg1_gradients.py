@@ -10,7 +10,6 @@ from small_agents import ACTION, ORACLE, SPEC, config, jitted, module, ready, re
 from test_mage_gradients import difference, dot, double, random_directions
 from test_svg_gradients import moved, off_kinks
 
-from pbrl.agents.parts import sac_with_model
 from pbrl.equations import actor_critic
 from pbrl.models.ensemble_world import maac_world
 from pbrl.train import learn
@@ -30,7 +29,7 @@ def batch_of(state, rows=12):
 def test_actor_gradient(x64, oracle):
     """Against differences of the objective as the paper has it, with both noises worked out beforehand."""
     state = off_kinks(double(ready("svg1", oracle=oracle, model_activation="tanh", **SIZES)))
-    batch, nets, cfg = batch_of(state), sac_with_model.networks(state), state.config
+    batch, nets, cfg = batch_of(state), SVG1.networks(state), state.config
     gradient = moved(state, batch, "actor", "svg1")
 
     u = actor_critic.unsquash(batch.action)
@@ -45,9 +44,10 @@ def test_actor_gradient(x64, oracle):
         """Mean and deviation of the next state by each elite, `[M, B, S]`."""
         if oracle:
             return true_step(batch.obs, action, None)[0][None], 0.0
-        world, part = maac_world(SPEC, cfg)._part(state.world, state.world.elites)
+        ensemble = maac_world(SPEC, cfg).ensemble
+        elites = ensemble.choose(state.world.params["dynamics"], state.world.elites)
         tiled = [jnp.broadcast_to(x, (2, *x.shape)) for x in (batch.obs, action)]
-        return world.ensemble.predict(part.params["dynamics"], part.stats, *tiled)
+        return ensemble.predict(elites, state.world.stats, *tiled)
 
     predicted, spread = model(batch.action)
     xi = 0.0 if oracle else (batch.next_obs - predicted) / spread

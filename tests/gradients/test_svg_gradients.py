@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import ORACLE, jitted, module, ready, transitions, unchanged
+from small_agents import ORACLE, jitted, module, momentum, ready, transitions, unchanged
 from test_mage_gradients import difference, dot, double, random_directions
 
 from pbrl.equations import expansion
@@ -38,7 +38,7 @@ def off_kinks(state):
 def moved(state, batch, part, name):
     """The gradient of one network, read off its optimiser."""
     after, _ = jitted(name, "update")(state, batch, KEY)
-    return jax.tree.map(lambda mu: 10.0 * mu, getattr(after.ac, f"{part}_opt")[1].mu)
+    return jax.tree.map(lambda mu: 10.0 * mu, momentum(getattr(after.ac, f"{part}_opt")))
 
 
 @pytest.mark.parametrize("part", ["actor", "critic"])
@@ -91,7 +91,7 @@ def test_temperature_gradient(x64):
     state, batch = double(ready("svg", initial_entropy=-1.0)), double(transitions(BATCH))
     after, metrics = jitted("svg", "update")(state, batch, KEY)
     expected = state.ac.alpha * (metrics["actor/entropy"] + 1.0)
-    np.testing.assert_allclose(10.0 * after.ac.alpha_opt[1].mu, expected, rtol=1e-9)
+    np.testing.assert_allclose(10.0 * momentum(after.ac.alpha_opt), expected, rtol=1e-9)
     assert np.sign(after.ac.log_alpha - state.ac.log_alpha) == -np.sign(expected)
 
 

@@ -20,7 +20,7 @@ def params():
 
 
 def test_initial_weights_are_glorot_and_members_differ(params):
-    first, last = params["Dense_0"]["kernel"], params["Dense_2"]["kernel"]
+    first, last = (params["members"][layer]["kernel"] for layer in ("Dense_0", "Dense_2"))
     assert first.shape == (4, 5, 16) and last.shape == (4, 16, 6)
     assert float(jnp.abs(first).max()) <= np.sqrt(6 / (5 + 16))  # uniform in ±sqrt(6 / (in + out))
     assert abs(float(last.std()) - np.sqrt(2 / (16 + 6))) < 0.05  # normal with variance 2 / (in + out)
@@ -45,8 +45,9 @@ def test_loss_by_hand(params):
 @pytest.mark.parametrize("rows", [1, 3, 8, 10])
 def test_each_row_is_dealt_to_one_uniformly_drawn_member(params, rows):
     """The members are told apart by their means; any number of rows works."""
-    apart = dict(params, Dense_2=jax.tree.map(jnp.zeros_like, params["Dense_2"]))
-    apart["Dense_2"]["bias"] = apart["Dense_2"]["bias"].at[:, :OBS].set(100.0 * jnp.arange(4)[:, None])
+    last = jax.tree.map(jnp.zeros_like, params["members"]["Dense_2"])
+    last["bias"] = last["bias"].at[:, :OBS].set(100.0 * jnp.arange(4)[:, None])
+    apart = {"members": {**params["members"], "Dense_2": last}}
     batch = transitions(rows)
 
     def member(key):
