@@ -1,17 +1,15 @@
-"""Checkpoints: one folder a step, written by Orbax, visible only when whole, and checked byte by byte when read.
+"""Checkpoints: one folder a step, visible only when whole, and checked byte by byte when read.
 
-Orbax restores a file with a flipped byte without a word, so every folder carries a manifest (`runs.manifest`) with the
-SHA-256 of each file. Nothing is pickled: arrays, JSON and checksums are all there is.
+Orbax (`pbrl.runs.array_store`) restores a file with a flipped byte without a word, so every folder carries a manifest
+(`pbrl.runs.manifest`) with the SHA-256 of each file. Nothing is pickled: arrays, JSON and checksums are all there is.
 """
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl.errors import CheckpointError, OtherSchema
+from pbrl.errors import CheckpointError, HostLost, OtherSchema
 from pbrl.parallel import devices, hosts
-from pbrl.runs import manifest
-from pbrl.runs.manifest import MANIFEST, Leaf, Manifest
-
-__all__ = ["MANIFEST", "CheckpointError", "read_info", "restore", "save", "steps"]
+from pbrl.runs import array_store, manifest
+from pbrl.runs.manifest import Leaf, Manifest
 
 ARRAYS = "arrays"
 PARTIAL = ".partial"
@@ -57,10 +53,10 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
             folder.mkdir(parents=True, exist_ok=True)
             _clean(folder)
             partial.mkdir()
-        arrays, leaves = _flatten(devices.whole(tree))
+        arrays, leaves = array_store.flatten(devices.whole(tree))
         hosts.everyone("there is a folder")
         with hosts.answered():
-            _write_arrays(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
+            array_store.write(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
         hosts.everyone("all is written")
         if first:
             manifest.write(partial, step, info, leaves)
@@ -68,7 +64,7 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
                 target.rename(before)
             partial.rename(target)
         hosts.everyone("it can be seen")
-    except hosts.HostLost:
+    except HostLost:
         raise
     except Exception as error:  # Orbax and its storage raise many kinds
         if first:
@@ -92,9 +88,10 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
     """
     found, path = _newest_good(Path(folder), step)
     wanted = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(template)}
-    _compare(path, found.leaves, {name: _of_all_hosts(_describe(leaf)) for name, leaf in wanted.items()})
+    _compare(path, found.leaves, {name: _of_all_hosts(array_store.describe(leaf)) for name, leaf in wanted.items()})
     try:
-        arrays = _read_arrays(path / ARRAYS, {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape})
+        stored = {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape}
+        arrays = array_store.read(path / ARRAYS, stored)
     except Exception as error:  # the checksums are right, so it is not damage
         raise CheckpointError(f"{path} cannot be read, though its checksums are right: {_reason(error)}") from error
     leaves = []
@@ -188,75 +185,7 @@ def _of_all_hosts(leaf: Leaf) -> Leaf:
     return leaf if hosts.alone() else leaf._replace(shape=[leaf.shape[0] * jax.process_count(), *leaf.shape[1:]])
 
 
-def _describe(leaf: Any) -> Leaf:
-    """Say what an array, a `ShapeDtypeStruct` or a Python number is, once stored."""
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None:
-        leaf = np.asarray(leaf)
-    elif jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        impl = []  # known while tracing, so of a ShapeDtypeStruct as well
-
-        def words(key: jax.Array) -> jax.Array:
-            impl.append(str(jax.random.key_impl(key)))
-            return jax.random.key_data(key)
-
-        data = jax.eval_shape(words, leaf)
-        return Leaf(list(data.shape), data.dtype.name, impl[0])
-    return Leaf(list(leaf.shape), np.dtype(leaf.dtype).name, None)
-
-
-def _flatten(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
-    """Return `({path: array}, {path: what it is})`; of a typed key the array has its raw words."""
-    arrays, leaves = {}, {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path)
-        leaves[name] = _describe(leaf)
-        words = jax.random.key_data(leaf) if leaves[name].key else leaf
-        spread = isinstance(words, jax.Array) and not words.is_fully_addressable  # over hosts: Orbax takes it as it is
-        arrays[name] = words if spread else np.asarray(words)
-        if arrays[name].dtype.kind in "OSUMm":
-            raise ValueError(f"leaf {name} is {leaves[name]}, expected numbers")
-    return arrays, leaves
-
-
 def _clean(folder: Path) -> None:
     """Remove what writers that died left behind, and what pruning has set aside."""
     for path in folder.glob(f"*{PARTIAL}"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Orbax' informational log lines off the terminal."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    import orbax.checkpoint as ocp  # imported here: it takes seconds
-
-    with _quiet(), ocp.PyTreeCheckpointer() as writer:
-        writer.save(path.absolute(), arrays)
-
-
-def _read_arrays(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
-    """Read exactly `leaves`. Raises `ValueError` before reading where the store states other shapes or types."""
-    import orbax.checkpoint as ocp
-
-    how: dict[str, Any] = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
-    for name, leaf in leaves.items():
-        if not hosts.alone() and np.dtype(leaf.dtype).itemsize <= 4:  # jax would narrow what is wider
-            how[name] = ocp.ArrayRestoreArgs(sharding=devices.layout(leaf.shape[0]))
-    with _quiet(), ocp.PyTreeCheckpointer() as reader:
-        stored = reader.metadata(path.absolute()).item_metadata.tree
-        if stored.keys() != leaves.keys():
-            raise ValueError("it stores other leaves than its manifest states")
-        for name, leaf in leaves.items():
-            if (list(stored[name].shape), np.dtype(stored[name].dtype).name) != (leaf.shape, leaf.dtype):
-                raise ValueError(f"leaf {name} does not have the shape or type that its manifest states")
-        return reader.restore(path.absolute(), restore_args=how)

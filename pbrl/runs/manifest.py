@@ -80,6 +80,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def read(folder: Path) -> Manifest:
+    """Return the manifest of a folder, having looked at no other file of it. Raises as `verify`."""
     path, seal = folder / MANIFEST, folder / SEAL
     for file in (path, seal):
         if file.is_symlink() or not file.is_file():

@@ -14,8 +14,7 @@ import pytest
 from pbrl.cli import main, options, process
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
-from pbrl.errors import ActionError, Diverged, RunError, Stopped
-from pbrl.runs import checkpoint
+from pbrl.errors import ActionError, CheckpointError, Diverged, RunError, Stopped
 from pbrl.runs.folder import prepare
 
 PENDULUM = ("train", "mage", "--env", "Pendulum-v1")
@@ -264,7 +263,7 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert call("video", str(folder)) == 2
     assert "pip install -e '.[video]'" in capsys.readouterr().err
 
-    manifest = folder / "checkpoints" / "60" / checkpoint.MANIFEST
+    manifest = folder / "checkpoints" / "60" / "manifest.json"
     manifest.write_text(manifest.read_text().replace("60", "61", 1))
     assert call("eval", str(folder)) == 3
     assert capsys.readouterr().err.startswith("pbrl: ")
@@ -322,7 +321,7 @@ def failing(error):
     [
         (Diverged("seeds [0]: …"), 1),
         (ActionError("Pendulum-v1: the action …"), 2),
-        (checkpoint.CheckpointError("none is good"), 3),
+        (CheckpointError("none is good"), 3),
         (Stopped("stopped at step 3", 143), 143),
         (PermissionError(13, "Permission denied", "runs"), 2),
         (KeyboardInterrupt(), 130),

@@ -385,7 +385,7 @@ def test_killed_writers_leave_nothing_half_done(tmp_path):
     """Whenever the process dies, what is listed is whole, and the next save clears the rest away."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import numpy as np; from pathlib import Path; from pbrl import checkpoint\n"
+        "import numpy as np; from pathlib import Path; from pbrl.runs import checkpoint\n"
         "for i in range(1, 100): checkpoint.save(Path(sys.argv[2]), i, {'w': np.full(2_000_000, float(i))}, {})"
     )
     for wait in (0.05, 0.15, 0.3):
