@@ -24,7 +24,8 @@ from suites import PENDULUM, SUITES, Row, Suite, make_run
 from pbrl.parallel import devices
 from pbrl.report import stats
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, driver_module
+from pbrl.runs.run import Run
+from pbrl.train.drivers import driver_module
 
 RESULTS = Path(__file__).parent / "results"
 

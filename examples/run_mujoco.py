@@ -21,7 +21,7 @@ def main() -> None:
     run = options.parse(sys.argv[1:], DEFAULTS, prog="python examples/run_mujoco.py")  # agent, env, seeds, sizes
     process.start(run.float64)  # compilation cache, headless rendering
 
-    from pbrl.runs.run import driver_module
+    from pbrl.train.drivers import driver_module
 
     driver = driver_module(run)
     driver.check(run)  # what cannot train is refused before anything is written

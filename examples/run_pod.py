@@ -11,9 +11,9 @@ or on another number of hosts that divides the seeds, resumes. `docs/parallel.md
 import argparse
 import sys
 
-from pbrl.cli import options, train
-from pbrl.cli.main import guarded
-from pbrl.parallel import devices, hosts
+from pbrl.cli import commands, options
+from pbrl.cli import main as cli
+from pbrl.parallel import hosts
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     if {"-h", "--help"} & set(words):
         parser.print_help()
     else:
-        devices.start_hosts(job.coordinator, job.processes, job.process)  # before jax looks for devices
+        hosts.start(job.coordinator, job.processes, job.process)  # before jax looks for devices
     with hosts.together():
         train.train(options.parse(words, prog="python examples/run_pod.py"), train.summarise)
 

@@ -26,7 +26,7 @@ from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
 from pbrl.runs.run import Run, default_seed_mode
 from pbrl.runs.schedule import Schedule
-from pbrl.train.evaluate import episode_seed
+from pbrl.runs.seeding import episode_seed
 
 RESULTS = Path(__file__).parents[1] / "results"
 ENV, SEEDS, STEPS, EVERY = "Pendulum-v1", 5, 8_000, 1_000

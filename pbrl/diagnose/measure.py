@@ -24,16 +24,14 @@ from pbrl.envs.gym import GymEnv
 from pbrl.equations import actor_critic, expansion
 from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices
+from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module
-from pbrl.train import keys, learn
-from pbrl.train.evaluate import episode_seed
 from pbrl.train.learn import Learner
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 HORIZONS, STATES = (1, 2, 4, 8, 16), 64
 GROUPS = 8
 """Estimates of a gradient, each from `STATES` states, whose spread is its noise."""
-STREAM = 2  # of episodes; training draws from 0 and evaluation from 1
 EPISODES = 10  # at most, for one seed
 TINY = 1e-30
 
@@ -79,7 +77,7 @@ class Diagnosis:
         self._mode = jax.jit(partial(agent.act, explore=False))
         # Streams that share a device one after the other, whatever the run does: hundreds of states fill one already,
         # and a diagnosis must not take more memory than the training that it watches.
-        every = learn.over_seeds(partial(measure, agent, self.oracle, self.horizons), "map")
+        every = devices.over_seeds(partial(measure, agent, self.oracle, self.horizons), "map")
         self._measure = jax.jit(devices.spread(every, devices.own_mesh(len(run.stream_seeds))))
 
     @property
@@ -112,7 +110,7 @@ class Diagnosis:
             spreads = {f"spread_h{h}": x.std() for h, x in real.items()}
             batches.append(batch)
             seen.append({**means, **spreads, "q_floor": floor, "q_ceiling": ceiling})
-        draws = keys.of_streams(seeds, step, keys.DIAGNOSE)
+        draws = seeding.of_streams(seeds, step, seeding.DIAGNOSE)
         streams = learner.agent, jax.tree.map(lambda *xs: jnp.stack(xs), *batches), draws
         found = jax.device_get(self._measure(*devices.lay(streams, len(seeds))))
         row = {**found, **{name: np.array([one[name] for one in seen]) for name in seen[0]}}
@@ -123,7 +121,8 @@ class Diagnosis:
         wanted, longest, gamma = GROUPS * self.states, self.horizons[-1], float(state.config.discount)
         rows, returns, unused = [], {h: [] for h in self.horizons}, jax.random.key(0)
         for episode in range(EPISODES):
-            obs, rewards, over = self.env.reset(episode_seed(seed, step, episode, STREAM)), [], False
+            first_state = seeding.episode_seed(seed, step, episode, seeding.DIAGNOSIS_STREAM)
+            obs, rewards, over = self.env.reset(first_state), [], False
             first, terminated = len(rows), False
             while not over:
                 rows.append((obs, self.env.extras() if self.oracle else {}))

@@ -1,4 +1,4 @@
-"""Many devices and many hosts: seeds spread over the devices of a mesh, and processes that train one run together.
+"""Many devices: seeds spread over those of a process and of a job, one after the other or side by side on each.
 
 Nothing here knows of agents, and no agent knows of this. Seeds need nothing of each other, so that a program over them
 holds no collective: each device runs its own copy of it on its own seeds, with loops that end when its own are done.
@@ -7,10 +7,7 @@ Hosts (`pbrl.parallel.hosts`) meet between programs, to log, to save and to stop
 
 import contextlib
 import os
-import socket
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import jax
@@ -18,15 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from pbrl.errors import RunError
 from pbrl.parallel import hosts
-from pbrl.runs.run import Run
 
 SEEDS, DATA = "seeds", "data"
 F = TypeVar("F", bound=Callable)
-
-
-# Devices
 
 
 def use_cores(n: int) -> None:
@@ -61,6 +53,17 @@ def _most(n: int, limit: int) -> int:
 def _cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_seeds(function: Callable, mode: str) -> Callable:
+    """Map a function of one seed over a leading axis: all at once, or (`"map"`) one after the other in one program.
+
+    One after the other is the faster way on a CPU, where seeds side by side want a device each (`use_cores`), and it
+    makes a seed's numbers independent of its neighbours; all at once (`"vmap"`) is what an accelerator wants.
+    """
+    if mode == "vmap":
+        return jax.vmap(function)
+    return lambda *args: jax.lax.map(lambda xs: function(*xs), args)
 
 
 def mesh(seeds: int | None = None, data: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
@@ -117,66 +120,6 @@ def lay(tree: Any, n: int) -> Any:
     """Put arrays over `n` streams where programs keep them: spread over `own_mesh(n)`, or on the first device."""
     own = own_mesh(n)
     return place(tree, own, SEEDS) if own else jax.tree.map(jnp.asarray, tree)
-
-
-# Hosts
-
-
-def start_hosts(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Join the processes of a job, one for each host; call it before anything else touches jax.
-
-    Without arguments jax finds out by itself on TPU pods and under SLURM, Open MPI and Kubernetes. Elsewhere give
-    `coordinator` (HOST:PORT of process 0), the number of `processes`, and which one this is, from 0. Training
-    then gives every process its share of a run's seeds (`share`).
-
-    Raises `RunError` where the job cannot be joined; a coordinator that does not answer is waited for five minutes.
-    """
-    given = (coordinator, processes, process)
-    if any(x is None for x in given) and any(x is not None for x in given):
-        raise RunError(f"hosts: expected a coordinator, the number of processes and this one's, or none, got {given}")
-    if coordinator is not None:
-        _await(coordinator, there=process == 0)
-    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM to itself
-    try:
-        jax.distributed.initialize(coordinator, processes, process)
-    except (ValueError, RuntimeError) as error:
-        raise RunError(
-            f"this process cannot join a job of several hosts: {' '.join(str(error).split())[:300]}. Start it where "
-            "jax knows the cluster (TPU pod, SLURM, Open MPI, Kubernetes), or give coordinator, processes and process"
-        ) from None
-    hosts.connect()
-
-
-def _await(coordinator: str, there: bool, seconds: float = 300.0) -> None:
-    """Wait until a coordinator listens: jax itself would abort the process. It need not yet where it is `there`."""
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal():
-        raise RunError(f"coordinator: expected HOST:PORT, such as 10.0.0.1:8476, got {coordinator!r}")
-    end = time.monotonic() + seconds
-    while not there:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise RunError(f"nobody answers at the coordinator {coordinator} ({error}); start process 0") from None
-            time.sleep(0.5)
-
-
-def share(run: Run) -> Run:
-    """Return a run of this process' seeds alone, the same number for each process, in order.
-
-    Raises `RunError` for seeds that do not come out even, and for a sweep.
-    """
-    count, n = jax.process_count(), len(run.seeds)
-    if count == 1:
-        return run
-    if run.trials:
-        raise RunError("a sweep trains within one process; give each host one of its own, with another --draw-seed")
-    if n % count:
-        raise RunError(f"{n} seeds cannot be shared among {count} hosts; expected a multiple of {count}")
-    first = jax.process_index() * (n // count)
-    return replace(run, seeds=run.seeds[first : first + n // count])
 
 
 # Arrays that no process holds whole, for checkpoints

@@ -1,4 +1,4 @@
-"""What the processes of a job tell each other: messages, arrays, errors, and that one of them is gone.
+"""Many hosts: how the processes of a job begin, what they tell each other, and that one of them is gone.
 
 A process by itself talks to nobody, and all of this is then nothing. Every call that waits for all must be made by all,
 in the same order.
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -84,7 +85,48 @@ def answered() -> Iterator[None]:
         ) from None
 
 
-def connect() -> None:
+def start(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+    """Join the processes of a job, one for each host; call it before anything else touches jax.
+
+    Without arguments jax finds out by itself on TPU pods and under SLURM, Open MPI and Kubernetes. Elsewhere give
+    `coordinator` (HOST:PORT of process 0), the number of `processes`, and which one this is, from 0. Training
+    then gives every process its share of a run's seeds.
+
+    Raises `RunError` where the job cannot be joined; a coordinator that does not answer is waited for five minutes.
+    """
+    given = (coordinator, processes, process)
+    if any(x is None for x in given) and any(x is not None for x in given):
+        raise RunError(f"hosts: expected a coordinator, the number of processes and this one's, or none, got {given}")
+    if coordinator is not None:
+        _await(coordinator, there=process == 0)
+    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM to itself
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except (ValueError, RuntimeError) as error:
+        raise RunError(
+            f"this process cannot join a job of several hosts: {' '.join(str(error).split())[:300]}. Start it where "
+            "jax knows the cluster (TPU pod, SLURM, Open MPI, Kubernetes), or give coordinator, processes and process"
+        ) from None
+    _meet()
+
+
+def _await(coordinator: str, there: bool, seconds: float = 300.0) -> None:
+    """Wait until a coordinator listens: jax itself would abort the process. It need not yet where it is `there`."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise RunError(f"coordinator: expected HOST:PORT, such as 10.0.0.1:8476, got {coordinator!r}")
+    end = time.monotonic() + seconds
+    while not there:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RunError(f"nobody answers at the coordinator {coordinator} ({error}); start process 0") from None
+            time.sleep(0.5)
+
+
+def _meet() -> None:
     """Meet the others for the first time, while all are here: on CPUs that may take no longer than 30 s."""
     atexit.register(_leave)  # after jax's own, so before it
     everyone("is here")

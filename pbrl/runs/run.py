@@ -1,4 +1,4 @@
-"""What a run is, and its folder: `config.json` says everything that is needed to repeat or resume it."""
+"""What a run is: all that is needed to repeat or resume it, and whether it can be."""
 
 import importlib
 import importlib.metadata
@@ -30,7 +30,7 @@ class Run:
     schedule: Schedule
     folder: Path
     seed_mode: str = "map"
-    """How seeds share the device: "vmap" (all at once) or "map" (one after the other); see `learn.over_seeds`."""
+    """How seeds share a device: "vmap", all at once, or "map", one after the other (`parallel.devices.over_seeds`)."""
     sinks: tuple[str, ...] = SINKS[:3]
     """Where metrics go; "wandb" only on request."""
     trials: tuple[Mapping[str, float], ...] = ()
@@ -151,11 +151,6 @@ def agent_module(name: str) -> Any:
     return importlib.import_module(f"pbrl.agents.{name}")
 
 
-def driver_module(run: Run) -> Any:
-    """Import the driver of a run: a module with `check`, `train`, `template` and a `Training` session."""
-    return importlib.import_module(f"pbrl.train.{run.driver}")
-
-
 def _leaf(path: str) -> str:
     return path.removeprefix("config.")
 
@@ -167,7 +162,7 @@ def titled(agent: str, oracle: str | bool = "", driver: str = "host", float64: b
 
 
 def default_seed_mode() -> str:
-    """Return the way of sharing the device among seeds that suits it: see `learn.over_seeds`."""
+    """Return the way of sharing the device among seeds that suits it: see `parallel.devices.over_seeds`."""
     import jax
 
     return "map" if jax.default_backend() == "cpu" else "vmap"
@@ -178,6 +173,24 @@ def default_driver(env_id: str) -> str:
     from pbrl.envs import registry
 
     return "device" if registry.is_jax(env_id) else "host"
+
+
+def share(run: Run) -> Run:
+    """Return a run of this process' seeds alone, the same number for each process of a job, in order.
+
+    Raises `RunError` for seeds that do not come out even, and for a sweep.
+    """
+    import jax
+
+    count, n = jax.process_count(), len(run.seeds)
+    if count == 1:
+        return run
+    if run.trials:
+        raise RunError("a sweep trains within one process; give each host one of its own, with another --draw-seed")
+    if n % count:
+        raise RunError(f"{n} seeds cannot be shared among {count} hosts; expected a multiple of {count}")
+    first = jax.process_index() * (n // count)
+    return replace(run, seeds=run.seeds[first : first + n // count])
 
 
 def require_width(run: Run) -> None:

@@ -19,10 +19,11 @@ from pbrl.envs import jax_env, registry
 from pbrl.envs.jax_env import JaxEnv
 from pbrl.errors import EnvError
 from pbrl.parallel import devices, hosts
-from pbrl.runs.run import Run, agent_module
+from pbrl.runs import seeding
+from pbrl.runs.run import Run, agent_module, share
 from pbrl.runs.run import check as check_settings
 from pbrl.runs.schedule import Schedule
-from pbrl.train import keys, learn, session, step
+from pbrl.train import session, step
 from pbrl.train.session import Progress, Session
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
@@ -38,7 +39,7 @@ def run(
     """Train one seed from its first step to its last, with everything in the program that calls it.
 
     Pure: `jit` it with agent, environment, schedule and oracle static, `vmap` it over keys, or over leaves of `config`.
-    Seed s of a run with a folder is `key=pbrl.train.keys.root(s)` here, up to rounding.
+    Seed s of a run with a folder is `key=pbrl.runs.seeding.root(s)` here, up to rounding.
 
     Args:
         agent: a module of `pbrl.agents`.
@@ -105,13 +106,13 @@ class Programs:
         roots = jnp.asarray(run.stream_seeds, jnp.uint32)
         self.mesh = devices.own_mesh(len(roots))
         spread = partial(devices.spread, mesh=self.mesh)
-        over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
+        over = lambda function: spread(devices.over_seeds(function, run.seed_mode))  # noqa: E731
         self.plan, self.traces = Plan.of(task), 0
 
         def start(capacity: int) -> State:
             def one(seed: Array, leaves: dict[str, Array]) -> State:
                 config = configs.replace_leaves(run.config, leaves)
-                return step.start(task._replace(config=config), capacity, keys.root(seed))
+                return step.start(task._replace(config=config), capacity, seeding.root(seed))
 
             return spread(jax.vmap(one))(roots, run.swept_leaves())
 
@@ -120,13 +121,13 @@ class Programs:
 
             def one(state: State, seed: Array) -> State:
                 # Neither the step nor the plan has an axis of seeds, so that what is not due is skipped under vmap.
-                take = lambda i, state: step.advance(task, plan, state, keys.root(seed), done + i + 1)  # noqa: E731
+                take = lambda i, state: step.advance(task, plan, state, seeding.root(seed), done + i + 1)  # noqa: E731
                 return jax.lax.fori_loop(0, count, take, state)
 
             return over(one)(state, roots)
 
         def evaluate(state: State, at: Array) -> Metrics:
-            return over(lambda one, seed: step.evaluate(task, one, keys.root(seed), at))(state, roots)
+            return over(lambda one, seed: step.evaluate(task, one, seeding.root(seed), at))(state, roots)
 
         self.start = jax.jit(start, static_argnums=0)
         self.epoch = jax.jit(epoch, donate_argnums=0)
@@ -170,7 +171,7 @@ class Training(Session):
     state: State
 
     def __init__(self, run: Run):
-        self.programs, self.longest = Programs(devices.share(run)), 1
+        self.programs, self.longest = Programs(share(run)), 1
         super().__init__(run)
 
     @property

@@ -8,14 +8,8 @@ import numpy as np
 
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import ActionError, EnvError
+from pbrl.runs.seeding import episode_seed
 from pbrl.types import width
-
-EVALUATION_STREAM = 1  # training environments draw from stream 0 of a seed's sequence
-
-
-def episode_seed(seed: int, step: int, episode: int, stream: int = EVALUATION_STREAM) -> int:
-    """Derive an environment seed that no other episode of any seed, step or stream shares (up to 32-bit chance)."""
-    return int(np.random.SeedSequence([seed, stream, step, episode]).generate_state(1)[0])
 
 
 class Evaluator:

@@ -13,8 +13,9 @@ import numpy as np
 from pbrl import config as configs
 from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices, hosts
-from pbrl.runs.run import Run, agent_module
-from pbrl.train import fitting, keys, learn, model_data, session
+from pbrl.runs import seeding
+from pbrl.runs.run import Run, agent_module, share
+from pbrl.train import fitting, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.learn import Learner
 from pbrl.train.session import Progress, Session
@@ -28,33 +29,33 @@ class Programs:
     def __init__(self, run: Run, spec: EnvSpec, extras: dict[str, Any]):
         agent, schedule = agent_module(run.agent), run.schedule
         spread = partial(devices.spread, mesh=devices.own_mesh(len(run.stream_seeds)))
-        over = lambda function: spread(learn.over_seeds(function, run.seed_mode))  # noqa: E731
+        over = lambda function: spread(devices.over_seeds(function, run.seed_mode))  # noqa: E731
         every = lambda function: spread(jax.vmap(function))  # noqa: E731
-        at, oracle = partial(keys.of_streams, run.stream_seeds), run.dynamics()
+        at, oracle = partial(seeding.of_streams, run.stream_seeds), run.dynamics()
 
         def start(capacity: int) -> Learner:
             def one(key: jax.Array, leaves: dict[str, jax.Array]) -> Learner:
                 config = configs.replace_leaves(run.config, leaves)
                 return learn.start(agent, key, spec, config, capacity, schedule.imagined_capacity, oracle, extras)
 
-            return every(one)(at(0, keys.START), run.swept_leaves())
+            return every(one)(at(0, seeding.START), run.swept_leaves())
 
         def fit(learner: Learner, step: int, batches: int) -> tuple[Learner, dict]:
             fit = over(lambda one, key: fitting.fit(agent, one, key, batches, schedule))
-            return fit(learner, at(step, keys.FIT))
+            return fit(learner, at(step, seeding.FIT))
 
         def imagine(learner: Learner, step: int, length: int) -> Learner:
             imagine = over(lambda one, key: model_data.imagine(agent, one, key, length, schedule))
-            return imagine(learner, at(step, keys.IMAGINE))
+            return imagine(learner, at(step, seeding.IMAGINE))
 
         def update(learner: Learner, step: int) -> tuple[Learner, dict]:
-            return over(lambda one, key: learn.learn(agent, one, key, schedule))(learner, at(step, keys.UPDATE))
+            return over(lambda one, key: learn.learn(agent, one, key, schedule))(learner, at(step, seeding.UPDATE))
 
         def act(learner: Learner, obs: jax.Array, step: int) -> jax.Array:
-            return every(partial(agent.act, explore=True))(learner.agent, obs, at(step, keys.ACT))
+            return every(partial(agent.act, explore=True))(learner.agent, obs, at(step, seeding.ACT))
 
         def random(step: int) -> jax.Array:
-            return jax.vmap(partial(learn.random_action, spec))(at(step, keys.RANDOM))
+            return jax.vmap(partial(learn.random_action, spec))(at(step, seeding.RANDOM))
 
         def mode(learner: Learner, obs: jax.Array) -> jax.Array:
             unused = jax.random.key(0)  # the mode draws nothing
@@ -101,7 +102,7 @@ class Training(Session):
     """A session with an environment of Gymnasium's for each stream."""
 
     def __init__(self, run: Run):
-        mine = devices.share(run)
+        mine = share(run)
         self.streams = Streams.start(run.env, mine.stream_seeds, extras=bool(run.oracle))
         self.programs = Programs(mine, self.streams.envs[0].spec, self.streams.example())
         self.evaluator = Evaluator(lambda: GymEnv(run.env), mine.stream_seeds, run.schedule.eval_episodes)

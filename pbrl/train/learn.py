@@ -1,8 +1,7 @@
 """The phases of training for one seed, as pure functions: collect, update. The only scan over updates.
 
-`fitting` holds the phase that fits a model, `model_data` the one that imagines transitions.
-
-A loop maps them over its seeds with `over_seeds` and jits each once, donating the learner.
+`fitting` holds the phase that fits a model, `model_data` the one that imagines transitions. A driver maps all of them
+over its seeds (`pbrl.parallel.devices.over_seeds`) and jits each once, donating the learner.
 """
 
 from collections.abc import Callable
@@ -149,14 +148,3 @@ def finish(learner: Learner, state: tuple) -> tuple[Learner, Array, Metrics]:
     agent, skipped, streak, kept, sums = state
     metrics = {name: total / jnp.maximum(kept, 1.0) for name, total in sums.items()}
     return replace(learner, agent=agent, skipped=skipped), streak, metrics
-
-
-def over_seeds(function: Callable, mode: str) -> Callable:
-    """Map a function of one seed over a leading axis: all at once, or (`"map"`) one after the other in one program.
-
-    One after the other is the faster way on a CPU, where seeds side by side want a device each (`parallel.use_cores`),
-    and it makes a seed's numbers independent of its neighbours; all at once is what an accelerator wants.
-    """
-    if mode == "vmap":
-        return jax.vmap(function)
-    return lambda *args: jax.lax.map(lambda xs: function(*xs), args)

@@ -22,7 +22,7 @@ from pbrl.parallel import devices, hosts
 from pbrl.runs import checkpoint
 from pbrl.runs.folder import locked, prepare, refuse_another
 from pbrl.runs.log import RunLog, read_rows
-from pbrl.runs.run import Run, require_width
+from pbrl.runs.run import Run, require_width, share
 from pbrl.train import host_sync
 from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
@@ -53,7 +53,7 @@ def check(run: Run, driver: str) -> None:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
     require_width(run)
     refuse_another(run)
-    devices.share(run)
+    share(run)
     if run.schedule.diagnose_every:
         measure.check(run)
 
@@ -90,7 +90,7 @@ class Session:
 
     def __init__(self, run: Run):
         """Go on from the newest checkpoint, or begin. A driver's session makes its programs first."""
-        self.whole, self.run = run, devices.share(run)
+        self.whole, self.run = run, share(run)
         self.checkpoints, self.guard = run.folder / "checkpoints", Guard(self.run)
         self.meetings, self.step, self.seconds = host_sync.Meetings(run.schedule), 0, 0.0
         self.watch = Watch(self.run)

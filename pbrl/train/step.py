@@ -14,8 +14,10 @@ import numpy as np
 
 from pbrl.data import replay
 from pbrl.envs.jax_env import JaxEnv
+from pbrl.nn import optim
+from pbrl.runs import seeding
 from pbrl.runs.schedule import Schedule
-from pbrl.train import fitting, keys, learn, model_data
+from pbrl.train import fitting, learn, model_data
 from pbrl.train.guard import NEVER
 from pbrl.train.learn import Learner
 from pbrl.train.streams import MAX_FAULTS
@@ -63,11 +65,11 @@ class State:
 
 
 def start(task: Task, capacity: int, root: Key) -> State:
-    """Make a fresh agent and begin an episode; `root` is the seed's, of `pbrl.train.keys`."""
+    """Make a fresh agent and begin an episode; `root` is the seed's, of `pbrl.runs.seeding`."""
     agent, env, config, schedule, oracle = task
-    first = _reset(env, keys.at(root, 0, keys.RESET))
+    first = _reset(env, seeding.at(root, 0, seeding.RESET))
     learner = learn.start(
-        agent, keys.at(root, 0, keys.START), env.spec, config, capacity, schedule.imagined_capacity, oracle,
+        agent, seeding.at(root, 0, seeding.START), env.spec, config, capacity, schedule.imagined_capacity, oracle,
         _extras(task, first),
     )  # fmt: skip
 
@@ -100,14 +102,14 @@ def advance(task: Task, plan: Plan, state: State, root: Key, step: Array) -> Sta
     state = _collect(task, state, root, step)
 
     def fit(learner: Learner) -> tuple[Learner, Metrics]:
-        return fitting.fit(agent, learner, keys.at(root, step, keys.FIT), due.fit_batches, schedule)
+        return fitting.fit(agent, learner, seeding.at(root, step, seeding.FIT), due.fit_batches, schedule)
 
     def imagine(learner: Learner) -> tuple[Learner, Metrics]:
-        key = keys.at(root, step, keys.IMAGINE)
+        key = seeding.at(root, step, seeding.IMAGINE)
         return model_data.imagine(agent, learner, key, due.imagined_steps, schedule), {}
 
     def update(learner: Learner) -> tuple[Learner, Metrics]:
-        return learn.learn(agent, learner, keys.at(root, step, keys.UPDATE), schedule)
+        return learn.learn(agent, learner, seeding.at(root, step, seeding.UPDATE), schedule)
 
     if _fits(task):
         state = _when(due.fit_batches > 0, fit, state)
@@ -125,7 +127,7 @@ def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
     First states and noise hang on the seed and on `step` alone.
     """
     agent, env, _, schedule, _ = task
-    episode_keys = jax.random.split(keys.at(root, step, keys.EVALUATE), schedule.eval_episodes)
+    episode_keys = jax.random.split(seeding.at(root, step, seeding.EVALUATE), schedule.eval_episodes)
     unused = jax.random.key(0)  # the mode draws nothing
 
     def episodes_step(carry: tuple) -> tuple:
@@ -151,13 +153,13 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
     """Act, step the environment, store what came of it, and begin a new episode where this one ended."""
     agent, env, _, schedule, _ = task
     obs = env.observe(state.env)
-    policy = agent.act(state.learner.agent, obs, keys.at(root, step, keys.ACT), explore=True)
-    random = learn.random_action(env.spec, keys.at(root, step, keys.RANDOM))
+    policy = agent.act(state.learner.agent, obs, seeding.at(root, step, seeding.ACT), explore=True)
+    random = learn.random_action(env.spec, seeding.at(root, step, seeding.RANDOM))
     action = jnp.where(step <= schedule.warmup_steps, random, policy)
     state = _lost_if(~jnp.isfinite(action).all(), state, step)
     action = jnp.where(state.lost == NEVER, action, 0.0)
 
-    after, reward, discount = _step(env, state.env, action, keys.at(root, step, keys.STEP))
+    after, reward, discount = _step(env, state.env, action, seeding.at(root, step, seeding.STEP))
     next_obs, length = env.observe(after), state.length + 1
     sound = replay.all_finite((next_obs, reward))
     ended = (discount == 0) | (length >= env.spec.episode_length)
@@ -169,7 +171,7 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
     return replace(
         state,
         learner=learner,
-        env=jax.lax.cond(last, lambda key: _reset(env, key), lambda key: after, keys.at(root, step, keys.RESET)),
+        env=jax.lax.cond(last, lambda key: _reset(env, key), lambda key: after, seeding.at(root, step, seeding.RESET)),
         length=jnp.where(last, 0, length),
         so_far=jnp.where(last, 0.0, so_far),
         finished=jnp.where(ended & sound, so_far, state.finished),

@@ -8,10 +8,9 @@ import numpy as np
 
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError
-from pbrl.train.evaluate import episode_seed
+from pbrl.runs.seeding import TRAINING_STREAM, episode_seed
 from pbrl.types import Transition, width
 
-TRAINING_STREAM = 0
 MAX_FAULTS = 10  # broken steps in a row before the run gives up
 
 

@@ -14,18 +14,14 @@ import numpy as np
 
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError, RunError
+from pbrl.parallel import devices
 from pbrl.planning import cem
 from pbrl.planning import config as mpc
-from pbrl.runs import checkpoint
-from pbrl.runs.run import Run, agent_module, driver_module, require_width
-from pbrl.train import learn
-from pbrl.train.evaluate import Evaluator, episode_seed
+from pbrl.runs import checkpoint, seeding
+from pbrl.runs.run import Run, agent_module, require_width
+from pbrl.train.drivers import driver_module
+from pbrl.train.evaluate import Evaluator
 from pbrl.train.guard import Guard
-
-FRESH_STREAM = 1 << 32
-"""Added to the step that seeds an episode: no training run's own evaluations get that far."""
-PLANNING_PHASE = 5
-"""Of the keys that planning draws from, a call folded in; training uses its phases as they are (`pbrl.train.keys`)."""
 
 Act = Callable[[np.ndarray, dict], jax.Array]
 """`(obs [N, *, S], extras) -> actions [N, *, A]` in [-1, 1], of all streams; `extras` as an oracle starts from them."""
@@ -65,14 +61,12 @@ def planners(run: Run, state: Any, step: int, config: mpc.Config) -> Act:
     Keys derive from (seed, step, call): the same calls in the same order give the same actions. Streams share the
     device as in training, the episodes of each are planned for at once.
     """
-    agent, calls, over = agent_module(run.agent), itertools.count(), partial(learn.over_seeds, mode=run.seed_mode)
+    agent, calls, over = agent_module(run.agent), itertools.count(), partial(devices.over_seeds, mode=run.seed_mode)
 
     @jax.jit
     def plan(state: Any, obs: jax.Array, extras: dict, call: int) -> jax.Array:
         def one(state: Any, obs: jax.Array, extras: dict, seed: jax.Array) -> jax.Array:
-            key = jax.random.key(0)
-            for number in (seed, step, PLANNING_PHASE, call):
-                key = jax.random.fold_in(key, number)
+            key = jax.random.fold_in(seeding.at(seeding.root(seed), step, seeding.PLAN), call)
             keys = jax.random.split(key, len(obs))
             act = partial(cem.act, agent, state)
             return jax.vmap(lambda obs, extras, key: act(obs, key, config, extras))(obs, extras, keys)
@@ -90,8 +84,8 @@ def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarr
     evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes, extras=bool(run.oracle))
     guard = Guard(run)
     try:
-        # a trial of a sweep whose policy has diverged scores NaN
-        return guard.mask(evaluator.run(lambda *seen: guard.actions(np.asarray(act(*seen)), step), FRESH_STREAM + step))
+        scores = evaluator.run(lambda *seen: guard.actions(np.asarray(act(*seen)), step), seeding.FRESH + step)
+        return guard.mask(scores)  # a trial of a sweep whose policy has diverged scores NaN
     finally:
         evaluator.close()
 
@@ -112,7 +106,7 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
     env, returns = _filmed(run.env), []
     with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
         for episode in range(episodes):
-            obs = env.reset(episode_seed(run.stream_seeds[seed_index], FRESH_STREAM + step, episode))
+            obs = env.reset(seeding.episode_seed(run.stream_seeds[seed_index], seeding.FRESH + step, episode))
             returns.append(0.0)
             over = False
             while not over:

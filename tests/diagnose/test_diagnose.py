@@ -16,9 +16,10 @@ from pbrl.diagnose import present
 from pbrl.equations import expansion
 from pbrl.runs import checkpoint
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, driver_module
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import host
+from pbrl.train.drivers import driver_module
 
 SCHEDULE = Schedule(
     total_steps=60, warmup_steps=20, batch_size=8, updates_per_step=1, model_every=20, model_batch_size=8,

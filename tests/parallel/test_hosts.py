@@ -15,11 +15,11 @@ import pytest
 
 from pbrl.cli import main
 from pbrl.errors import RunError
-from pbrl.parallel import devices
+from pbrl.parallel import hosts
 from pbrl.runs import checkpoint
 from pbrl.runs.folder import load, locked
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import driver_module
+from pbrl.train.drivers import driver_module
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "run_pod.py"
 SEEDS, STEPS = 4, 400
@@ -169,9 +169,9 @@ def test_a_job_that_cannot_be_is_refused(capsys):
         (("10.0.0.1:1", 2), "expected a coordinator, the number"),
         (("nonsense", 2, 0), "expected HOST:PORT, such as 10.0.0.1:8476, got 'nonsense'"),
     ):
-        assert main.guarded(lambda given=given: devices.start_hosts(*given)) == 2
+        assert main.guarded(lambda given=given: hosts.start(*given)) == 2
         assert said in capsys.readouterr().err
     with pytest.raises(RunError, match=r"nobody answers at the coordinator 127.0.0.1:1 .*; start process 0"):
-        devices._await("127.0.0.1:1", there=False, seconds=0.0)
+        hosts._await("127.0.0.1:1", there=False, seconds=0.0)
     with pytest.raises(RunError, match="cannot join a job of several hosts"):
-        devices.start_hosts()
+        hosts.start()

@@ -15,7 +15,7 @@ from small_agents import config
 from pbrl.errors import RunError
 from pbrl.parallel import devices as parallel
 from pbrl.parallel import hosts
-from pbrl.runs.run import Run
+from pbrl.runs.run import Run, share
 from pbrl.runs.schedule import Schedule
 
 
@@ -68,9 +68,9 @@ def test_the_streams_of_a_spread_run_are_diagnosed_side_by_side_as_on_one_device
 
 
 def test_cores_become_devices_for_several_streams_unless_someone_chose_their_number():
-    script = "from pbrl.cli import sweep; "
+    script = "from pbrl.sweep import sweep;"
     script += "words = 'sac --env pbrl/ToyPendulum-v0 --seeds 2 --space config.tau=0.1,0.2,0.3';"
-    script += " print(sweep.parse(words.split()).seed_mode); import jax; print(jax.device_count())"
+    script += "print(sweep.parse(words.split()).seed_mode); import jax; print(jax.device_count())"
     unset = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
     flag = "--xla_force_host_platform_device_count=3"
     for chosen, count in ({}, parallel.sharers(6, parallel._cores())), ({"XLA_FLAGS": flag}, 3):
@@ -106,14 +106,14 @@ def test_by_itself_a_process_shares_with_nobody():
 
 def test_shares_of_a_run(monkeypatch):
     run = Run("sac", "Pendulum-v1", tuple(range(6)), config("sac"), Schedule(), Path())
-    assert parallel.share(run) is run
+    assert share(run) is run
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     shares = []
     for i in range(3):
         monkeypatch.setattr(jax, "process_index", lambda i=i: i)
-        shares.append(parallel.share(run).seeds)
+        shares.append(share(run).seeds)
     assert shares == [(0, 1), (2, 3), (4, 5)]
     with pytest.raises(RunError, match="5 seeds cannot be shared among 3 hosts"):
-        parallel.share(replace(run, seeds=tuple(range(5))))
+        share(replace(run, seeds=tuple(range(5))))
     with pytest.raises(RunError, match="a sweep trains within one process"):
-        parallel.share(replace(run, trials=({"config.tau": 0.1},)))
+        share(replace(run, trials=({"config.tau": 0.1},)))

@@ -21,12 +21,12 @@ from pbrl.envs import registry
 from pbrl.envs.jax_env import JaxEnv
 from pbrl.envs.toy import TOYS
 from pbrl.errors import Diverged, EnvError, RunError, Stopped
-from pbrl.runs import checkpoint
+from pbrl.runs import checkpoint, seeding
 from pbrl.runs.folder import load, prepare
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
-from pbrl.train import device, host, keys
+from pbrl.train import device, host
 from pbrl.types import EnvSpec
 
 PENDULUM, INTEGRATOR = "pbrl/ToyPendulum-v0", "pbrl/ToyDoubleIntegrator-v0"
@@ -77,7 +77,7 @@ DRIFT = JaxEnv(EnvSpec(2, 1, 4), drift_reset, drift_step, drift_observe)
 
 def test_the_true_end_of_an_episode_is_stored_and_a_time_limit_bootstraps():
     run = jax.jit(device.run, static_argnums=(0, 1, 3))
-    state, metrics = run(counting_agent, DRIFT, counting_agent.Config(), replace(IDLE, eval_every=60), keys.root(0))
+    state, metrics = run(counting_agent, DRIFT, counting_agent.Config(), replace(IDLE, eval_every=60), seeding.root(0))
     rows, episode = rows_of(state.learner)
     assert len(rows.reward) == 60
     before, after = rows.obs[:, 1], rows.next_obs[:, 1]
@@ -147,7 +147,7 @@ def test_neither_cuts_nor_company_change_the_numbers_and_nothing_is_traced_twice
         settings = replace(config("sac"), actor_lr=rate)
         return device.run(module("sac"), TOYS["Pendulum"], settings, schedule_of("sac"), key)
 
-    roots = jnp.stack([keys.root(seed) for seed in (3, 4, 3)])
+    roots = jnp.stack([seeding.root(seed) for seed in (3, 4, 3)])
     rates = jnp.array([config("sac").actor_lr] * 2 + [1e-2])
     state, metrics = jax.jit(jax.vmap(one))(roots, rates)
     for x, y in zip(jax.tree.leaves(state.learner), jax.tree.leaves(straight.learner), strict=True):
@@ -166,7 +166,7 @@ def test_every_agent_trains(name):
     if name == "mbpo":
         schedule = replace(schedule, imagine_every=10, imagine_batch=8, imagine_buffer=40)
     run = jax.jit(partial(device.run, module(name), TOYS["PointMass"], config(name), schedule))
-    state, metrics = run(keys.root(1))
+    state, metrics = run(seeding.root(1))
     assert all(np.isfinite(x).all() for name, x in metrics.items() if name != "train/return"), metrics
     assert metrics["critic/grad_norm"] > 0 and state.learner.replay.size == 24
     assert state.learner.imagined is None or state.learner.imagined.size > 0
@@ -176,15 +176,15 @@ def test_an_oracle_that_begins_in_the_simulators_state_finds_it_in_replay():
     env = replace(DRIFT, start=lambda batch: batch.extras, extras=lambda state: state)
     run = partial(device.run, module("mage"), env, config("mage"))
     schedule = IDLE
-    state, _ = jax.jit(partial(run, schedule, oracle=env.oracle))(keys.root(0))
+    state, _ = jax.jit(partial(run, schedule, oracle=env.oracle))(seeding.root(0))
     rows, _ = rows_of(state.learner)
     np.testing.assert_array_equal(rows.extras["x"], rows.obs[:, 0])
     np.testing.assert_array_equal(rows.extras["t"], rows.obs[:, 1])
-    state = jax.eval_shape(partial(run, schedule), keys.root(0))[0]
+    state = jax.eval_shape(partial(run, schedule), seeding.root(0))[0]
     assert state.learner.replay.rows.extras == {}  # a state may be large, and without an oracle nothing reads it
     chained = {"imagine_every": 10, "imagine_batch": 8, "imagine_length": (0, 1, 3, 3), "imagine_buffer": 60}
     run = partial(device.run, module("maac"), env, config("maac"), replace(schedule, **chained), oracle=env.oracle)
-    buffer = jax.jit(run)(keys.root(0))[0].learner.imagined
+    buffer = jax.jit(run)(seeding.root(0))[0].learner.imagined
     rows = jax.tree.map(lambda x: x[: int(buffer.inserted)], buffer.rows)
     assert rows.extras["t"].max() > 4  # imagined past the time limit
     np.testing.assert_array_equal(rows.extras["x"], rows.obs[:, 0])
@@ -197,7 +197,7 @@ def broken_step(state, action, key):
 
 def test_a_broken_step_costs_its_episode_and_ten_in_a_row_the_run(counter, tmp_path, monkeypatch):
     broken = replace(DRIFT, step=broken_step)
-    state, metrics = device.run(counting_agent, broken, counting_agent.Config(), IDLE, keys.root(0))
+    state, metrics = device.run(counting_agent, broken, counting_agent.Config(), IDLE, seeding.root(0))
     rows, episode = rows_of(state.learner)
     assert metrics["train/refused_rows"][-1] == 20 and np.isnan(state.finished)  # every third step; none was whole
     np.testing.assert_array_equal(rows.next_obs[:, 1], [1, 2] * 20)
@@ -322,5 +322,5 @@ def test_no_key_is_used_twice():
     schedule = replace(SCHEDULE, imagine_every=10, imagine_batch=4, imagine_buffer=30)
     with jax.debug_key_reuse(True):
         jax.jit(device.run, static_argnums=(0, 1, 3))(
-            counting_agent, DRIFT, counting_agent.Config(), schedule, keys.root(0)
+            counting_agent, DRIFT, counting_agent.Config(), schedule, seeding.root(0)
         )

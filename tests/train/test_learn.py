@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_agents import SPEC, config, module, transitions
 
+from pbrl.parallel import devices
 from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, learn
 
@@ -85,7 +86,7 @@ def test_good_steps_of_the_model_do_not_hide_that_the_agents_updates_fail():
 @pytest.mark.parametrize("mode", ["vmap", "map"])
 def test_one_bad_seed_leaves_the_others_alone_to_the_bit(mode):
     keys = jax.random.split(jax.random.key(1), 3)
-    phase = jax.jit(learn.over_seeds(lambda one, key: learn.learn(MAGE, one, key, SCHEDULE), mode))
+    phase = jax.jit(devices.over_seeds(lambda one, key: learn.learn(MAGE, one, key, SCHEDULE), mode))
     good = stacked((0, 1, 2))
     bad = jax.tree.map(lambda p, g: g.at[1].set(p[1]), poison(good), good)
     after_good, after_bad = phase(good, keys)[0], phase(bad, keys)[0]
@@ -98,7 +99,7 @@ def test_one_bad_seed_leaves_the_others_alone_to_the_bit(mode):
 def test_one_after_the_other_equals_each_alone_to_the_bit():
     """`map` makes a seed's numbers independent of its neighbours; `vmap` does not promise that."""
     keys = jax.random.split(jax.random.key(1), 3)
-    phase = jax.jit(learn.over_seeds(lambda one, key: learn.learn(MAGE, one, key, SCHEDULE), "map"))
+    phase = jax.jit(devices.over_seeds(lambda one, key: learn.learn(MAGE, one, key, SCHEDULE), "map"))
     three = phase(stacked((0, 1, 2)), keys)[0]
     one = phase(stacked((2,)), keys[2:])[0]
     assert_equal(jax.tree.map(lambda x: x[2:], three), one)

@@ -14,9 +14,10 @@ from pbrl.errors import Diverged, RunError, Stopped
 from pbrl.runs import checkpoint
 from pbrl.runs.folder import default_folder, load, prepare
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, default_driver, driver_module
+from pbrl.runs.run import Run, default_driver
 from pbrl.runs.schedule import Schedule
 from pbrl.train import host
+from pbrl.train.drivers import driver_module
 from pbrl.train.guard import NEVER, Guard
 from pbrl.trained import play
 
