@@ -27,7 +27,7 @@ from pbrl.parallel import devices
 from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module
 from pbrl.train.learn import Learner
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
+from pbrl.types import Agent, Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 HORIZONS, STATES = (1, 2, 4, 8, 16), 64
 GROUPS = 8
@@ -39,7 +39,7 @@ TINY = 1e-30
 def check(run: Run) -> None:
     """Raise `RunError` for an agent that has no model."""
     module = agent_module(run.agent)
-    if not hasattr(module, "simulator"):
+    if not module.abilities(run.config).plans:
         raise RunError(f"{run.agent} has no model to diagnose; mage, maac and svg, for example, have one")
 
     def model(key: Key) -> Array:
@@ -73,11 +73,11 @@ class Diagnosis:
             self.oracle = oracles.oracle(run.env)
         except EnvError:
             self.oracle = None
-        agent = agent_module(run.agent)
-        self._mode = jax.jit(partial(agent.act, explore=False))
+        self.agent = agent_module(run.agent)
+        self._mode = jax.jit(partial(self.agent.act, explore=False))
         # Streams that share a device one after the other, whatever the run does: hundreds of states fill one already,
         # and a diagnosis must not take more memory than the training that it watches.
-        every = devices.over_seeds(partial(measure, agent, self.oracle, self.horizons), "map")
+        every = devices.over_seeds(partial(measure, self.agent, self.oracle, self.horizons), "map")
         self._measure = jax.jit(devices.spread(every, devices.own_mesh(len(run.stream_seeds))))
 
     @property
@@ -105,7 +105,7 @@ class Diagnosis:
         for i, seed in enumerate(seeds):
             state = jax.device_put(jax.tree.map(itemgetter(i), agents))
             batch, real = self._starts(state, seed, step)
-            floor, ceiling = reward_bounds(state, rewards[i][: sizes[i]])
+            floor, ceiling = reward_bounds(self.agent, state, rewards[i][: sizes[i]])
             means = {f"real_h{h}": x.mean() for h, x in real.items()}
             spreads = {f"spread_h{h}": x.std() for h, x in real.items()}
             batches.append(batch)
@@ -241,13 +241,13 @@ def signal_to_noise(estimates: Array) -> Array:
     return _norm(estimates.mean(0)) / (noise + TINY)
 
 
-def reward_bounds(state: Any, rewards: np.ndarray) -> tuple[float, float]:
+def reward_bounds(agent: Agent, state: Any, rewards: np.ndarray) -> tuple[float, float]:
     """Return the least and largest value that rewards as those seen allow, for ever or until the episode ends.
 
     A soft agent's values hold its entropy as well: here from -1 nat to log 2, the most there is, for each action
     coordinate.
     """
-    alpha = float(getattr(state.ac, "alpha", 0.0))
+    alpha = float(state.ac.alpha) if agent.abilities(state.config).soft else 0.0
     low, high = (float(rewards.min()), float(rewards.max())) if len(rewards) else (0.0, 0.0)
     size, left = state.spec.action_size, 1.0 - float(state.config.discount) or 1.0 / state.spec.episode_length
     return min(low - alpha * size, 0.0) / left, max(high + alpha * size * float(np.log(2)), 0.0) / left

@@ -62,7 +62,7 @@ def act(
     `extras` are what an oracle starts from besides the observation, without leading axis. Raises `ValueError` for an
     agent without a model.
     """
-    if not hasattr(agent, "simulator"):
+    if not agent.abilities(state.config).plans:
         name = agent.__name__.rpartition(".")[2]  # pyright: ignore[reportAttributeAccessIssue], a module
         raise ValueError(
             f"{name} has no model to plan with; leave planning (--mpc) out, or use an agent that has one, such as mage"

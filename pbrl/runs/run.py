@@ -217,17 +217,18 @@ def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> N
 
     schedule.validate()
     jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config, oracle=oracle), jax.random.key(0))
-    if schedule.imagine_every and not hasattr(module, "imagine"):
+    abilities = module.abilities(config)
+    if schedule.imagine_every and not abilities.imagines:
         raise ValueError(
             f"schedule.imagine_every: expected 0 for an agent without a model data set, got {schedule.imagine_every}"
         )
-    if hasattr(config, "stopping") and not oracle and 0 < schedule.buffer_size < validation.WHOLE_BLOCK:
+    self_stopping = abilities.fits == "until stopped"
+    if self_stopping and not oracle and 0 < schedule.buffer_size < validation.WHOLE_BLOCK:
         raise ValueError(
             f"schedule.buffer_size: expected at least {validation.WHOLE_BLOCK} rows, so that some can be held out, "
             f"got {schedule.buffer_size}"
         )
-    has_model = hasattr(config, "model_lr")
-    if has_model and not schedule.model_every and not oracle:
+    if abilities.has_model and not schedule.model_every and not oracle:
         raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")
-    if schedule.model_every and not has_model:
+    if schedule.model_every and not abilities.has_model:
         raise ValueError(f"schedule.model_every: expected 0 for an agent without a model, got {schedule.model_every}")

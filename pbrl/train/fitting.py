@@ -1,5 +1,6 @@
 """Fitting a model, for one seed: so many gradient steps, or epochs until every member's held-out rows say stop."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,55 +12,90 @@ from pbrl.models.ensemble_world import keep_members
 from pbrl.runs.schedule import Schedule
 from pbrl.train import learn
 from pbrl.train.learn import Learner
-from pbrl.types import Array, Key, Metrics, SelfStoppingAgent, Transition
+from pbrl.types import Abilities, Agent, Array, Key, Metrics, SelfStoppingAgent, Transition
 
 MAX_HELD_OUT = 5_000  # rows that judge a member after every epoch (MBPO code, `bnn.py`; MAAC's takes all)
 PATIENCE, IMPROVEMENT = 5, 0.01  # epochs, and share of the best loss (MBPO code, `bnn.py`)
 
 
-def fit_batches(config: Any, schedule: Schedule, step: int) -> int:
+def fit_batches(abilities: Abilities, schedule: Schedule, step: int) -> int:
     """Return how many gradient steps the model makes at an environment step (1, 2, ...); 0 where none is due.
 
-    A model that learns from transitions makes whole epochs until there are `schedule.model_min_batches`, from the first
-    steps on (MAGE). One that learns from sequences takes as many windows at random, once the warm-up is over (SVG). One
-    that stops by itself is fitted from the end of the warm-up on, and the number means nothing (MAAC).
+    A model that fits by epochs makes whole ones until there are `schedule.model_min_batches`, from the first steps on
+    (MAGE). One that fits on windows takes as many windows, once the warm-up is over (SVG). One that stops by itself is
+    fitted from the end of the warm-up on, and the number means nothing (MAAC).
     """
     if not schedule.model_every:
         return 0
-    if hasattr(config, "stopping"):
+    if abilities.fits == "until stopped":
         return int(schedule.due_after_warmup(step, schedule.model_every) and step >= validation.BLOCK)
     if step % schedule.model_every:
         return 0
-    length = getattr(config, "sequence_length", None)
-    if length is None:
-        rows = min(step, schedule.capacity)
-        return replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
-    return schedule.model_min_batches if length and step >= schedule.warmup_steps else 0
+    if abilities.fits == "windows":
+        return schedule.model_min_batches if abilities.window and step >= schedule.warmup_steps else 0
+    rows = min(step, schedule.capacity)
+    return replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
 
 
 def fit(agent: Any, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:
-    """Make `batches` gradient steps on the model, in epochs over the whole buffer or on windows drawn from it.
+    """Fit the model in the way that the agent declares (`Abilities.fits`).
 
-    `batches` may be traced, so that one program serves a growing buffer: see `fit_batches`. A buffer without any window
-    of the model's length leaves the model as it is. A model that stops by itself makes as many epochs as it likes.
+    `batches` is the number of gradient steps that `fit_batches` returns; it may be traced, so that one program serves a
+    growing buffer. A model that stops by itself makes as many epochs as it likes.
     """
-    if hasattr(learner.agent.config, "stopping"):
+    fits = agent.abilities(learner.agent.config).fits
+    if fits == "until stopped":
         return _fit_until_stopped(agent, learner, key, schedule)
-    config, order_key, step_key = learner.agent.config, *jax.random.split(key)
-    length = getattr(config, "sequence_length", None)
-    if length:
-        batches = jnp.where(replay.count_sequences(learner.replay, length) > 0, batches, 0)
+    how = _fit_on_windows if fits == "windows" else _fit_in_epochs
+    return how(agent, learner, key, batches, schedule)
+
+
+def _fit_in_epochs(
+    agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule
+) -> tuple[Learner, Metrics]:
+    """Make `batches` gradient steps in epochs over the whole buffer, every member in an order of its own."""
+    members = agent.abilities(learner.agent.config).members
+    order_key, step_key = jax.random.split(key)
 
     def sample(i: Array) -> Transition:
-        if length is None:
-            return replay.sample_epoch(learner.replay, order_key, i, config.ensemble_size, schedule.model_batch_size)
+        return replay.sample_epoch(learner.replay, order_key, i, members, schedule.model_batch_size)
+
+    row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
+    return _gradient_steps(agent, learner, sample, row, step_key, batches)
+
+
+def _fit_on_windows(
+    agent: Agent, learner: Learner, key: Key, batches: Array | int, schedule: Schedule
+) -> tuple[Learner, Metrics]:
+    """Make `batches` gradient steps on windows of consecutive transitions, drawn at random with replacement.
+
+    A buffer without any window of that length leaves the model as it is.
+    """
+    length = agent.abilities(learner.agent.config).window
+    order_key, step_key = jax.random.split(key)
+    batches = jnp.where(replay.count_sequences(learner.replay, length) > 0, batches, 0)
+
+    def sample(i: Array) -> Transition:
         draw = jax.random.fold_in(order_key, i)
-        return replay.sample_sequences(learner.replay, draw, schedule.model_batch_size, max(length, 1))
+        return replay.sample_sequences(learner.replay, draw, schedule.model_batch_size, length)
+
+    row = replay.take(learner.replay, jnp.zeros((1, 1), jnp.int32))
+    return _gradient_steps(agent, learner, sample, row, step_key, batches)
+
+
+def _gradient_steps(
+    agent: Agent,
+    learner: Learner,
+    sample: Callable[[Array], Transition],
+    row: Transition,
+    key: Key,
+    batches: Array | int,
+) -> tuple[Learner, Metrics]:
+    """Make `batches` steps of `update_model`, step i on `sample(i)`; `row` has the rank of a sample's leading axes."""
 
     def step(i: Array, state: tuple) -> tuple:
-        return learn.attempt(agent.update_model, *state, sample(i), jax.random.fold_in(step_key, i))
+        return learn.attempt(agent.update_model, *state, sample(i), jax.random.fold_in(key, i))
 
-    row = replay.take(learner.replay, jnp.zeros((1,) if length is None else (1, 1), jnp.int32))
     carry = learn.begin(agent.update_model, learner, learner.fit_streak, row)
     learner, streak, metrics = learn.finish(learner, jax.lax.fori_loop(0, batches, step, carry))
     return replace(learner, fit_streak=streak), metrics
@@ -88,7 +124,7 @@ def _fit_until_stopped(
     if learner.agent.world is None:
         return learner, {}
     rows, config = learner.replay, learner.agent.config
-    members, size = config.ensemble_size, schedule.model_batch_size
+    members, size = agent.abilities(config).members, schedule.model_batch_size
     order_key, step_key, judge_key = jax.random.split(key, 3)
     per_epoch = validation.training_batches(rows, size)
     judged = jnp.clip(-(-jnp.minimum(validation.blocks(rows)[1], MAX_HELD_OUT) // size), 1)

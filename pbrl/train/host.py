@@ -107,6 +107,7 @@ class Training(Session):
         self.programs = Programs(mine, self.streams.envs[0].spec, self.streams.example())
         self.evaluator = Evaluator(lambda: GymEnv(run.env), mine.stream_seeds, run.schedule.eval_episodes)
         self.metrics: dict[str, Any] = {}
+        self.abilities = agent_module(run.agent).abilities(run.config)
         super().__init__(run)
 
     def begin(self) -> None:
@@ -136,7 +137,7 @@ class Training(Session):
         batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
         self.step = step
         self.learner = programs.collect(self.learner, batch, last)
-        batches = 0 if self.run.oracle else fitting.fit_batches(self.run.config, schedule, step)
+        batches = 0 if self.run.oracle else fitting.fit_batches(self.abilities, schedule, step)
         if batches:
             self.learner, metrics = programs.fit(self.learner, step, batches)
             self.metrics |= metrics

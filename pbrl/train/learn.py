@@ -65,7 +65,7 @@ def start(
 
 def _remembered(agent: Agent | RememberingAgent, state: Any, batch: Transition) -> Transition:
     """Add to transitions what the agent wants replayed besides, such as the density of the action as it was chosen."""
-    if not hasattr(agent, "remember"):
+    if not agent.abilities(state.config).remembers:
         return batch
     return replace(batch, extras={**batch.extras, **agent.remember(state, batch)})  # pyright: ignore
 

@@ -45,7 +45,8 @@ class Plan(NamedTuple):
     def of(cls, task: Task) -> "Plan":
         """Ask the host's own functions, once, for every step: what the drivers do at a step cannot differ."""
         schedule, steps = task.schedule, range(1, task.schedule.total_steps + 1)
-        fits = [0 if task.oracle else fitting.fit_batches(task.config, schedule, step) for step in steps]
+        abilities = task.agent.abilities(task.config)
+        fits = [0 if task.oracle else fitting.fit_batches(abilities, schedule, step) for step in steps]
         rows = fits, [schedule.imagined_steps(step) for step in steps], [schedule.updates_at(step) for step in steps]
         return cls(*(np.array([0, *row], np.int32) for row in rows))
 
@@ -195,9 +196,9 @@ def _lost_if(condition: Array, state: State, step: Array) -> State:
 
 
 def _fits(task: Task) -> bool:
-    """Return whether the model is ever fitted: there may be an oracle, or an SVG without a step through its model."""
-    learns = getattr(task.config, "sequence_length", None) != 0
-    return learns and task.schedule.model_every > 0 and task.oracle is None
+    """Return whether a model is ever fitted: there may be none, an oracle, or no step through it."""
+    trains = task.agent.abilities(task.config).trains_model
+    return trains and task.schedule.model_every > 0 and task.oracle is None
 
 
 def _extras(task: Task, at: Any) -> dict[str, Array]:

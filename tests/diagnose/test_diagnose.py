@@ -100,11 +100,11 @@ def test_signal_to_noise_of_numbers_by_hand():
 
 
 def test_what_rewards_allow():
-    _, state = state_of("mage")
-    np.testing.assert_allclose(diagnosis.reward_bounds(state, np.array([-2.0, 1.0])), (-200.0, 100.0), rtol=1e-4)
-    np.testing.assert_allclose(diagnosis.reward_bounds(state, np.array([1.0, 3.0])), (0.0, 300.0), rtol=1e-4)
-    _, soft = state_of("sac")
-    low, high = diagnosis.reward_bounds(soft, np.array([-2.0, 1.0]))
+    mage, state = state_of("mage")
+    np.testing.assert_allclose(diagnosis.reward_bounds(mage, state, np.array([-2.0, 1.0])), (-200.0, 100.0), rtol=1e-4)
+    np.testing.assert_allclose(diagnosis.reward_bounds(mage, state, np.array([1.0, 3.0])), (0.0, 300.0), rtol=1e-4)
+    sac, soft = state_of("sac")
+    low, high = diagnosis.reward_bounds(sac, soft, np.array([-2.0, 1.0]))
     alpha = float(soft.ac.alpha)
     np.testing.assert_allclose([low, high], [100 * (-2 - 2 * alpha), 100 * (1 + 2 * alpha * np.log(2))], rtol=1e-4)
 

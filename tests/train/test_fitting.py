@@ -146,7 +146,7 @@ def test_the_elites_alone_imagine():
 
 @pytest.mark.parametrize(("step", "due"), [(10, 0), (20, 1), (21, 0), (40, 0), (50, 1), (100, 1)])
 def test_fits_begin_with_the_end_of_the_warm_up(step, due):
-    assert fitting.fit_batches(config("maac"), replace(SCHEDULE, model_every=50), step) == due
+    assert fitting.fit_batches(MAAC.abilities(config("maac")), replace(SCHEDULE, model_every=50), step) == due
 
 
 def test_an_oracle_needs_no_fit():
