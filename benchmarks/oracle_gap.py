@@ -24,7 +24,7 @@ import numpy as np
 from learning_curves import RESULTS, area
 from suites import SUITES, Suite, make_run
 
-from pbrl.diagnose import measure
+from pbrl.diagnose import diagnosis
 from pbrl.report import plots, stats
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
@@ -38,7 +38,7 @@ def nearest(run: Run, what: str) -> str:
     """Return the name of the cosine or error that belongs to an agent's own gradient."""
     if run.agent == "mage":
         return f"diagnose/action_{what}"
-    return f"diagnose/{what}_h{min(measure.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
+    return f"diagnose/{what}_h{min(diagnosis.HORIZONS, key=lambda h: abs(np.log(h / run.config.horizon)))}"
 
 
 def series(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def series(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def all_along(diagnosed: list[dict[str, Any]]) -> dict[int, float]:
     """Return the median cosine of policy gradients by horizon, over seeds and all diagnoses."""
-    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in diagnosed])) for h in measure.HORIZONS}
+    return {h: float(np.median([row[f"diagnose/cosine_h{h}"] for row in diagnosed])) for h in diagnosis.HORIZONS}
 
 
 def shared(where: str, kinds: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def summarise(name: str, suite: Suite) -> None:
                 entry[what] = series(diagnosed, nearest(run, what))
                 line += f"  {what} by seed at the end {[round(x[-1], 2) for x in entry[what]['per_seed']]}"
             entry["last_by_horizon"] = {
-                what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in measure.HORIZONS}
+                what: {h: np.atleast_1d(last[f"diagnose/{what}_h{h}"]).tolist() for h in diagnosis.HORIZONS}
                 for what in BY_HORIZON
             }
             entry["cosine_all_along"] = all_along(diagnosed)

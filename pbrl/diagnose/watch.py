@@ -1,15 +1,16 @@
 """Diagnoses of a run while it trains."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 
-from pbrl.diagnose.measure import Diagnosis
+from pbrl.data.replay import Replay
+from pbrl.diagnose.diagnosis import Diagnosis
 from pbrl.diagnose.present import worries
 from pbrl.errors import ActionError, EnvError
 from pbrl.parallel import hosts
 from pbrl.runs.run import Run
-from pbrl.train.learn import Learner
 
 
 class Watch:
@@ -20,12 +21,15 @@ class Watch:
         self.run, self.diagnosis = run, None
         self.worried: set[str] = set()
 
-    def row(self, learner: Learner, step: int) -> dict[str, np.ndarray]:
-        """Return `diagnose/...` of the streams of all hosts; nothing, with a warning, where the environment breaks."""
+    def row(self, agents: Any, replay: Replay, step: int) -> dict[str, np.ndarray]:
+        """Return `diagnose/...` of the streams of all hosts; nothing, with a warning, where the environment breaks.
+
+        `agents` and `replay` are those of this process, stacked over its streams.
+        """
         if self.diagnosis is None:
             self.diagnosis = Diagnosis(self.run)
         try:
-            mine = self.diagnosis.of(learner, step)
+            mine = self.diagnosis.of(agents, replay, step)
         except EnvError as error:
             if isinstance(error, ActionError) or not hosts.alone():
                 raise

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from pbrl.data import replay
-from pbrl.diagnose import measure
+from pbrl.diagnose import diagnosis
 from pbrl.diagnose.watch import Watch
 from pbrl.errors import Diverged, EnvError, RunError, Stopped
 from pbrl.parallel import devices, hosts
@@ -55,7 +55,7 @@ def check(run: Run, driver: str) -> None:
     refuse_another(run)
     share(run)
     if run.schedule.diagnose_every:
-        measure.check(run)
+        diagnosis.check(run)
 
 
 def train(run: Run, session: "Callable[[Run], Session]", report: Callable[[Progress], None]) -> Progress:
@@ -236,10 +236,10 @@ class Session:
         if schedule.eval_every and (self.step % schedule.eval_every == 0 or last):
             self._evaluate()
             due = True
-        if schedule.due_after_warmup(self.step, schedule.diagnose_every) and (
-            row := self.watch.row(self.learner, self.step)
-        ):
-            self.log.write("diagnose", self.step, row)
+        if schedule.due_after_warmup(self.step, schedule.diagnose_every):
+            learner = self.learner
+            if row := self.watch.row(learner.agent, learner.replay, self.step):
+                self.log.write("diagnose", self.step, row)
         return due
 
     def _metrics(self) -> dict[str, np.ndarray]:

@@ -11,9 +11,8 @@ from jax.flatten_util import ravel_pytree
 from small_agents import ORACLE, SPEC, config, module, transitions
 
 from pbrl.cli import main
-from pbrl.diagnose import measure as diagnosis
-from pbrl.diagnose import present
-from pbrl.equations import expansion
+from pbrl.diagnose import diagnosis, measure, present
+from pbrl.equations import rollout, values
 from pbrl.runs import checkpoint
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
@@ -60,17 +59,17 @@ def test_the_policy_gradient_is_that_of_the_value_expansion(name, horizon, x64):
         rewards, discounts = path.reward[:horizon], path.discount[:horizon]
         return expansion.value_expansion(rewards, discounts, q, state.config.discount).mean()
 
-    got = diagnosis.policy_gradients(agent, state, ORACLE, (1, 3), batch, key)[(1, 3).index(horizon)]
-    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(objective)
+    got = measure.policy_gradients(agent, state, ORACLE, (1, 3), batch, key)[(1, 3).index(horizon)]
+    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(expansion)
     difference = (run(flat + 1e-5 * direction) - run(flat - 1e-5 * direction)) / 2e-5
     np.testing.assert_allclose(got @ direction, difference, rtol=1e-6)
 
 
 def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
     agent, state = state_of("mage", ORACLE)
-    batch = transitions(diagnosis.GROUPS * 4)
-    measure = jax.jit(partial(diagnosis.measure, agent), static_argnums=(0, 1))
-    found = measure(ORACLE, (1, 2), state, batch, jax.random.key(0))
+    batch = transitions(measure.GROUPS * 4)
+    measured = jax.jit(partial(measure.measure, agent), static_argnums=(0, 1))
+    found = measured(ORACLE, (1, 2), state, batch, jax.random.key(0))
     for h in (1, 2):
         np.testing.assert_allclose([found[f"cosine_h{h}"], found[f"error_h{h}"]], [1.0, 0.0], atol=1e-6)
         np.testing.assert_allclose(found[f"snr_h{h}"], found[f"true_snr_h{h}"])
@@ -80,7 +79,7 @@ def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
     def halved(z, action, key):  # the same rewards and states, half the slopes in the action
         return ORACLE.step(z, 0.5 * action + jax.lax.stop_gradient(0.5 * action), key)
 
-    bent = measure(ORACLE._replace(step=halved), (1, 2), state, batch, jax.random.key(0))
+    bent = measured(ORACLE._replace(step=halved), (1, 2), state, batch, jax.random.key(0))
     np.testing.assert_allclose(bent["action_error"], 1.0, rtol=0.1)  # the model's are twice the truth's here
     assert bent["action_cosine"] > 0.99 and bent["error_h1"] > 0.5
     np.testing.assert_allclose(bent["imagined_h2"], found["imagined_h2"], rtol=1e-6)
@@ -89,22 +88,22 @@ def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
         sign = jnp.where(z[..., :1] > 0, -1.0, 1.0)
         return ORACLE.step(z, sign * action + jax.lax.stop_gradient((1.0 - sign) * action), key)
 
-    found = measure(ORACLE._replace(step=mirrored), (1, 2), state, batch, jax.random.key(0))
+    found = measured(ORACLE._replace(step=mirrored), (1, 2), state, batch, jax.random.key(0))
     np.testing.assert_allclose(found["action_agree"], (batch.obs[:, 0] <= 0).mean(), atol=1e-6)
 
 
 def test_signal_to_noise_of_numbers_by_hand():
     # mean (2, 0), deviations (±1, ±1): variance (4 · 2) / 3 in all
     estimates = jnp.array([[1.0, 1.0], [3.0, 1.0], [1.0, -1.0], [3.0, -1.0]])
-    np.testing.assert_allclose(diagnosis.signal_to_noise(estimates), 2.0 / np.sqrt(8.0 / 3.0), rtol=1e-6)
+    np.testing.assert_allclose(measure.signal_to_noise(estimates), 2.0 / np.sqrt(8.0 / 3.0), rtol=1e-6)
 
 
 def test_what_rewards_allow():
     mage, state = state_of("mage")
-    np.testing.assert_allclose(diagnosis.reward_bounds(mage, state, np.array([-2.0, 1.0])), (-200.0, 100.0), rtol=1e-4)
-    np.testing.assert_allclose(diagnosis.reward_bounds(mage, state, np.array([1.0, 3.0])), (0.0, 300.0), rtol=1e-4)
+    np.testing.assert_allclose(measure.reward_bounds(mage, state, np.array([-2.0, 1.0])), (-200.0, 100.0), rtol=1e-4)
+    np.testing.assert_allclose(measure.reward_bounds(mage, state, np.array([1.0, 3.0])), (0.0, 300.0), rtol=1e-4)
     sac, soft = state_of("sac")
-    low, high = diagnosis.reward_bounds(sac, soft, np.array([-2.0, 1.0]))
+    low, high = measure.reward_bounds(sac, soft, np.array([-2.0, 1.0]))
     alpha = float(soft.ac.alpha)
     np.testing.assert_allclose([low, high], [100 * (-2 - 2 * alpha), 100 * (1 + 2 * alpha * np.log(2))], rtol=1e-4)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from small_agents import SPEC, config, module, transitions
 
-from pbrl.diagnose.measure import Diagnosis
+from pbrl.diagnose.diagnosis import Diagnosis
 from pbrl.parallel import devices
 from pbrl.parallel.devices import DATA, SEEDS
 from pbrl.runs.run import Run
@@ -126,11 +126,12 @@ def diagnosis():
         return measure(*args)
 
     with mock.patch.object(watched, "_measure", counting):
-        spread = watched.of(learner, 10)
+        spread = watched.of(learner.agent, learner.replay, 10)
     watched.close()
+    there = jax.device_get((learner.agent, learner.replay))
     with mock.patch.object(devices, "own_mesh", lambda n: None):
         alone = Diagnosis(run, (1,), 2)
-        seen.append(apart(alone.of(jax.device_get(learner), 10), spread))
+        seen.append(apart(alone.of(*there, 10), spread))
     alone.close()
     return seen
 
