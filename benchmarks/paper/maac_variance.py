@@ -57,15 +57,14 @@ def spread(state: maac.State, starts: Transition, samples: int, states: int) -> 
 def pendulum(root: Path) -> tuple[maac.State, Transition]:
     """Train MAAC on Pendulum for a while; return its state and what it saw."""
     from pbrl.train import host
+    from pbrl.trained import play
 
     changes = {**lookup.preset("cpu", "maac", ENV), "config.horizon": HORIZON}
     changes |= {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
     config, schedule = overrides.apply(maac.Config(), Schedule(), changes)
     run = Run("maac", ENV, (0,), config, schedule, root / "maac-variance", default_seed_mode())
     host.train(run)
-    training = host.Training(run)
-    learner = jax.tree.map(lambda x: x[0], training.learner)
-    training.close()
+    learner = jax.device_put(jax.tree.map(lambda x: x[0], play.restore_learner(run)[0]))
     return learner.agent, replay.take(learner.replay, jnp.arange(STEPS))
 
 

@@ -24,7 +24,9 @@ from pbrl.runs.run import Run, agent_module, share
 from pbrl.runs.run import check as check_settings
 from pbrl.runs.schedule import Schedule
 from pbrl.train import session, step
-from pbrl.train.session import Progress, Session
+from pbrl.train.guard import Guard
+from pbrl.train.learn import Learner
+from pbrl.train.session import Progress
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
 from pbrl.types import Array, Dynamics, Key, Metrics
@@ -146,7 +148,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     is heard, and a stream that diverges or an environment that breaks is noticed, when it ends.
     """
     hosts.all_or_none(lambda: check(run))
-    return session.train(run, Training, report)
+    return session.train(run, Driver, report)
 
 
 def check(run: Run) -> None:
@@ -158,37 +160,45 @@ def check(run: Run) -> None:
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
     """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows."""
-    return _tree(jax.eval_shape(partial(Programs(run).start, capacity)))
+    return _contents(jax.eval_shape(partial(Programs(run).start, capacity)))
 
 
-def _tree(state: State) -> dict[str, Any]:
+def _contents(state: State) -> dict[str, Any]:
     return {"learner": state.learner, "streams": replace(state, learner=None)}
 
 
-class Training(Session):
-    """A session whose streams are on the device, advanced in epochs."""
+class Driver:
+    """Takes steps with streams on the device, in epochs (`pbrl.train.contract`)."""
 
     state: State
 
     def __init__(self, run: Run):
-        self.programs, self.longest = Programs(share(run)), 1
-        super().__init__(run)
+        """Take this process' share of a run, and make its programs."""
+        self.run = share(run)
+        self.guard, self.step = Guard(self.run), 0
+        self.programs, self.longest = Programs(self.run), 1  # steps of the longest epoch that may come next
 
     @property
-    def learner(self) -> Any:
+    def learner(self) -> Learner:
         """All streams' learners, stacked."""
         return self.state.learner
 
     def begin(self) -> None:
+        """Make fresh agents and begin episodes."""
         self.state = self.programs.start(self.run.schedule.capacity)
 
-    def tree(self, capacity: int | None = None) -> dict[str, Any]:
-        state = jax.eval_shape(partial(self.programs.start, capacity)) if capacity is not None else self.state
-        return _tree(state)
+    def contents(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return _contents(self.state)
 
-    def put_back(self, tree: dict[str, Any]) -> None:
-        streams = devices.lay(tree["streams"], len(self.run.stream_seeds))
-        self.state = replace(streams, learner=tree["learner"])
+    def shapes(self, capacity: int) -> dict[str, Any]:
+        """Return `contents` as shapes, for a replay buffer of `capacity` rows."""
+        return _contents(jax.eval_shape(partial(self.programs.start, capacity)))
+
+    def put_back(self, contents: dict[str, Any], step: int) -> None:
+        """Go on from `step` exactly."""
+        streams = devices.lay(contents["streams"], len(self.run.stream_seeds))
+        self.state, self.step = replace(streams, learner=contents["learner"]), step
 
     def advance(self, limit: int) -> None:
         """Run one epoch: as far as one gets in about a second."""
@@ -211,12 +221,17 @@ class Training(Session):
             )
 
     def scores(self) -> dict[str, np.ndarray]:
+        """Play whole episodes with every policy's mode, in one program."""
         return {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}
 
     def newest_metrics(self) -> dict[str, Any]:
+        """Return the newest metrics of each phase that has run in some stream."""
         metrics = {name: np.asarray(value) for name, value in self.state.metrics.items()}
         return {name: value for name, value in metrics.items() if not np.isnan(value).all()}
 
-    @property
-    def episode_return(self) -> np.ndarray:
+    def episode_returns(self) -> np.ndarray:
+        """Return that of each stream's last whole episode, NaN before there was one."""
         return np.asarray(self.state.finished)
+
+    def close(self) -> None:
+        """Do nothing: these environments are arrays."""

@@ -6,7 +6,7 @@ from pbrl.runs.run import Run
 
 
 def driver_module(run: Run) -> ModuleType:
-    """Return the module of a run's driver, with `check`, `train`, `template` and a `Training` session.
+    """Return the module of a run's driver, with `check`, `train`, `template` and the class `Driver`.
 
     Only that one is imported: Brax and MJX take seconds.
     """

@@ -17,8 +17,9 @@ from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module, share
 from pbrl.train import fitting, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
+from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
-from pbrl.train.session import Progress, Session
+from pbrl.train.session import Progress
 from pbrl.train.streams import Streams
 from pbrl.types import EnvSpec
 
@@ -79,7 +80,7 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     streams, in a sweep), and `Stopped` on a signal (`train.stopping`); before these two a checkpoint is saved.
     """
     hosts.all_or_none(lambda: check(run))
-    return session.train(run, Training, report)
+    return session.train(run, Driver, report)
 
 
 def check(run: Run) -> None:
@@ -91,43 +92,52 @@ def check(run: Run) -> None:
 def template(run: Run, capacity: int) -> dict[str, Any]:
     """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows."""
     with contextlib.closing(Streams.start(run.env, run.stream_seeds, extras=bool(run.oracle))) as streams:
-        return _template(Programs(run, streams.envs[0].spec, streams.example()), streams, capacity)
+        return _shapes(Programs(run, streams.envs[0].spec, streams.example()), streams, capacity)
 
 
-def _template(programs: Programs, streams: Streams, capacity: int) -> dict[str, Any]:
+def _shapes(programs: Programs, streams: Streams, capacity: int) -> dict[str, Any]:
     return {"learner": jax.eval_shape(partial(programs.start, capacity)), "streams": streams.snapshot()}
 
 
-class Training(Session):
-    """A session with an environment of Gymnasium's for each stream."""
+class Driver:
+    """Takes steps with an environment of Gymnasium's for each stream (`pbrl.train.contract`)."""
+
+    learner: Learner
 
     def __init__(self, run: Run):
-        mine = share(run)
-        self.streams = Streams.start(run.env, mine.stream_seeds, extras=bool(run.oracle))
-        self.programs = Programs(mine, self.streams.envs[0].spec, self.streams.example())
-        self.evaluator = Evaluator(lambda: GymEnv(run.env), mine.stream_seeds, run.schedule.eval_episodes)
-        self.metrics: dict[str, Any] = {}
+        """Take this process' share of a run, and make its environments and programs."""
+        self.run = share(run)
+        self.guard, self.step = Guard(self.run), 0
         self.abilities = agent_module(run.agent).abilities(run.config)
-        super().__init__(run)
+        seeds = self.run.stream_seeds
+        self.streams = Streams.start(run.env, seeds, extras=bool(run.oracle))
+        self.programs = Programs(self.run, self.streams.envs[0].spec, self.streams.example())
+        self.evaluator = Evaluator(lambda: GymEnv(run.env), seeds, run.schedule.eval_episodes)
+        self.metrics: dict[str, Any] = {}
 
     def begin(self) -> None:
+        """Make fresh agents; the environments have just begun."""
         self.learner = self.programs.start(self.run.schedule.capacity)
 
-    def tree(self, capacity: int | None = None) -> dict[str, Any]:
-        if capacity is not None:
-            return _template(self.programs, self.streams, capacity)
+    def contents(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
         return {"learner": self.learner, "streams": self.streams.snapshot()}
 
-    def put_back(self, tree: dict[str, Any]) -> None:
-        self.learner = tree["learner"]
-        if not self.streams.restore(tree["streams"]):
+    def shapes(self, capacity: int) -> dict[str, Any]:
+        """Return what `contents` would for a replay buffer of `capacity` rows, the learner as shapes."""
+        return _shapes(self.programs, self.streams, capacity)
+
+    def put_back(self, contents: dict[str, Any], step: int) -> None:
+        """Go on from `step`; where an environment's state cannot be put back, new episodes begin, with a warning."""
+        self.learner, self.step = contents["learner"], step
+        if not self.streams.restore(contents["streams"]):
             warnings.warn(f"{self.run.env} was not or cannot be saved exactly: new episodes begin here", stacklevel=2)
             buffer = self.learner.replay
             cut = replace(buffer, cuts=buffer.cuts + 1)  # no sequence runs from the old into the new
             self.learner = replace(self.learner, replay=cut)
 
     def advance(self, limit: int) -> None:
-        """Take one environment step, fit the model where it is due, and update the agents."""
+        """Take one environment step, fit the model where it is due, imagine, and update the agents."""
         schedule, programs = self.run.schedule, self.programs
         step = self.step + 1
         if step <= schedule.warmup_steps:
@@ -150,19 +160,22 @@ class Training(Session):
             self.guard.check(streaks, step)
 
     def scores(self) -> dict[str, np.ndarray]:
+        """Play whole episodes in environments of their own with every policy's mode."""
+
         def act(obs: np.ndarray, _: dict) -> np.ndarray:
             return self.guard.actions(np.asarray(self.programs.mode(self.learner, obs)), self.step)
 
         return self.evaluator.run(act, self.step)
 
     def newest_metrics(self) -> dict[str, Any]:
+        """Return the newest metrics of each phase that has run in this process."""
         return self.metrics
 
-    @property
-    def episode_return(self) -> np.ndarray:
+    def episode_returns(self) -> np.ndarray:
+        """Return that of each stream's last whole episode, NaN before there was one."""
         return self.streams.finished
 
     def close(self) -> None:
+        """Close all environments."""
         self.evaluator.close()
         self.streams.close()
-        super().close()

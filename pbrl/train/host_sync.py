@@ -1,4 +1,4 @@
-"""When the hosts of a job meet while they train, and what they agree on there. By itself, a process meets nobody."""
+"""When the hosts of a job wait for each other while they train, and what they agree on. One by itself never waits."""
 
 import time
 from typing import NoReturn
@@ -24,7 +24,7 @@ def agree_on(run: Run) -> None:
         )
 
 
-class Meetings:
+class HostSync:
     """The steps at which all hosts stand at once: those at which anything is due, and others about a second apart."""
 
     def __init__(self, schedule: Schedule):

@@ -22,6 +22,7 @@ from pbrl.parallel.devices import DATA, SEEDS
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import device, host
+from pbrl.train.session import Session
 
 N, B = 8, 16
 COLLECTIVE = re.compile(r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+)[\w-]*\(")
@@ -92,8 +93,8 @@ def training(driver, name, env, schedule, folder):
         alone = driver.train(Run(**{**vars(run), "folder": folder / "one"})).agent
     with mock.patch.object(devices, "own_mesh", lambda n: devices.mesh(2)):
         two = driver.train(Run(**{**vars(run), "folder": folder / "two"})).agent
-    again = driver.Training(run)
-    resumed = {len(x.sharding.device_set) for x in jax.tree.leaves(again.learner)}
+    again = Session(run, driver.Driver(run))
+    resumed = {len(x.sharding.device_set) for x in jax.tree.leaves(again.driver.learner)}
     again.close()
     leaf = jax.tree.leaves(several)[-1]
     return {

@@ -27,6 +27,7 @@ from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import device, host
+from pbrl.train.session import Session
 from pbrl.types import EnvSpec
 
 PENDULUM, INTEGRATOR = "pbrl/ToyPendulum-v0", "pbrl/ToyDoubleIntegrator-v0"
@@ -110,7 +111,8 @@ def test_both_drivers_do_the_same_at_every_step_and_store_the_same(counter, tmp_
     theirs = replace(ours, folder=tmp_path / "host", driver="host")
     device.train(ours)
     host.train(theirs)
-    a, b = device.Training(ours), host.Training(theirs)
+    first, second = Session(ours, device.Driver(ours)), Session(theirs, host.Driver(theirs))
+    a, b = first.driver, second.driver
     for name in ("updates", "fits"):
         counts = getattr(a.learner.agent, name)
         np.testing.assert_array_equal(counts, getattr(b.learner.agent, name))
@@ -118,19 +120,18 @@ def test_both_drivers_do_the_same_at_every_step_and_store_the_same(counter, tmp_
     for x, y in zip(jax.tree.leaves(a.learner), jax.tree.leaves(b.learner), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
     np.testing.assert_array_equal(a.learner.replay.episode[:, ::26], [[0, 1, 2]] * 2)
-    np.testing.assert_allclose(a.episode_return, b.episode_return, rtol=1e-5)
+    np.testing.assert_allclose(a.episode_returns(), b.episode_returns(), rtol=1e-5)
     for kind in ("train", "eval"):
         for x, y in zip(read_rows(ours.folder, kind), read_rows(theirs.folder, kind), strict=True):
             assert x["step"] == y["step"] and y.keys() == x.keys()
             for name in y.keys() - {"kind", "time", f"{kind}/seconds"}:
                 np.testing.assert_allclose(x[name], y[name], rtol=1e-5, atol=1e-5)
-    a.close(), b.close()
+    first.close(), second.close()
 
 
 def test_neither_cuts_nor_company_change_the_numbers_and_nothing_is_traced_twice(tmp_path):
     """Epochs of any lengths, `train` with its folder, `run` alone, under vmap, and in a population of rates."""
-    whole = device.Training(make_run(tmp_path / "whole", "sac"))
-    programs = whole.programs
+    programs = device.Programs(make_run(tmp_path / "whole", "sac"))
     given = programs.start(60)
     straight = programs.epoch(given, programs.plan, 0, 60)
     assert given.learner.replay.rows.obs.is_deleted()  # its memory is the result's
@@ -141,7 +142,6 @@ def test_neither_cuts_nor_company_change_the_numbers_and_nothing_is_traced_twice
     assert programs.traces == 1
     for x, y in zip(jax.tree.leaves(straight), jax.tree.leaves(cut), strict=True):
         np.testing.assert_array_equal(x, y)
-    whole.close()
 
     def one(key, rate):
         settings = replace(config("sac"), actor_lr=rate)
@@ -214,10 +214,10 @@ def test_a_run_that_goes_bad_stops_and_its_streams_tell_when(counter, tmp_path):
     with pytest.raises(Diverged, match=r"seeds \[3, 4\]: the last 6 updates or more were not finite"):
         device.train(run)
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] >= 29
-    training = device.Training(run)
-    np.testing.assert_array_equal(training.state.lost, 29)  # the third step of two bad updates, wherever an epoch ends
-    assert not training.learner.agent.updates[:, 27:].any()
-    training.close()
+    session = Session(run, driver := device.Driver(run))
+    np.testing.assert_array_equal(driver.state.lost, 29)  # the third step of two bad updates, wherever an epoch ends
+    assert not driver.learner.agent.updates[:, 27:].any()
+    session.close()
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_an_environment_of_ones_own_has_an_id_for_both_drivers(counter, tmp_path
     assert ours.driver == "device"
     run = replace(make_run(tmp_path, "counting", "Drift-v0"), driver="host")
     host.train(run)
-    snapshot = host.Training(run).streams.snapshot()["envs"]
+    snapshot = host.Driver(run).streams.snapshot()["envs"]
     assert {"own/state['t']", "own/state['x']"} <= snapshot.keys()
     with pytest.raises(EnvError, match="is an environment of Gymnasium's already"):
         registry.register("Pendulum-v1", DRIFT)
@@ -311,8 +311,8 @@ def test_a_signal_is_heard_between_epochs_and_the_run_resumes(counter, tmp_path)
         device.train(cut, lambda progress: os.kill(os.getpid(), signal.SIGTERM) if progress.step == 30 else None)
     assert 30 <= checkpoint.steps(cut.folder / "checkpoints")[-1] < 60
     device.train(cut)
-    a, b = (device.Training(run) for run in (straight, cut))
-    for x, y in zip(jax.tree.leaves(a.tree()), jax.tree.leaves(b.tree()), strict=True):
+    a, b = (Session(run, device.Driver(run)) for run in (straight, cut))
+    for x, y in zip(*(jax.tree.leaves(session.driver.contents()) for session in (a, b)), strict=True):
         np.testing.assert_array_equal(x, y)
     a.close()
     b.close()

@@ -22,11 +22,12 @@ IMAGINING = replace(
 @pytest.mark.parametrize(("name", "schedule"), [("mage", LEARNING), ("maac", IMAGINING)])
 def test_rows_lead_the_twin_from_obs_to_next_obs(tmp_path, name, schedule):
     """The real ones, and those that were imagined in a chain; MAGE learns from them."""
-    training = host.Training(Run(name, ENV, (3,), config(name), schedule, tmp_path, oracle="fidelity"))
+    driver = host.Driver(Run(name, ENV, (3,), config(name), schedule, tmp_path, oracle="fidelity"))
+    driver.begin()
     for _ in range(schedule.total_steps):
-        training.advance(schedule.total_steps)
-    learner = jax.tree.map(lambda x: x[0], training.learner)
-    training.close()
+        driver.advance(schedule.total_steps)
+    learner = jax.tree.map(lambda x: x[0], driver.learner)
+    driver.close()
     assert int(learner.skipped) == 0 and learner.agent.world is None
     twin, step = mjx.twin(ENV), jax.jit(mjx.twin(ENV).step)
     for buffer in filter(None, (learner.replay, learner.imagined)):

@@ -21,6 +21,7 @@ from pbrl.runs import folder
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run
 from pbrl.train import fitting, host
+from pbrl.trained import play
 
 
 def make_run(path, name="svg", env=PENDULUM):
@@ -33,9 +34,8 @@ def test_a_run_with_an_oracle_fits_nothing_and_resumes(tmp_path, name, monkeypat
     straight, cut = (make_run(tmp_path / n, name) for n in ("straight", "cut"))
     host.train(straight)
     assert load(straight.folder) == straight
-    training = host.Training(straight)
-    assert training.learner.agent.world is None and training.learner.agent.oracle is not None
-    training.close()
+    agent = play.restore(straight)[0]
+    assert agent.world is None and agent.oracle is not None
     host.train(replace(cut, schedule=replace(cut.schedule, total_steps=STEPS // 2)))
     host.train(cut)
     assert_same(final(straight), final(cut))

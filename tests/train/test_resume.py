@@ -20,8 +20,9 @@ from pbrl.runs.folder import prepare
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, default_driver
 from pbrl.runs.schedule import Schedule
-from pbrl.train import device, host, session
+from pbrl.train import device, host, resume, session
 from pbrl.train.drivers import driver_module
+from pbrl.train.session import Session
 from pbrl.train.stopping import Stop
 
 STEPS = 60
@@ -63,9 +64,9 @@ def make_run(folder, name, env, **changes):
 
 def final(run):
     """Every array of the newest checkpoint, which holds agents, buffers, normalisers and environments."""
-    training = driver_module(run).Training(run)
-    training.close()
-    return training.step, [np.asarray(x) for x in jax.tree.leaves(training.tree())]
+    session = Session(run, driver_module(run).Driver(run))
+    session.close()
+    return session.driver.step, [np.asarray(x) for x in jax.tree.leaves(session.driver.contents())]
 
 
 def assert_same(a, b):
@@ -119,7 +120,9 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
     straight, again = (make_run(tmp_path / n, name, env) for n in ("straight", "again"))
     host.train(straight)
     _, reference = final(straight)
-    first, second = (host.Training(replace(again, folder=tmp_path / n)) for n in ("first", "second"))
+    first, second = (host.Driver(again) for _ in range(2))
+    first.begin()
+    second.begin()
     while first.step < 37:
         first.advance(37)
     trained, fresh = first.learner.agent.ac, second.learner.agent
@@ -137,7 +140,8 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
 def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch, minutes):
     """Steps of half a minute each: a checkpoint at every third, or none before the end."""
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(session, "time", clock)
+    for file in (resume, session):
+        monkeypatch.setattr(file, "time", clock)
     saved = []
     monkeypatch.setattr(checkpoint, "save", lambda folder, step, tree, info: saved.append(step))
     cadences = {"log_every": 1, "checkpoint_every": 10**6, "checkpoint_minutes": minutes}

@@ -19,6 +19,7 @@ from pbrl.runs.schedule import Schedule
 from pbrl.train import host
 from pbrl.train.drivers import driver_module
 from pbrl.train.guard import NEVER, Guard
+from pbrl.train.session import Session
 from pbrl.trained import play
 
 STEPS = 40
@@ -54,10 +55,10 @@ def make_run(folder, *trials, name="sac", seeds=(3, 4), mode="map", **changes):
 
 def final(run, streams=slice(None)):
     """Return every array of the newest checkpoint for some of the streams, environments included."""
-    training = driver_module(run).Training(run)
-    tree = training.tree()
-    training.close()
-    return [np.asarray(x)[streams] for x in jax.tree.leaves(tree)]
+    session = Session(run, driver_module(run).Driver(run))
+    contents = session.driver.contents()
+    session.close()
+    return [np.asarray(x)[streams] for x in jax.tree.leaves(contents)]
 
 
 def assert_same(a, b):
@@ -69,21 +70,22 @@ def test_leaves_differ_by_trial_and_luck_by_seed_alone(tmp_path):
     run = make_run(tmp_path, SLOW, FAST)
     assert run.stream_seeds == (3, 4, 3, 4)
     host.train(run)
-    training = host.Training(run)
-    settings = training.learner.agent.config
+    session = Session(run, host.Driver(run))
+    driver = session.driver
+    settings = driver.learner.agent.config
     np.testing.assert_array_equal(settings.tau, np.float32([0.005, 0.005, 0.5, 0.5]))
     np.testing.assert_array_equal(settings.actor_lr, np.float32([1e-4, 1e-4, 1e-2, 1e-2]))
     np.testing.assert_array_equal(settings.critic_lr, np.full(4, np.float32(run.config.critic_lr)))
-    buffer = training.learner.replay.rows.action
+    buffer = driver.learner.replay.rows.action
     np.testing.assert_array_equal(buffer[:2, :10], buffer[2:, :10])  # the same random actions in both trials
     assert not np.array_equal(buffer[0, :10], buffer[1, :10])
-    actor, fresh = (learner.agent.ac.actor for learner in (training.learner, training.programs.start(STEPS)))
+    actor, fresh = (learner.agent.ac.actor for learner in (driver.learner, driver.programs.start(STEPS)))
     moved = [
         np.abs(x - y).mean(tuple(range(1, x.ndim))) for x, y in zip(*map(jax.tree.leaves, (actor, fresh)), strict=True)
     ]
     assert all((m[2:] > 10 * m[:2]).all() for m in moved)  # a hundred times the rate
     assert_same([x[:2] for x in jax.tree.leaves(fresh)], [x[2:] for x in jax.tree.leaves(fresh)])
-    training.close()
+    session.close()
 
 
 @pytest.mark.parametrize(("name", "mode"), [("sac", "map"), ("sac", "vmap"), ("dyna", "map")])

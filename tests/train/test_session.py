@@ -1,0 +1,73 @@
+"""A session asks its driver for what the contract names, and for nothing else."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from small_agents import config
+
+from pbrl.runs import checkpoint
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import Run
+from pbrl.runs.schedule import Schedule
+from pbrl.train.guard import Guard
+from pbrl.train.session import Session
+from pbrl.train.stopping import Stop
+
+
+class Walker:
+    """A driver that has neither an environment nor an agent, and goes as far as it is let."""
+
+    def __init__(self, run):
+        self.run, self.guard, self.step, self.limits, self.closed = run, Guard(run), -1, [], False
+        replay = SimpleNamespace(refused=np.zeros(1), capacity=5)
+        self.learner = SimpleNamespace(agent="agent", replay=replay, skipped=np.zeros(1))
+
+    def begin(self):
+        self.step = 0
+
+    def contents(self):
+        return {"learner": {}, "streams": {"step": np.array([self.step])}}
+
+    def shapes(self, capacity):
+        raise AssertionError("nothing is resumed here")
+
+    def put_back(self, contents, step):
+        raise AssertionError("nothing is resumed here")
+
+    def advance(self, limit):
+        self.limits.append(limit)
+        self.step = limit
+
+    def scores(self):
+        return {"eval/return": np.array([10.0 * self.step]), "eval/length": np.ones(1)}
+
+    def newest_metrics(self):
+        return {"critic/loss": np.array([0.5])}
+
+    def episode_returns(self):
+        return np.array([float(self.step)])
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_session_takes_any_driver_through_a_schedule(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda folder, step, contents, info: saved.append((step, contents, info)))
+    schedule = Schedule(total_steps=7, warmup_steps=2, model_every=0, log_every=3, eval_every=4, checkpoint_every=5)
+    run = Run("td3", "Pendulum-v1", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",))
+    session = Session(run, driver := Walker(run))
+    progress = session.run_to_end(Stop(), lambda progress: None)
+    session.close()
+    assert driver.limits == [2, 3, 4, 5, 6, 7] and driver.closed
+    assert [step for step, _, _ in saved] == [5, 7]
+    assert saved[0][1] == {"learner": {}, "streams": {"step": np.array([5])}}
+    assert saved[0][2]["capacity"] == 5 and saved[0][2]["run"] == run.identity()
+    train, evaluations = read_rows(tmp_path, "train"), read_rows(tmp_path, "eval")
+    assert [(row["step"], row["train/return"], row["critic/loss"]) for row in train] == [
+        (3, [3.0], [0.5]),
+        (6, [6.0], [0.5]),
+        (7, [7.0], [0.5]),
+    ]
+    assert [(row["step"], row["eval/return"]) for row in evaluations] == [(0, [0.0]), (4, [40.0]), (7, [70.0])]
+    assert (progress.step, progress.agent, progress.evaluated_step) == (7, "agent", 7)
