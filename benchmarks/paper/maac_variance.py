@@ -57,14 +57,14 @@ def spread(state: maac.State, starts: Transition, samples: int, states: int) -> 
 def pendulum(root: Path) -> tuple[maac.State, Transition]:
     """Train MAAC on Pendulum for a while; return its state and what it saw."""
     from pbrl.train import host
-    from pbrl.trained import play
+    from pbrl.trained import restore
 
     changes = {**lookup.preset("cpu", "maac", ENV), "config.horizon": HORIZON}
     changes |= {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
     config, schedule = overrides.apply(maac.Config(), Schedule(), changes)
     run = Run("maac", ENV, (0,), config, schedule, root / "maac-variance", default_seed_mode())
     host.train(run)
-    learner = jax.device_put(jax.tree.map(lambda x: x[0], play.restore_learner(run)[0]))
+    learner = jax.device_put(jax.tree.map(lambda x: x[0], restore.learners(run)[0]))
     return learner.agent, replay.take(learner.replay, jnp.arange(STEPS))
 
 

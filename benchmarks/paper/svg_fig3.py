@@ -90,13 +90,13 @@ MODELS = {"GRU": gru, "ensemble of MLPs": ensemble}
 def collect(folder: Path) -> tuple[list[list[Transition]], Run]:
     """Train SAC, or take up its run, and return every seed's episodes in order."""
     from pbrl.train import host
-    from pbrl.trained import play
+    from pbrl.trained import restore
 
     changes = lookup.preset("cpu", "sac", ENV) | {"schedule.total_steps": STEPS, "schedule.eval_every": STEPS}
     config, schedule = overrides.apply(sac.Config(), Schedule(), changes)
     run = Run("sac", ENV, tuple(range(SEEDS)), config, schedule, folder, default_seed_mode())
     host.train(run)  # does nothing where it has come to its end
-    buffer = jax.tree.map(np.asarray, play.restore_learner(run)[0].replay)
+    buffer = jax.tree.map(np.asarray, restore.learners(run)[0].replay)
     seeds = []
     for i in range(SEEDS):
         cuts = np.flatnonzero(np.diff(buffer.episode[i])) + 1

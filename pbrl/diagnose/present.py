@@ -60,14 +60,14 @@ def diagnose(
     from pbrl.diagnose import diagnosis
     from pbrl.parallel import devices
     from pbrl.runs.log import read_rows
-    from pbrl.trained import play
+    from pbrl.trained import restore
 
     process.start(it.float64)
     devices.use_cores(len(it.stream_seeds))
     diagnosis.check(it)
     measuring = diagnosis.Diagnosis(it, horizons, states)
     try:
-        learner, at = play.restore_learner(it, step)
+        learner, at = restore.learners(it, step)
         row = measuring.of(learner.agent, learner.replay, at)
     finally:
         measuring.close()

@@ -1,11 +1,8 @@
-"""What a finished or interrupted run has learned: its policies, fresh evaluation episodes, and videos."""
+"""Playing fresh episodes with what a run has learned: its policies' modes, or planning with its models."""
 
-import contextlib
 import itertools
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,39 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs.gym import GymEnv
-from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices
 from pbrl.planning import cem
-from pbrl.planning import config as mpc
-from pbrl.runs import checkpoint, seeding
-from pbrl.runs.run import Run, agent_module, require_width
-from pbrl.train.drivers import driver_module
+from pbrl.planning.config import Config
+from pbrl.runs import seeding
+from pbrl.runs.run import Run, agent_module
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.guard import Guard
 
 Act = Callable[[np.ndarray, dict], jax.Array]
 """`(obs [N, *, S], extras) -> actions [N, *, A]` in [-1, 1], of all streams; `extras` as an oracle starts from them."""
-
-
-def restore(run: Run, step: int | None = None) -> tuple[Any, int]:
-    """Read the agents' states, with a leading axis over streams; as `restore_learner`."""
-    learner, step = restore_learner(run, step)
-    return jax.device_put(learner.agent), step
-
-
-def restore_learner(run: Run, step: int | None = None) -> tuple[Any, int]:
-    """Read the agents' states and buffers, stacked over streams, from the newest good checkpoint or that of `step`.
-
-    Returns `(learner, step)`. Raises `CheckpointError` where there is no good one, `RunError` for a step without one.
-    """
-    require_width(run)
-    folder = run.folder / "checkpoints"
-    there = checkpoint.steps(folder)
-    if step is not None and step not in there:
-        raise RunError(f"{run.folder} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none'}")
-    info, _ = checkpoint.read_info(folder, step=step)
-    tree, _, step = checkpoint.restore(folder, driver_module(run).template(run, info["capacity"]), step=step)
-    return tree["learner"], step
 
 
 def policies(run: Run, state: Any) -> Act:
@@ -55,7 +29,7 @@ def policies(run: Run, state: Any) -> Act:
     return lambda obs, _: mode(state, obs)
 
 
-def planners(run: Run, state: Any, step: int, config: mpc.Config) -> Act:
+def planners(run: Run, state: Any, step: int, config: Config) -> Act:
     """Return what all streams do when they plan, as one function of `obs [N, E, S]` and extras, one compiled program.
 
     Keys derive from (seed, step, call): the same calls in the same order give the same actions. Streams share the
@@ -88,45 +62,3 @@ def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarr
         return guard.mask(scores)  # a trial of a sweep whose policy has diverged scores NaN
     finally:
         evaluator.close()
-
-
-def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
-    """Film whole episodes of one seed's policy as an mp4 (one stream's, of a sweep); return their returns.
-
-    Raises `RunError` where a package that writes or renders is missing, with the command that installs it.
-    """
-    n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
-    if not 0 <= seed_index < n:
-        raise RunError(f"--seed-index: the run has {n} {streams}, so expected 0 to {n - 1}")
-    if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
-        raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
-    import imageio.v2 as imageio
-
-    act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
-    env, returns = _filmed(run.env), []
-    with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
-        for episode in range(episodes):
-            obs = env.reset(seeding.episode_seed(run.stream_seeds[seed_index], seeding.FRESH + step, episode))
-            returns.append(0.0)
-            over = False
-            while not over:
-                writer.append_data(_frame(env))  # pyright: ignore[reportAttributeAccessIssue]
-                obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None], {}))[0])
-                returns[-1] += reward
-                over = terminated or truncated
-    return returns
-
-
-def _filmed(env_id: str) -> GymEnv:
-    """Make an environment that renders, with MuJoCo's camera that follows the robot, where there is one."""
-    try:
-        return GymEnv(env_id, render=True, camera_name="track")
-    except EnvError:  # no MuJoCo task
-        return GymEnv(env_id, render=True)
-
-
-def _frame(env: GymEnv) -> np.ndarray:
-    try:
-        return env.render()
-    except Exception as error:  # renderers raise many kinds: a package, a driver or a screen is missing
-        raise RunError(f"{env.env_id} cannot be rendered: {' '.join(str(error).split())}") from error

@@ -259,7 +259,7 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert call("video", str(folder), "--out", "film.mp4") == 0
     assert capsys.readouterr().out.startswith("film.mp4: step 60, seed 0, return -")
     assert (tmp_path / "film.mp4").stat().st_size > 500
-    monkeypatch.setattr("pbrl.trained.play.find_spec", lambda name: None)
+    monkeypatch.setattr("pbrl.trained.film.find_spec", lambda name: None)
     assert call("video", str(folder)) == 2
     assert "pip install -e '.[video]'" in capsys.readouterr().err
 

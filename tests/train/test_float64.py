@@ -14,7 +14,7 @@ from pbrl.errors import RunError
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run
 from pbrl.train import device, host
-from pbrl.trained import play
+from pbrl.trained import restore
 
 
 def make_run(path, name, **changes):
@@ -30,7 +30,7 @@ def make_run(path, name, **changes):
 def test_no_number_is_of_another_width(tmp_path, x64, name, driver):
     run = make_run(tmp_path, name, driver=driver.__name__.rpartition(".")[2])
     driver.train(run)
-    learner, _ = play.restore_learner(load(tmp_path))
+    learner, _ = restore.learners(load(tmp_path))
     kinds = {np.asarray(x).dtype for x in jax.tree.leaves(learner)}
     assert {np.dtype(np.float64)} == {kind for kind in kinds if np.issubdtype(kind, np.floating)}
 

@@ -21,7 +21,7 @@ from pbrl.runs import folder
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run
 from pbrl.train import fitting, host
-from pbrl.trained import play
+from pbrl.trained import restore
 
 
 def make_run(path, name="svg", env=PENDULUM):
@@ -34,7 +34,7 @@ def test_a_run_with_an_oracle_fits_nothing_and_resumes(tmp_path, name, monkeypat
     straight, cut = (make_run(tmp_path / n, name) for n in ("straight", "cut"))
     host.train(straight)
     assert load(straight.folder) == straight
-    agent = play.restore(straight)[0]
+    agent = restore.agents(straight)[0]
     assert agent.world is None and agent.oracle is not None
     host.train(replace(cut, schedule=replace(cut.schedule, total_steps=STEPS // 2)))
     host.train(cut)

@@ -20,7 +20,7 @@ from pbrl.train import host
 from pbrl.train.drivers import driver_module
 from pbrl.train.guard import NEVER, Guard
 from pbrl.train.session import Session
-from pbrl.trained import play
+from pbrl.trained import play, restore
 
 STEPS = 40
 SCHEDULE = Schedule(
@@ -98,7 +98,7 @@ def test_a_sweep_of_one_trial_is_the_ordinary_run_to_the_bit(tmp_path, name, mod
     assert_same(final(sweep), final(alone))
     ours, theirs = (read_rows(run.folder, "eval")[-1]["eval/return"] for run in (sweep, alone))
     assert ours == theirs
-    ours, theirs = (play.policies(run, play.restore(run)[0]) for run in (sweep, alone))
+    ours, theirs = (play.policies(run, restore.agents(run)[0]) for run in (sweep, alone))
     scores = [play.evaluate(run, act, STEPS, 1)["eval/return"] for run, act in ((sweep, ours), (alone, theirs))]
     np.testing.assert_array_equal(*scores)
 

@@ -1,0 +1,57 @@
+"""Filming a trained policy: whole episodes as an mp4."""
+
+import contextlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pbrl.envs.gym import GymEnv
+from pbrl.errors import EnvError, RunError
+from pbrl.runs.run import Run
+from pbrl.runs.seeding import FRESH, episode_seed
+from pbrl.trained.play import policies
+
+
+def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
+    """Film whole episodes of one seed's policy as an mp4 (one stream's, of a sweep); return their returns.
+
+    Raises `RunError` where a package that writes or renders is missing, with the command that installs it.
+    """
+    n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
+    if not 0 <= seed_index < n:
+        raise RunError(f"--seed-index: the run has {n} {streams}, so expected 0 to {n - 1}")
+    if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
+        raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
+    import imageio.v2 as imageio
+
+    act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
+    env, returns = _filmed(run.env), []
+    with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
+        for episode in range(episodes):
+            obs = env.reset(episode_seed(run.stream_seeds[seed_index], FRESH + step, episode))
+            returns.append(0.0)
+            over = False
+            while not over:
+                writer.append_data(_frame(env))  # pyright: ignore[reportAttributeAccessIssue]
+                obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None], {}))[0])
+                returns[-1] += reward
+                over = terminated or truncated
+    return returns
+
+
+def _filmed(env_id: str) -> GymEnv:
+    """Make an environment that renders, with MuJoCo's camera that follows the robot, where there is one."""
+    try:
+        return GymEnv(env_id, render=True, camera_name="track")
+    except EnvError:  # no MuJoCo task
+        return GymEnv(env_id, render=True)
+
+
+def _frame(env: GymEnv) -> np.ndarray:
+    try:
+        return env.render()
+    except Exception as error:  # renderers raise many kinds: a package, a driver or a screen is missing
+        raise RunError(f"{env.env_id} cannot be rendered: {' '.join(str(error).split())}") from error
