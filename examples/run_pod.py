@@ -11,8 +11,8 @@ or on another number of hosts that divides the seeds, resumes. `docs/parallel.md
 import argparse
 import sys
 
-from pbrl.cli import commands, options
-from pbrl.cli import main as cli
+from pbrl.cli import options, train
+from pbrl.cli.main import guarded
 from pbrl.parallel import hosts
 
 

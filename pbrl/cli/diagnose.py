@@ -33,17 +33,17 @@ def diagnose(
     """
     require_some(horizons, states)
     it = load(run)
-    from pbrl.diagnose import measure
+    from pbrl.diagnose import diagnosis
     from pbrl.parallel import devices
-    from pbrl.trained import play
+    from pbrl.trained import restore
 
     process.start(it.float64)
     devices.use_cores(len(it.stream_seeds))
-    measure.check(it)
-    measuring = measure.Diagnosis(it, horizons, states)
+    diagnosis.check(it)
+    measuring = diagnosis.Diagnosis(it, horizons, states)
     try:
-        learner, at = play.restore_learner(it, step)
-        row = measuring.of(learner, at)
+        learner, at = restore.learners(it, step)
+        row = measuring.of(learner.agent, learner.replay, at)
     finally:
         measuring.close()
     print(f"{it.title} on {it.env}, step {at}, mean over {len(it.stream_seeds)} seed(s)")

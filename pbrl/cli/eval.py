@@ -44,7 +44,7 @@ def evaluate(
         raise RunError(f"--episodes: expected at least 1, got {episodes}")
     it = load(run)
     from pbrl.planning import cem
-    from pbrl.trained import play
+    from pbrl.trained import play, restore
 
     process.start(it.float64)
     if mpc:
@@ -52,7 +52,7 @@ def evaluate(
             cem.check(agent_module(it.agent), it.config, mpc_, oracle=bool(it.oracle))
         except ValueError as error:
             raise RunError(str(error)) from None
-    state, at = play.restore(it, step)
+    state, at = restore.agents(it, step)
     result = play.evaluate(it, play.policies(it, state), at, episodes)
     print(f"{it.title} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
     columns, scores = {"return": result["eval/return"], "length": result["eval/length"]}, {"": result["eval/return"]}

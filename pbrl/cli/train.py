@@ -6,7 +6,8 @@ from pbrl.cli import display, options, process
 from pbrl.cli.display import say
 from pbrl.report import plots
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, agent_module, driver_module
+from pbrl.runs.run import Run, agent_module, share
+from pbrl.train.drivers import driver_module
 
 
 def command(argv: Sequence[str]) -> None:
@@ -17,7 +18,7 @@ def command(argv: Sequence[str]) -> None:
 def train(run: Run, conclude: Callable[[Run], None]) -> None:
     """Train a run or a sweep to its end, showing progress; then `conclude`, which says what came of it.
 
-    Of several hosts (`pbrl.parallel.devices.start_hosts`) the first does the showing.
+    Of several hosts (`pbrl.parallel.hosts.start`) the first does the showing.
 
     Raises `RunError`, `EnvError`, `CheckpointError`, `Diverged`, `Stopped` and `HostLost` as its driver's `train`.
     """
@@ -50,7 +51,7 @@ def announce(run: Run) -> None:
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
     say(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
-    own, many = devices.own_mesh(len(devices.share(run).stream_seeds)), jax.process_count()
+    own, many = devices.own_mesh(len(share(run).stream_seeds)), jax.process_count()
     used, there = many * (own.size if own else 1), jax.device_count()
     several = f"{used} of {there} devices" + f" on {many} hosts" * (many > 1) if there > 1 else "device"
     width = "float64" if run.float64 else "float32"

@@ -25,12 +25,12 @@ def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episode
     if episodes < 1:
         raise RunError(f"--episodes: expected at least 1, got {episodes}")
     it = load(run)
-    from pbrl.trained import play
+    from pbrl.trained import film, restore
 
     process.start(it.float64)
     out = out or it.folder / "video.mp4"
-    state, at = play.restore(it)
-    returns = play.record(it, state, at, seed_index, episodes, out)
+    state, at = restore.agents(it)
+    returns = film.record(it, state, at, seed_index, episodes, out)
     who = f"trial {seed_index // len(it.seeds)}, " if it.trials else ""
     who += f"seed {it.stream_seeds[seed_index]}"
     print(f"{out}: step {at}, {who}, return {', '.join(f'{r:.1f}' for r in returns)}")

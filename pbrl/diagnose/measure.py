@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from pbrl.equations import losses, rollout, values
+from pbrl.equations import actor_critic, expansion
 from pbrl.types import Agent, Array, Dynamics, Key, Metrics, ModelBasedAgent, Transition
 
 GROUPS = 8

@@ -36,56 +36,6 @@ OVER_TRAINING = {  # panel: what it draws, a label each
 ON_LOG = ("error", "norm", "snr", "action-gradient: relative error")
 
 
-def diagnose(
-    run: Path, /, *, step: int | None = None, horizons: tuple[int, ...] = (1, 2, 4, 8, 16), states: int = 64
-) -> None:
-    """Hold a run's model against the truth: gradients, imagined returns and the critics' range.
-
-    From states of fresh episodes. Policy gradients go H steps through the model and through the environment's own
-    dynamics, where it has differentiable ones; returns are compared everywhere. Writes diagnose.png and diagnose.json
-    into the run's folder, with what --diagnose-every has written during training.
-
-    Args:
-        run: The run's folder.
-        step: Look at the checkpoint of this step instead of the newest.
-        horizons: Steps H through the model; those that are longer than half an episode are left out.
-        states: For each of eight estimates of a gradient, whose spread is its noise.
-    """
-    from pbrl.diagnose.gradcheck import require_some
-    from pbrl.runs.folder import load
-
-    require_some(horizons, states)
-    it = load(run)
-    from pbrl.cli import process
-    from pbrl.diagnose import diagnosis
-    from pbrl.parallel import devices
-    from pbrl.runs.log import read_rows
-    from pbrl.trained import restore
-
-    process.start(it.float64)
-    devices.use_cores(len(it.stream_seeds))
-    diagnosis.check(it)
-    measuring = diagnosis.Diagnosis(it, horizons, states)
-    try:
-        learner, at = restore.learners(it, step)
-        row = measuring.of(learner.agent, learner.replay, at)
-    finally:
-        measuring.close()
-    print(f"{it.title} on {it.env}, step {at}, mean over {len(it.stream_seeds)} seed(s)")
-    print(table(row, measuring.horizons))
-    if dropped := sorted(set(horizons) - set(measuring.horizons)):
-        print(f"- longer than half an episode, left out: H = {', '.join(map(str, dropped))}")
-    if not measuring.truth:
-        print(f"- {it.env} has no differentiable dynamics of its own: gradients have nothing to be compared with")
-    for sentence in worries(row).values():
-        print(f"- warning: {sentence}")
-    facts = {"step": at, "states": states, **{name: x.tolist() for name, x in row.items()}}
-    (it.folder / "diagnose.json").write_text(json.dumps(facts, indent=1) + "\n")
-    past = read_rows(it.folder, "diagnose")
-    draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", it.folder / "diagnose.png")
-    print(it.folder / "diagnose.png")
-
-
 def table(row: Mapping[str, np.ndarray], horizons: tuple[int, ...]) -> str:
     """Return means over seeds as lines of text: gradients and returns by horizon, then action gradients and critics."""
     mean = {name.removeprefix("diagnose/"): float(np.mean(x)) for name, x in row.items()}

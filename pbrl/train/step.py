@@ -14,7 +14,6 @@ import numpy as np
 
 from pbrl.data import replay
 from pbrl.envs.jax_env import JaxEnv
-from pbrl.nn import optim
 from pbrl.runs import seeding
 from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, learn, model_data

@@ -12,7 +12,7 @@ from small_agents import ORACLE, SPEC, config, module, transitions
 
 from pbrl.cli import main
 from pbrl.diagnose import diagnosis, measure, present
-from pbrl.equations import rollout, values
+from pbrl.equations import expansion
 from pbrl.runs import checkpoint
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
@@ -60,7 +60,7 @@ def test_the_policy_gradient_is_that_of_the_value_expansion(name, horizon, x64):
         return expansion.value_expansion(rewards, discounts, q, state.config.discount).mean()
 
     got = measure.policy_gradients(agent, state, ORACLE, (1, 3), batch, key)[(1, 3).index(horizon)]
-    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(expansion)
+    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(objective)
     difference = (run(flat + 1e-5 * direction) - run(flat - 1e-5 * direction)) / 2e-5
     np.testing.assert_allclose(got @ direction, difference, rtol=1e-6)
 
