@@ -1,5 +1,6 @@
 """Fixtures for all tests. They run on the CPU alone, whatever accelerator a machine has."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -7,6 +8,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # numbers are compared to the bit, whatever cores a machine has
 
 import tempfile
+from pathlib import Path
 
 import jax
 import pytest
@@ -19,29 +21,55 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
+# Nearly all of the suite's time goes into compiling. A program in one piece by XLA's plainer code generator is there
+# in a third of the time; later releases have no such choice. XLA reads this once, with the first computation.
+FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+if jax.__version_info__ < (0, 11):
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+CHOSEN = os.environ.get("XLA_FLAGS", "").split()
+os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in FLAGS if flag not in CHOSEN), *CHOSEN])
+
+gc.set_threshold(100_000, 20, 50)  # tracing makes many objects and little garbage
+
 OPTIMISED = {"test_oracle", "test_probes"}  # files whose programs are compiled as users' are
+MAPS = Path("/proc/self/maps")
+MANY = 20_000  # of the 65,530 memory maps that Linux grants a process; a compiled program takes about ten
 
 
 @pytest.fixture(autouse=True, scope="module")
 def programs_of_a_file(request):
-    """Compile them cheaply, since nearly all of the suite's time goes there, and let go of them afterwards.
+    """Compile cheaply, since nearly all of the suite's time goes there, and keep programs while there is room.
 
-    Thousands in one process use up the memory maps that Linux grants it. Subprocesses compile alike.
+    Subprocesses compile alike.
     """
     cheap = request.module.__name__ not in OPTIMISED
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(cheap))
+    if cheap != jax.config.read("jax_disable_most_optimizations") or _maps() > MANY:
+        jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", cheap)
     yield
-    jax.clear_caches()
     assert not jax.config.read("jax_enable_x64"), "a test of this file left float64 on for those of the next ones"
+
+
+def _maps():
+    return MAPS.read_bytes().count(b"\n") if MAPS.exists() else MANY + 1
+
+
+SPLIT = {"test_agents": "name", "test_resume": "name", "test_float64": "name", "test_hosts": "straight"}
+LONGEST = ("test_hosts", "test_parallel", "test_resume", "test_agents", "test_mjx", "test_float64", "test_golden")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
-    """Keep a file's tests in one process, which then compiles once; in a file over many names, a name's tests."""
+    """Keep a file's tests in one process, which then compiles once, and begin with the longest files.
+
+    The longest of all are cut along a parameter that their programs depend on.
+    """
     for item in items:
-        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name}-{name}" if name else item.path.name))
+        file, parameters = item.path.stem, item.callspec.params if hasattr(item, "callspec") else {}
+        part = parameters.get(SPLIT.get(file), "")
+        item.add_marker(pytest.mark.xdist_group(f"{file}-{part}" if part else file))
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A small differentiable task and small networks, so that an agent compiles and runs in seconds."""
 
 import importlib
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,11 @@ def config(name, **changes):
 
 def transitions(*shape, seed=0):
     """Real transitions of the task, with every leading axis of `shape`."""
+    return _transitions(seed, shape)
+
+
+@partial(jax.jit, static_argnums=1)
+def _transitions(seed, shape):
     k = jax.random.split(jax.random.key(seed), 2)
     obs = jax.random.normal(k[0], (*shape, OBS))
     action = jnp.tanh(jax.random.normal(k[1], (*shape, ACTION)))
@@ -92,21 +97,14 @@ def jitted(name, function):
     return jax.jit(getattr(module(name), function))
 
 
-@cache
-def _ready(name, spec, seed, oracle, x64, changes):
-    del x64  # a part of the key
-    agent, settings = module(name), config(name, **dict(changes))
-
-    @jax.jit
-    def make(key):
-        state = agent.init(key, spec, settings, oracle=oracle)
-        state = agent.observe(state, transitions(64, seed=seed))
-        return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]
-
-    return make(jax.random.key(seed))
-
-
 def ready(name, spec=SPEC, seed=0, oracle=None, **changes):
     """A state that has seen data, so that its normalisers and optimisers are not at their start."""
-    state = _ready(name, spec, seed, oracle, jax.config.jax_enable_x64, tuple(sorted(changes.items())))
-    return jax.tree.map(lambda x: x.copy(), state)  # whoever donates it takes it from nobody else
+    return _ready(jax.random.key(seed), config(name, **changes), transitions(64, seed=seed), name, spec, oracle)
+
+
+@partial(jax.jit, static_argnames=("name", "spec", "oracle"))
+def _ready(key, settings, batch, name, spec, oracle):
+    """One program for all numbers of a configuration, which are leaves of `settings`."""
+    agent = module(name)
+    state = agent.observe(agent.init(key, spec, settings, oracle=oracle), batch)
+    return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]

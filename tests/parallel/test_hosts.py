@@ -48,8 +48,7 @@ def start(folder, words, processes):
         port = free.getsockname()[1]
     job = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes), "--process"]
     program = [str(EXAMPLE)] if processes > 1 else ["-c", "from pbrl.cli.main import main; main()", "train"]
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(folder.parent / "cache")
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache")}
     return [
         subprocess.Popen(
             [sys.executable, *program, *([*job, str(i)] if processes > 1 else []), *words, "--out", str(folder)],
