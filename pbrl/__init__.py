@@ -1,8 +1,8 @@
 """pbrl: value-gradient reinforcement learning in JAX. `from pbrl import mage` imports one agent and nothing else.
 
-Rooms, low to high; each knows what stands before it: `types`, `config`, `errors` · `equations`, `nn`, `data` · `models` ·
-`agents` · `envs` · `planning` · `parallel` · `runs` · `report` · `diagnose` · `train` · `trained` · `sweep`, `presets` ·
-`cli`. `docs/architecture.md` has the picture, and answers "where is …?".
+Rooms, low to high, each of which knows what stands before it: `types`, `config`, `errors` · `equations`, `nn`, `data` ·
+`models` · `agents` · `envs` · `planning` · `parallel` · `runs` · `report` · `diagnose` · `train` · `trained` ·
+`sweep`, `presets` · `cli`. `docs/architecture.md` has the picture, and answers "where is …?".
 """
 
 import importlib

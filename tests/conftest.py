@@ -56,7 +56,7 @@ def _maps():
 
 
 SPLIT = {"test_agents": "name", "test_resume": "name", "test_float64": "name", "test_hosts": "straight"}
-LONGEST = ("test_hosts", "test_parallel", "test_resume", "test_agents", "test_mjx", "test_float64", "test_golden")
+LONGEST = ("test_hosts", "test_parallel", "test_resume", "test_agents", "test_twin", "test_float64", "test_golden")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
