@@ -1,13 +1,14 @@
 """The layers: which room may know which, and that no import leads in a circle, even within a function."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 import pbrl
 
-PACKAGE = Path(pbrl.__file__).parent
+PACKAGE, ROOT = Path(pbrl.__file__).parent, Path(__file__).parents[1]
 LAYERS = (  # low to high; a room knows itself and what stands before its line
     ("types", "config", "errors"),
     ("equations", "nn", "data"),
@@ -100,3 +101,19 @@ def test_every_room_says_what_lives_there():
     for folder in {path.parent for path in NAMES.values()}:
         text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
         assert text and len(text.splitlines()) >= 2, folder
+
+
+def test_the_picture_of_the_layers_has_every_room():
+    picture = (ROOT / "docs" / "architecture.svg").read_text()
+    assert all(f">{room}<" in picture for room in LEVEL)
+
+
+@pytest.mark.parametrize(("name", "most", "share"), [("mage", 7, 1 / 3), ("svg", 7, 0.0), ("maac", 8, 1 / 3)])
+def test_an_update_is_read_in_few_files(name, most, share):
+    """As `benchmarks/update_files.py` counts: files run through, and the share of lines in the agent and its parts."""
+    spec = importlib.util.spec_from_file_location("update_files", ROOT / "benchmarks" / "update_files.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    lines = program.lines_run(name)
+    own = sum(count for path, count in lines.items() if path == f"agents/{name}.py" or path.startswith("agents/parts/"))
+    assert len(lines) <= most and own >= share * sum(lines.values()), lines
