@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pbrl.train import learn
 from pbrl.types import Dynamics, EnvSpec, Transition
 
 AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "svg1", "td3", "sac")
@@ -108,3 +109,15 @@ def _ready(key, settings, batch, name, spec, oracle):
     agent = module(name)
     state = agent.observe(agent.init(key, spec, settings, oracle=oracle), batch)
     return agent.update_model(state, transitions(4, 16), jax.random.key(1))[0]
+
+
+def learner(name, rows, capacity, imagined=0, spec=SPEC, seed=0, oracle=None, **changes):
+    """A learner whose buffer of `capacity` holds `rows` of the task, and one for imagined rows."""
+    given = config(name, **changes), transitions(rows, seed=seed)
+    return _learner(jax.random.key(seed), *given, name, capacity, imagined, spec, oracle)
+
+
+@partial(jax.jit, static_argnames=("name", "capacity", "imagined", "spec", "oracle"))
+def _learner(key, settings, rows, name, capacity, imagined, spec, oracle):
+    made = learn.start(module(name), key, spec, settings, capacity, imagined, oracle)
+    return learn.collect(module(name), made, rows, jnp.zeros(rows.reward.shape, bool))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import ORACLE, UNKNOWN, jitted, module, ready, transitions, unchanged
+from small_agents import ORACLE, UNKNOWN, jitted, ready, transitions, unchanged
 
 from pbrl.models.ensemble_world import mage_world
 
@@ -18,7 +18,8 @@ BATCH, KEY = 12, jax.random.key(11)
 
 
 def double(tree):
-    return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+    """The same numbers in float64 and in NumPy, so that arithmetic on them compiles nothing."""
+    return jax.tree.map(lambda x: np.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
 def make(name="mage", **kwargs):
@@ -29,36 +30,38 @@ def make(name="mage", **kwargs):
 def moved(state, batch, part, name="mage"):
     """The gradient of one network, read off the step that it took."""
     after, _ = jitted(name, "update")(state, batch, KEY)
-    return jax.tree.map(lambda before, now: before - now, getattr(state.ac, part), getattr(after.ac, part))
+    return jax.tree.map(lambda before, now: before - np.asarray(now), getattr(state.ac, part), getattr(after.ac, part))
+
+
+def loss_of(state, batch, part, name="mage"):
+    """The loss that `update` reports for one network, in that network's parameters; it compiles nothing of its own."""
+
+    def loss(params):
+        changed = replace(state, ac=replace(state.ac, **{part: params}))
+        return float(jitted(name, "update")(changed, batch, KEY)[1][f"{part}/loss"])
+
+    return loss
 
 
 def difference(loss, params, direction, step=1e-6):
-    up = jax.tree.map(lambda p, d: p + step * d, params, direction)
-    down = jax.tree.map(lambda p, d: p - step * d, params, direction)
+    up, down = (jax.tree.map(lambda p, d, s=s: p + s * d, params, direction) for s in (step, -step))
     return (loss(up) - loss(down)) / (2 * step)
 
 
 def random_directions(params, count=5):
     for i in range(count):
-        keys = jax.random.split(jax.random.key(i), len(jax.tree.leaves(params)))
-        leaves, treedef = jax.tree.flatten(params)
-        yield jax.tree.unflatten(treedef, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)])
+        rng = np.random.default_rng(i)
+        yield jax.tree.map(lambda x, rng=rng: rng.normal(size=x.shape), params)
 
 
 def dot(a, b):
-    return sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return sum(np.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 @pytest.mark.parametrize("name", ["mage", "dyna", "td3"])
 def test_critic_gradient(x64, name):
     state, batch = make(name)
-    agent = module(name)
-    gradient = moved(state, batch, "critic", name)
-
-    @jax.jit
-    def loss(critic):
-        return agent.update(replace(state, ac=replace(state.ac, critic=critic)), batch, KEY)[1]["critic/loss"]
-
+    gradient, loss = moved(state, batch, "critic", name), loss_of(state, batch, "critic", name)
     for direction in random_directions(state.ac.critic):
         np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.critic, direction), rtol=1e-5)
 
@@ -66,12 +69,7 @@ def test_critic_gradient(x64, name):
 @pytest.mark.parametrize("unknown", [False, True])
 def test_critic_gradient_with_learned_parts_and_oracle(x64, unknown):
     state, batch = make(spec=UNKNOWN, critics=1) if unknown else make(oracle=ORACLE)
-    gradient = moved(state, batch, "critic")
-
-    @jax.jit
-    def loss(critic):
-        return module("mage").update(replace(state, ac=replace(state.ac, critic=critic)), batch, KEY)[1]["critic/loss"]
-
+    gradient, loss = moved(state, batch, "critic"), loss_of(state, batch, "critic")
     for direction in random_directions(state.ac.critic, 3):
         np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.critic, direction), rtol=1e-5)
 
@@ -80,15 +78,9 @@ def test_critic_gradient_with_learned_parts_and_oracle(x64, unknown):
 def test_actor_gradient(x64, name):
     """With still critics the actor's loss depends on its own parameters alone."""
     state, batch = make(name, critic_lr=0.0)
-    agent = module(name)
-    gradient = moved(state, batch, "actor", name)
+    gradient, loss = moved(state, batch, "actor", name), loss_of(state, batch, "actor", name)
     if name != "td3":  # the reported loss sees the actor through the imagined action as well, but not the gradient
-        assert jnp.isfinite(dot(gradient, gradient))
-
-    @jax.jit
-    def loss(actor):
-        return agent.update(replace(state, ac=replace(state.ac, actor=actor)), batch, KEY)[1]["actor/loss"]
-
+        assert np.isfinite(dot(gradient, gradient))
     for direction in random_directions(state.ac.actor):
         np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.actor, direction), rtol=1e-5)
 
@@ -101,7 +93,7 @@ def test_action_gradient_of_the_td_error(x64):
     from pbrl.agents.mage import networks
 
     nets, dynamics = networks(state), mage_world(state.spec, cfg).dynamics(state.world)
-    action = nets.policy(ac.actor, batch.obs)
+    action = np.asarray(jax.jit(nets.policy)(ac.actor, batch.obs))
 
     @jax.jit
     def td_error(action):
@@ -113,14 +105,14 @@ def test_action_gradient_of_the_td_error(x64):
 
     columns = []
     for j in range(action.shape[-1]):
-        step = jnp.zeros_like(action).at[:, j].set(1e-6)
-        columns.append((td_error(action + step) - td_error(action - step)) / 2e-6)
-    norms = jnp.linalg.norm(jnp.stack(columns, -1), axis=-1)
+        step = 1e-6 * (np.arange(action.shape[-1]) == j)
+        columns.append((np.asarray(td_error(action + step)) - np.asarray(td_error(action - step))) / 2e-6)
+    norms, error = np.linalg.norm(np.stack(columns, -1), axis=-1), np.abs(td_error(action))
     _, metrics = jitted("mage", "update")(state, batch, KEY)
     np.testing.assert_allclose(metrics["critic/gradient_error"], norms.mean(), rtol=1e-6)
-    np.testing.assert_allclose(metrics["critic/td_error"], jnp.abs(td_error(action)).mean(), rtol=1e-5)
-    huber = lambda x: jnp.where(jnp.abs(x) < 1, x**2 / 2, jnp.abs(x) - 0.5)  # noqa: E731
-    loss = 5.0 * (huber(norms).mean() + 0.2 * huber(td_error(action)).mean())  # eq. 8 in the released code's scale
+    np.testing.assert_allclose(metrics["critic/td_error"], error.mean(), rtol=1e-5)
+    huber = lambda x: np.where(x < 1, x**2 / 2, x - 0.5)  # noqa: E731
+    loss = 5.0 * (huber(norms).mean() + 0.2 * huber(error).mean())  # eq. 8 in the released code's scale
     np.testing.assert_allclose(metrics["critic/loss"], loss, rtol=1e-6)
 
 
@@ -129,9 +121,9 @@ def test_rows_do_not_interact(x64):
     state, batch = make(oracle=ORACLE)
     from pbrl.agents.mage import networks
 
-    nets = networks(state)
-    _, together = nets.q_and_action_gradient(state.ac.critic, batch.obs, batch.action)
-    _, alone = nets.q_and_action_gradient(state.ac.critic, batch.obs[3:4], batch.action[3:4])
+    slopes = jax.jit(networks(state).q_and_action_gradient)
+    _, together = slopes(state.ac.critic, batch.obs, batch.action)
+    _, alone = slopes(state.ac.critic, batch.obs[3:4], batch.action[3:4])
     np.testing.assert_allclose(together[:, 3:4], alone, rtol=1e-12)
 
 

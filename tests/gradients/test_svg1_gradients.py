@@ -1,12 +1,13 @@
 """SVG(1): noise that explains what happened, held while actions become functions of the policy."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import ACTION, ORACLE, SPEC, config, jitted, module, ready, reward_fn, transitions, true_step
+from small_agents import ACTION, ORACLE, SPEC, jitted, learner, module, ready, reward_fn, transitions, true_step
 from test_mage_gradients import difference, dot, double, random_directions
 from test_svg_gradients import moved, off_kinks
 
@@ -80,14 +81,13 @@ def test_at_the_real_action_the_model_says_what_happened(x64):
 
 def test_replay_remembers_how_likely_each_action_was():
     """Uniform until the first update, then by the policy of that moment."""
-    made = learn.start(SVG1, jax.random.key(0), SPEC, config("svg1"), 20)
-    made = learn.collect(SVG1, made, transitions(4), jnp.zeros(4, bool))
+    made, collect = learner("svg1", rows=4, capacity=20), jax.jit(partial(learn.collect, SVG1))
     np.testing.assert_allclose(made.replay.rows.extras["log_prob"][:4], -ACTION * np.log(2.0), rtol=1e-6)
     batch = jax.tree.map(lambda x: x[:4], made.replay.rows)
     made = replace(made, agent=jitted("svg1", "update")(made.agent, batch, KEY)[0])
     later = transitions(3, seed=5)
-    mean, std = SVG1.distribution(made.agent, later.obs)
-    made = learn.collect(SVG1, made, later, jnp.zeros(3, bool))
+    mean, std = jax.jit(SVG1.distribution)(made.agent, later.obs)
+    made = collect(made, later, np.zeros(3, bool))
     expected = actor_critic.tanh_normal_log_prob(mean, jnp.log(std), later.action)
     np.testing.assert_allclose(made.replay.rows.extras["log_prob"][4:7], expected, rtol=1e-5)
 

@@ -4,13 +4,14 @@ Adam's first moment after one update from fresh is a tenth of the gradient: the 
 """
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import ORACLE, jitted, module, momentum, ready, transitions, unchanged
-from test_mage_gradients import difference, dot, double, random_directions
+from small_agents import ORACLE, jitted, momentum, ready, transitions, unchanged
+from test_mage_gradients import difference, dot, double, loss_of, random_directions
 
 from pbrl.equations import expansion
 from pbrl.types import Dynamics
@@ -28,8 +29,10 @@ FLAVOURS = {
 def off_kinks(state):
     """Biases away from zero: where a row leaves a whole layer dead, the next stands exactly on every kink of relu."""
 
+    rng = np.random.default_rng(11)
+
     def shift(path, x):
-        return x + 0.1 * jax.random.normal(KEY, x.shape) if path[-1].key == "bias" else x
+        return x + 0.1 * rng.normal(size=x.shape) if path[-1].key == "bias" else x
 
     ac = replace(state.ac, **{n: jax.tree_util.tree_map_with_path(shift, getattr(state.ac, n)) for n in PARTS})
     return replace(state, ac=ac)
@@ -38,7 +41,7 @@ def off_kinks(state):
 def moved(state, batch, part, name):
     """The gradient of one network, read off its optimiser."""
     after, _ = jitted(name, "update")(state, batch, KEY)
-    return jax.tree.map(lambda mu: 10.0 * mu, momentum(getattr(after.ac, f"{part}_opt")))
+    return jax.tree.map(lambda mu: 10.0 * np.asarray(mu), momentum(getattr(after.ac, f"{part}_opt")))
 
 
 @pytest.mark.parametrize("part", ["actor", "critic"])
@@ -47,15 +50,8 @@ def test_gradient(x64, flavour, part):
     """With still critics (rate 0) the actor's loss depends on its own parameters alone."""
     name, changes = FLAVOURS[flavour]
     state, batch = off_kinks(double(ready(name, critic_lr=0.0, **changes))), double(transitions(BATCH, seed=2))
-    gradient = moved(state, batch, part, name)
-
-    @jax.jit
-    def loss(params):
-        # targets hold the current actor: only the part under test moves, and the critic's loss holds targets still
-        return module(name).update(replace(state, ac=replace(state.ac, **{part: params})), batch, KEY)[1][
-            f"{part}/loss"
-        ]
-
+    # targets hold the current actor: only the part under test moves, and the critic's loss holds targets still
+    gradient, loss = moved(state, batch, part, name), loss_of(state, batch, part, name)
     for direction in random_directions(getattr(state.ac, part), 3):
         change = difference(loss, getattr(state.ac, part), direction)
         np.testing.assert_allclose(dot(gradient, direction), change, rtol=1e-5, atol=1e-9)
@@ -66,24 +62,28 @@ def test_termination_and_hidden_state_carry_gradient(x64):
     from pbrl.agents.svg import simulator
 
     state, batch = double(ready("svg")), double(transitions(BATCH))
-    dynamics = simulator(state)
-    _, _, going_on = dynamics.step(dynamics.start(batch), batch.action, KEY)
-    assert ((going_on > 0) & (going_on < 1)).all()
-    slope = jax.grad(lambda a: dynamics.step(dynamics.start(batch), a, KEY)[2].sum())(batch.action)
-    assert float(jnp.abs(slope).max()) > 1e-6
-    stopped = simulator(replace(state, config=replace(state.config, termination_gradient=False)))
-    same = stopped.step(stopped.start(batch), batch.action, KEY)
-    assert unchanged(same, dynamics.step(dynamics.start(batch), batch.action, KEY))
-    assert not jax.grad(lambda a: stopped.step(stopped.start(batch), a, KEY)[2].sum())(batch.action).any()
-    assert jax.grad(lambda a: stopped.step(stopped.start(batch), a, KEY)[1].sum())(batch.action).any()
+    still = replace(state, config=replace(state.config, termination_gradient=False))
 
-    def second(action, blind):
-        (x, hidden), _, _ = dynamics.step(dynamics.start(batch), action, KEY)
-        latent = (jax.lax.stop_gradient(x), jax.lax.stop_gradient(hidden) if blind else hidden)
-        return dynamics.step(latent, batch.action, KEY)[0][0].sum()
+    @jax.jit
+    def look(action):
+        dynamics, stopped = simulator(state), simulator(still)
 
-    through_hidden, nothing = (jax.grad(second)(batch.action, blind) for blind in (False, True))
-    assert float(jnp.abs(through_hidden).max()) > 1e-6 and not nothing.any()
+        def first(model, i, action):
+            return model.step(model.start(batch), action, KEY)[i].sum()
+
+        def second(action, blind):
+            (x, hidden), _, _ = dynamics.step(dynamics.start(batch), action, KEY)
+            latent = (jax.lax.stop_gradient(x), jax.lax.stop_gradient(hidden) if blind else hidden)
+            return dynamics.step(latent, batch.action, KEY)[0][0].sum()
+
+        steps = [model.step(model.start(batch), action, KEY) for model in (dynamics, stopped)]
+        ends = [jax.grad(partial(first, model, 2))(action) for model in (dynamics, stopped)]
+        return steps, ends, jax.grad(partial(first, stopped, 1))(action), [jax.grad(second)(action, b) for b in (0, 1)]
+
+    (step, same), (slope, no_slope), reward_slope, (through_hidden, nothing) = look(batch.action)
+    assert ((step[2] > 0) & (step[2] < 1)).all() and unchanged(same, step)
+    assert np.abs(slope).max() > 1e-6 and not no_slope.any() and reward_slope.any()
+    assert np.abs(through_hidden).max() > 1e-6 and not nothing.any()
 
 
 def test_temperature_gradient(x64):
@@ -98,8 +98,6 @@ def test_temperature_gradient(x64):
 def test_linear_quadratic_closed_form(x64):
     """On x' = a x + b u with reward -(q x² + u²) and u = k x, three steps' value and slope in k, worked by hand."""
     a, b, q, gamma, k = 0.9, 0.5, 2.0, 0.95, -0.4
-    state, batch = ready("svg"), transitions(BATCH)
-    del state
     from pbrl.equations.expansion import rollout
 
     linear = Dynamics(
@@ -107,16 +105,17 @@ def test_linear_quadratic_closed_form(x64):
         step=lambda x, u, key: (a * x + b * u, -(q * x**2 + u**2)[:, 0], jnp.ones(x.shape[0])),
         observe=lambda x: x,
     )
-    x0 = batch.obs[:, :1].astype(jnp.float64)
+    x0 = double(transitions(BATCH)).obs[:, :1]
 
     def value(k):
-        path = rollout(linear, lambda x, key: (k * x, jnp.zeros(x.shape[0])), replace(batch, obs=x0).obs, KEY, 3)
+        path = rollout(linear, lambda x, key: (k * x, jnp.zeros(x.shape[0])), x0, KEY, 3)
         nothing = jnp.zeros((4, BATCH))
         return expansion.soft_value_expansion(path.reward, path.discount, nothing, jnp.zeros(BATCH), 0.0, gamma).sum()
 
     closed = lambda k: -(x0**2).sum() * (q + k**2) * sum((gamma * (a + b * k) ** 2) ** t for t in range(3))  # noqa: E731
-    np.testing.assert_allclose(value(k), closed(k), rtol=1e-12)
-    np.testing.assert_allclose(jax.grad(value)(k), (closed(k + 1e-6) - closed(k - 1e-6)) / 2e-6, rtol=1e-7)
+    found, slope = jax.jit(jax.value_and_grad(value))(k)
+    np.testing.assert_allclose(found, closed(k), rtol=1e-12)
+    np.testing.assert_allclose(slope, (closed(k + 1e-6) - closed(k - 1e-6)) / 2e-6, rtol=1e-7)
 
 
 def test_update_moves_only_what_it_trains(x64):

@@ -7,19 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import SPEC, config, module, transitions
+import small_agents
+from small_agents import ORACLE, config, jitted, module, transitions
 
 from pbrl.runs import run
 from pbrl.runs.schedule import Schedule
-from pbrl.train import fitting, learn
+from pbrl.train import fitting
 
 MAAC, KEY = module("maac"), jax.random.key(3)
 SCHEDULE = Schedule(total_steps=200, warmup_steps=20, model_batch_size=16)
 
 
-def learner(rows=100, spec=SPEC, **changes):
-    made = learn.start(MAAC, jax.random.key(0), spec, config("maac", **changes), 200)
-    return learn.collect(MAAC, made, transitions(rows), jnp.zeros(rows, bool))
+learner = partial(small_agents.learner, "maac", rows=100, capacity=200)
 
 
 def fit(made, **changes):
@@ -32,12 +31,12 @@ def members(state):
 
 def judge(state, rows):
     """Losses on rows of every member's own, [E]."""
-    batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape)), rows)
-    return np.asarray(MAAC.model_losses(state, batch))
+    batch = jax.tree.map(lambda x: np.broadcast_to(x, (4, *x.shape)), rows)
+    return np.asarray(jitted("maac", "model_losses")(state, batch))
 
 
 def test_a_fit_lowers_the_held_out_loss_and_says_how_long_it_took():
-    made = learner(200)
+    made = learner(rows=200)
     after, metrics = fit(made, model_batch_size=32)
     fresh = transitions(200, seed=9)
     assert (judge(after.agent, fresh) < judge(made.agent, fresh)).all()
@@ -102,7 +101,7 @@ def test_stopped_members_no_longer_change_and_the_best_come_back(monkeypatch):
         return after._replace(active=jnp.array([False, True, True, True]))
 
     monkeypatch.setattr(fitting, "_judged", stop_first)
-    made = learner(200)
+    made = learner(rows=200)
     long, _ = fitting.fit(MAAC, made, KEY, 1, replace(SCHEDULE, model_batch_size=32))
     monkeypatch.setattr(fitting, "_judged", real)
     one = replace(made, agent=replace(made.agent, config=replace(made.agent.config, max_epochs=1)))
@@ -113,7 +112,7 @@ def test_stopped_members_no_longer_change_and_the_best_come_back(monkeypatch):
 
 
 def test_a_fit_that_helps_nobody_changes_nobody():
-    made = learner(100, model_lr=1.0)  # far too large
+    made = learner(model_lr=1.0)  # far too large
     after, _ = fit(made)
     for a, b in zip(members(made.agent), members(after.agent), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -125,21 +124,21 @@ def test_elites_are_the_members_with_the_smallest_losses():
     assert chosen.world.elites.tolist() == [1, 3]
 
 
-def members_step(state, member, batch):
-    from pbrl.models.ensemble_world import maac_world
-
-    world = maac_world(state.spec, state.config)
-    return world.step_each(state.world, jnp.array([member]), batch.obs, batch.action, KEY)[0]
-
-
 def test_the_elites_alone_imagine():
     """With deviations of nothing, every imagined row is what one of the two elites says, and both have their say."""
+    from pbrl.models.ensemble_world import maac_world
+
     state = MAAC.choose_elites(learner(elites=2, target_members=1).agent, jnp.array([3.0, 1.0, 4.0, 2.0]))
-    dynamics = {**state.world.params["dynamics"], "max_log_var": jnp.full(3, -60.0), "min_log_var": jnp.full(3, -90.0)}
+    dynamics = {**state.world.params["dynamics"], "max_log_var": np.full(3, -60.0), "min_log_var": np.full(3, -90.0)}
     state = replace(state, world=replace(state.world, params={"dynamics": dynamics}))
-    batch = transitions(64)
-    imagined = MAAC.simulator(state).step(batch.obs, batch.action, KEY)[0]
-    said = np.stack([members_step(state, m, batch)[0] for m in range(4)])
+
+    @jax.jit
+    def say(state, batch):
+        world = maac_world(state.spec, state.config)
+        said = [world.step_each(state.world, jnp.array([m]), batch.obs, batch.action, KEY)[0][0] for m in range(4)]
+        return MAAC.simulator(state).step(batch.obs, batch.action, KEY)[0], jnp.stack(said)
+
+    imagined, said = say(state, transitions(64))
     agrees = np.isclose(said, imagined, rtol=1e-4, atol=1e-5).all(-1)  # [4, 64]
     assert agrees[[1, 3]].any(0).all() and agrees[1].sum() == agrees[3].sum() == 32 and not agrees[[0, 2]].any()
 
@@ -150,10 +149,7 @@ def test_fits_begin_with_the_end_of_the_warm_up(step, due):
 
 
 def test_an_oracle_needs_no_fit():
-    from small_agents import ORACLE
-
-    made = learn.start(MAAC, jax.random.key(0), SPEC, config("maac"), 200, oracle=ORACLE)
-    made = learn.collect(MAAC, made, transitions(30), jnp.zeros(30, bool))
+    made = learner(rows=30, oracle=ORACLE)
     assert fitting.fit(MAAC, made, KEY, 1, SCHEDULE) == (made, {})
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import ORACLE, SPEC, config, module, termination_fn, transitions
+import small_agents
+from small_agents import ORACLE, module, termination_fn
 
 from pbrl.runs.schedule import Schedule
 from pbrl.train import learn, model_data
@@ -18,9 +19,7 @@ SCHEDULE = Schedule(
 )
 
 
-def learner(rows=50, **kwargs):
-    made = learn.start(MAAC, jax.random.key(0), SPEC, config("maac"), 200, SCHEDULE.imagined_capacity, **kwargs)
-    return learn.collect(MAAC, made, transitions(rows), jnp.zeros(rows, bool))
+learner = partial(small_agents.learner, "maac", rows=50, capacity=200, imagined=SCHEDULE.imagined_capacity)
 
 
 def imagine(made, steps, **changes):
@@ -56,9 +55,9 @@ def test_one_step_at_a_time_starts_from_real_states_always():
 
 def test_actions_are_the_policys_own():
     made = learner(oracle=ORACLE)
-    still = jax.tree.map(jnp.zeros_like, made.agent.ac.actor)
+    still = jax.tree.map(np.zeros_like, made.agent.ac.actor)
     last = sorted(still["MLP_0"])[-1]
-    still["MLP_0"][last]["bias"] = jnp.array([0.5, -0.5, -20.0, -20.0])
+    still["MLP_0"][last]["bias"] = np.float32([0.5, -0.5, -20.0, -20.0])
     made = replace(made, agent=replace(made.agent, ac=replace(made.agent.ac, actor=still)))
     action = stored(imagine(made, 2)).action
     np.testing.assert_allclose(action, np.broadcast_to(np.tanh([0.5, -0.5]), action.shape), rtol=1e-5)
@@ -66,7 +65,7 @@ def test_actions_are_the_policys_own():
 
 def test_the_newest_stay_where_more_come_than_fit():
     made = learner(oracle=ORACLE)
-    made = replace(made, imagined=learn.start(MAAC, KEY, SPEC, config("maac"), 200, 20).imagined)
+    made = replace(made, imagined=learner(imagined=20, oracle=ORACLE).imagined)
     small, large = (imagine(m, 1, imagine_chained=False) for m in (made, learner(oracle=ORACLE)))
     assert int(small.inserted) == 30 and int(small.size) == 20
     rows = small.rows.obs[np.arange(10, 30) % 20]
@@ -88,9 +87,10 @@ def _half_nan(z, reward, discount):
 def test_batches_mix_real_and_imagined_rows(share, real):
     made = learner(oracle=ORACLE)
     made = replace(made, imagined=imagine(made, 1))
-    marked = replace(made.imagined, rows=replace(made.imagined.rows, reward=jnp.full(500, 77.0)))
-    batch = learn._mixture(replace(made, imagined=marked), KEY, replace(SCHEDULE, real_fraction=share))
-    assert batch.reward.shape == (40,) and int((batch.reward != 77.0).sum()) == real
+    marked = replace(made.imagined, rows=replace(made.imagined.rows, reward=np.full(500, 77.0, np.float32)))
+    schedule = replace(SCHEDULE, real_fraction=share)
+    batch = jax.jit(partial(learn._mixture, schedule=schedule))(replace(made, imagined=marked), KEY)
+    assert batch.reward.shape == (40,) and (np.asarray(batch.reward) != 77.0).sum() == real
 
 
 @pytest.mark.parametrize(
