@@ -1,6 +1,7 @@
 """What every agent must keep to, whatever it computes."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,21 @@ def name(request):
 PHASES = {"update": (BATCH, KEY), "update_model": (MODEL_BATCH, KEY), "observe": (BATCH,)}
 
 
-def call(name, phase, state):
-    """What a phase makes of a state, and its metrics."""
-    result = jitted(name, phase)(state, *PHASES[phase])
+@cache
+def donating(name, phase, spec):
+    """One program of a phase that takes its state's memory, and a list with an entry for each of its traces."""
+    traces = []
+
+    def counted(*args):
+        traces.append(1)
+        return getattr(module(name), phase)(*args)
+
+    return jax.jit(counted, donate_argnums=0), traces
+
+
+def call(name, phase, spec, state):
+    """What a phase makes of a state, whose memory it takes, and its metrics."""
+    result = donating(name, phase, spec)[0](state, *PHASES[phase])
     return (result, {}) if phase == "observe" else result
 
 
@@ -31,7 +44,7 @@ def call(name, phase, state):
 @pytest.mark.parametrize("spec", [SPEC, UNKNOWN], ids=["known", "learned"])
 def test_state_keeps_its_structure_shapes_and_types(name, phase, spec):
     state = ready(name, spec)
-    new, metrics = call(name, phase, state)
+    new, metrics = call(name, phase, spec, state)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)  # noqa: E731
     assert shapes(new) == shapes(state)
@@ -44,18 +57,10 @@ def test_one_trace_in_three_calls_that_donate(name, phase):
 
     Aliased leaves (targets, for one) would make donation fail or corrupt its input.
     """
-    traces = []
-
-    def counted(*args):
-        traces.append(1)
-        return getattr(module(name), phase)(*args)
-
-    donating = jax.jit(counted, donate_argnums=0)
     state = module(name).init(KEY, SPEC, config(name))
     for _ in range(3):
-        new = donating(state, *PHASES[phase])
-        state = new if phase == "observe" else new[0]
-    assert len(traces) == 1
+        state, _ = call(name, phase, SPEC, state)
+    assert len(donating(name, phase, SPEC)[1]) == 1
 
 
 def test_same_input_same_output_and_input_untouched(name):
@@ -81,15 +86,14 @@ def test_vmap_over_seeds_and_a_hyperparameter_equals_a_loop(name):
     """A population in one program: learning rates are leaves."""
     rates, keys = (1e-4, 1e-2, 1e-3), jax.random.split(KEY, 3)
     states = [ready(name, seed=seed, critic_lr=rate) for seed, rate in enumerate(rates)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     together, _ = jax.jit(jax.vmap(module(name).update, in_axes=(0, None, 0)))(stacked, BATCH, keys)
     for i, state in enumerate(states):
         alone, _ = jitted(name, "update")(state, BATCH, keys[i])
         for a, b in zip(jax.tree.leaves(together.ac), jax.tree.leaves(alone.ac), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=2e-4, atol=1e-6)
-    moved = [
-        np.abs(a - b).max() for a, b in zip(*(jax.tree.leaves(s.ac.critic) for s in (together, stacked)), strict=True)
-    ]
+    critics = zip(*(jax.tree.leaves(s.ac.critic) for s in (together, stacked)), strict=True)
+    moved = [np.abs(np.asarray(a) - b).max() for a, b in critics]
     assert max(moved) > 1e-3
 
 
@@ -107,15 +111,29 @@ def test_no_key_is_used_twice(name):
         everything(*(jax.random.key(i) for i in range(4)))
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3)])
+SHAPES = [(), (5,), (2, 3)]
+
+
+@cache
+def actions(name):
+    """What an agent does in states of every leading shape, by one program: its mode under two keys, and with noise."""
+    act, state = module(name).act, ready(name, exploration_noise=3.0)
+
+    @jax.jit
+    def everything(state, key, other):
+        places = {shape: 2.0 * jax.random.normal(key, (*shape, OBS)) for shape in SHAPES}
+        ways = ((key, False), (other, False), (key, True))
+        return {shape: [act(state, obs, k, explore=e) for k, e in ways] for shape, obs in places.items()}
+
+    return everything(state, KEY, jax.random.key(1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_act_takes_any_leading_axes_and_stays_in_bounds(name, shape):
-    state = ready(name, exploration_noise=3.0)
-    obs = 2.0 * jax.random.normal(KEY, (*shape, OBS))
-    act = module(name).act
-    mode, noisy = (act(state, obs, KEY, explore=e) for e in (False, True))
+    mode, again, noisy = actions(name)[shape]
     assert mode.shape == noisy.shape == (*shape, 2)
-    assert float(jnp.abs(noisy).max()) <= 1.0 and not np.allclose(mode, noisy)
-    np.testing.assert_array_equal(mode, act(state, obs, jax.random.key(1), explore=False))
+    assert np.abs(noisy).max() <= 1.0 and not np.allclose(mode, noisy)
+    np.testing.assert_array_equal(mode, again)
 
 
 @pytest.mark.parametrize(
