@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import jax
@@ -75,42 +76,69 @@ def assert_same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-def killed_after_checkpoint(run):
-    """Train in a process of its own, which dies by SIGKILL once the first checkpoint stands; return its exit code."""
-    code = (
-        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "import test_resume as t; from pathlib import Path\n"
-        "run = t.make_run(Path(sys.argv[2]), sys.argv[3], sys.argv[4])\n"
-        "t.driver_module(run).train(run, lambda p: time.sleep(2.0 * (p.step > 25)))"  # time for the signal to come
-    )
-    here = os.path.dirname(__file__)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, here, str(run.folder), run.agent, run.env],
-        env={**os.environ, "PYTHONPATH": os.path.dirname(here)},
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 240
-    while not checkpoint.steps(run.folder / "checkpoints") and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    return process.wait(timeout=60)
-
-
 CASES = [(name, env) for env in (PENDULUM, HOPPER) for name in AGENTS]
 CASES += [(name, TOY) for name in ("mage", "maac")]  # on the device
 
 
+def stand_in_the_middle(runs):
+    """Train the first run past its checkpoint, from within it the next one, and so on; then wait for the end."""
+    run, *rest = runs
+
+    def report(progress):
+        if progress.step > 25:
+            stand_in_the_middle(rest) if rest else time.sleep(300)
+
+    driver_module(run).train(run, report)
+
+
+def killed_after_checkpoints(folder, name):
+    """Train an agent everywhere in a process of its own, which dies by SIGKILL in the midst of all runs.
+
+    Return its exit code and the runs by their environments.
+    """
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_resume as t; from pathlib import Path\n"
+        "t.stand_in_the_middle(t.runs_of(Path(sys.argv[2]), sys.argv[3]).values())"
+    )
+    here, runs = os.path.dirname(__file__), runs_of(folder, name)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, here, str(folder), name],
+        env={**os.environ, "PYTHONPATH": os.path.dirname(here)},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    while not all(checkpoint.steps(run.folder / "checkpoints") for run in runs.values()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    return process.wait(timeout=60), runs
+
+
+def runs_of(folder, name):
+    envs = [env for agent, env in CASES if agent == name]
+    return {env: make_run(folder / str(i), name, env) for i, env in enumerate(envs)}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Give the runs of an agent that a signal killed, and the exit code of their process; one for each agent."""
+    return cache(lambda name: killed_after_checkpoints(tmp_path_factory.mktemp(name), name))
+
+
 @pytest.mark.parametrize(("name", "env"), CASES)
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path, name, env):
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, killed, name, env):
     """N steps straight equal k steps, SIGKILL, a new process, N - k steps; so do the rows that were logged."""
-    straight, killed = (make_run(tmp_path / n, name, env) for n in ("straight", "killed"))
+    straight = make_run(tmp_path, name, env)
     train = driver_module(straight).train
     train(straight)
-    assert killed_after_checkpoint(killed) == -signal.SIGKILL
-    assert checkpoint.steps(killed.folder / "checkpoints")[-1] < STEPS
-    train(killed)
-    assert_same(final(straight), final(killed))
-    rows = [row["step"] for row in read_rows(killed.folder, "train")]
+    code, runs = killed(name)
+    assert code == -signal.SIGKILL
+    assert checkpoint.steps(runs[env].folder / "checkpoints")[-1] < STEPS
+    train(runs[env])
+    assert_same(final(straight), final(runs[env]))
+    rows = [row["step"] for row in read_rows(runs[env].folder, "train")]
     assert rows == sorted(set(rows)) and rows[-1] == STEPS  # no row twice, none missing at the end
 
 
