@@ -17,9 +17,9 @@ import pytest
 # not with other workers: JAX writes entries in place, so that one might read what another has half written.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 CACHE = os.path.join(tempfile.gettempdir(), f"pbrl-tests-{os.getuid()}-jax-{jax.__version__}-{WORKER}")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
+os.environ["JAX_COMPILATION_CACHE_DIR"], os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = CACHE, "0.1"
 jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # Nearly all of the suite's time goes into compiling. A program in one piece by XLA's plainer code generator is there
 # in a third of the time; later releases have no such choice. XLA reads this once, with the first computation.
