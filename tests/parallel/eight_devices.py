@@ -52,7 +52,8 @@ def apart(one, other):
 def updates(name):
     """An agent's `update` over seeds, over one batch, and over both."""
     agent = module(name)
-    states = jax.vmap(lambda key: agent.init(key, SPEC, config(name)))(jax.random.split(jax.random.key(0), N))
+    make = jax.jit(jax.vmap(lambda key: agent.init(key, SPEC, config(name))))
+    states = make(jax.random.split(jax.random.key(0), N))
     keys, batches = jax.random.split(jax.random.key(1), N), transitions(N, B)
     state, batch, key = jax.tree.map(lambda x: x[0], (states, batches, keys))
     every, one = jax.jit(jax.vmap(agent.update)), jax.jit(agent.update)
@@ -68,11 +69,15 @@ def updates(name):
         devices.place(batches, square, SEEDS, DATA),
         devices.place(keys, square, SEEDS),
     )
-    return {
-        "seeds": [collectives(every.lower(*seeds).compile()), apart(wanted, every(*seeds))],
-        "data": [collectives(one.lower(*data).compile()), apart(wanted_one, one(*data))],
-        "both": [collectives(every.lower(*both).compile()), apart(wanted, every(*both))],
-    }
+    found = {}
+    for way, function, given, expected in (
+        ("seeds", every, seeds, wanted),
+        ("data", one, data, wanted_one),
+        ("both", every, both, wanted),
+    ):
+        program = function.lower(*given).compile()
+        found[way] = [collectives(program), apart(expected, program(*given))]
+    return found
 
 
 def training(driver, name, env, schedule, folder):
@@ -123,8 +128,9 @@ def diagnosis():
     measure, seen = watched._measure, []
 
     def counting(*args):
-        seen.extend((collectives(measure.lower(*args).compile()), len(args[1].obs.sharding.device_set)))
-        return measure(*args)
+        program = measure.lower(*args).compile()
+        seen.extend((collectives(program), len(args[1].obs.sharding.device_set)))
+        return program(*args)
 
     with mock.patch.object(watched, "_measure", counting):
         spread = watched.of(learner.agent, learner.replay, 10)
