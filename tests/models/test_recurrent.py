@@ -36,82 +36,87 @@ def by_hand(params, obs, actions):
 
 
 def data(steps=3, rows=6):
-    k = jax.random.split(jax.random.key(1), 3)
-    return (
-        jax.random.normal(k[0], (rows, 3)),
-        jax.random.normal(k[1], (steps, rows, 2)),
-        jax.random.normal(k[2], (steps, rows, 3)),
-    )
+    rng = np.random.default_rng(1)
+    return tuple(rng.normal(size=shape).astype(np.float32) for shape in ((rows, 3), (steps, rows, 2), (steps, rows, 3)))
 
 
 def test_unroll_follows_the_equations(key):
-    params, (obs, actions, targets) = MODEL.init(key), data()
+    params, (obs, actions, targets) = jax.jit(MODEL.init)(key), data()
+
+    @jax.jit
+    def say(params):
+        both = [MODEL.unroll(params, obs, actions, detach=detach) for detach in (False, True)]
+        return both, MODEL.loss(params, obs, actions, targets)
+
+    both, loss = say(params)
     expected = by_hand(params, np.asarray(obs), np.asarray(actions))
-    for detach in (False, True):  # it decides on gradients alone
-        np.testing.assert_allclose(MODEL.unroll(params, obs, actions, detach=detach), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(MODEL.loss(params, obs, actions, targets), ((expected - targets) ** 2).mean(), rtol=1e-5)
+    for path in both:  # detaching decides on gradients alone
+        np.testing.assert_allclose(path, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(loss, ((expected - targets) ** 2).mean(), rtol=1e-5)
 
 
 def test_remembering_nothing_is_remembering_zeros(key):
     """The first step and its gradient are those of a hidden state of zeros, whose weights it leaves alone."""
-    params, (obs, actions, _) = MODEL.init(key), data()
-    zeros = (jnp.zeros((len(obs), 4)),) * 2
+    params, (obs, actions, _) = jax.jit(MODEL.init)(key), data()
+    zeros = (np.zeros((len(obs), 4), np.float32),) * 2
 
     def first(params, hidden):
         after, kept = MODEL.step(params, (obs, hidden), actions[0])
         return jnp.square(after).sum() + sum(jnp.square(h).sum() for h in kept)
 
-    for a, b in zip(*(jax.tree.leaves(jax.value_and_grad(first)(params, h)) for h in (None, zeros)), strict=True):
+    both = jax.jit(lambda params: [jax.value_and_grad(first)(params, hidden) for hidden in (None, zeros)])(params)
+    for a, b in zip(*map(jax.tree.leaves, both), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_detaching_leaves_the_hidden_state_as_the_only_path(key):
     """The first action reaches the second prediction through x and hidden state; detached, through the latter alone."""
-    params, (obs, actions, _) = MODEL.init(key), data(2)
+    params, (obs, actions, _) = jax.jit(MODEL.init)(key), data(2)
 
     def second(params, action, detach):
-        return MODEL.unroll(params, obs, actions.at[0].set(action), detach=detach)[1].sum()
+        return MODEL.unroll(params, obs, jnp.asarray(actions).at[0].set(action), detach=detach)[1].sum()
 
-    slope = jax.grad(second, 1)
-    attached, detached = (slope(params, actions[0], d) for d in (False, True))
-    assert float(jnp.abs(attached - detached).max()) > 1e-3 and float(jnp.abs(detached).max()) > 1e-6
-    closed = jax.tree.map(jnp.copy, params)
+    slopes = jax.jit(lambda params: [jax.grad(second, 1)(params, actions[0], detach) for detach in (False, True)])
+    attached, detached = map(np.asarray, slopes(params))
+    assert np.abs(attached - detached).max() > 1e-3 and np.abs(detached).max() > 1e-6
+    closed = jax.tree.map(np.array, params)
     for i in range(2):
         cell = closed[f"GRUCell_{i}"]
         cell["hidden"]["kernel"] *= 0.0
-        cell["input"]["bias"] = cell["input"]["bias"].at[4:8].set(-100.0)  # the update gate keeps nothing
-    assert not slope(closed, actions[0], True).any()
-    assert slope(closed, actions[0], False).any()
+        cell["input"]["bias"][4:8] = -100.0  # the update gate keeps nothing
+    attached, detached = slopes(closed)
+    assert attached.any() and not detached.any()
 
 
 def test_weights_are_drawn_as_the_released_code_draws_them():
-    params = Recurrent(17, 6).init(jax.random.key(0))
-    kernel = params["MLP_0"]["Dense_1"]["kernel"]
+    params = jax.jit(Recurrent(17, 6).init)(jax.random.key(0))
+    kernel = np.asarray(params["MLP_0"]["Dense_1"]["kernel"])
     np.testing.assert_allclose(kernel.T @ kernel, np.eye(512), atol=1e-4)
     for name in ("input", "hidden"):
         gates = params["GRUCell_1"][name]
         for leaf in (gates["kernel"], gates["bias"]):
-            assert 0.98 / np.sqrt(512) < float(jnp.abs(leaf).max()) <= 1 / np.sqrt(512)
+            assert 0.98 / np.sqrt(512) < np.abs(leaf).max() <= 1 / np.sqrt(512)
     assert params["MLP_1"]["Dense_0"]["kernel"].shape == (512, 17)  # the decoder is one linear layer
-
-
-def world(**changes):
-    state = ready("svg", **changes)
-    return SequenceWorld(state.spec, state.config, state.stats), state
 
 
 def test_simulator_predicts_in_the_units_of_the_environment():
     """Start and observe undo each other; a step's change is the network's, scaled by the data's deviation."""
-    parts, state = world()
-    batch = transitions(8)
-    simulator = parts.simulator(state.world)
-    latent = simulator.start(batch)
-    np.testing.assert_allclose(simulator.observe(latent), batch.obs, rtol=1e-5, atol=1e-6)
-    latent, reward, going_on = simulator.step(latent, batch.action, jax.random.key(0))
-    x = normalizer.normalize(state.stats.obs, batch.obs, (0.1, 10.0))
-    inside = parts.recurrent.unroll(state.world.dynamics, x, batch.action[None], detach=False)[0]
-    expected = normalizer.denormalize(state.stats.obs, inside, (0.1, 10.0))
-    np.testing.assert_allclose(simulator.observe(latent), expected, rtol=1e-5, atol=1e-6)
+    state, batch = ready("svg"), transitions(8)
+
+    @jax.jit
+    def say(state):
+        parts = SequenceWorld(state.spec, state.config, state.stats)
+        simulator = parts.simulator(state.world)
+        latent = simulator.start(batch)
+        after, reward, going_on = simulator.step(latent, batch.action, jax.random.key(0))
+        x = normalizer.normalize(state.stats.obs, batch.obs, (0.1, 10.0))
+        inside = parts.recurrent.unroll(state.world.dynamics, x, batch.action[None], detach=False)[0]
+        expected = normalizer.denormalize(state.stats.obs, inside, (0.1, 10.0))
+        return simulator.observe(latent), simulator.observe(after), expected, reward, going_on
+
+    same, after, expected, reward, going_on = say(state)
+    np.testing.assert_allclose(same, batch.obs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
     assert reward.shape == going_on.shape == (8,)
 
 
