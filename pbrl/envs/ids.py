@@ -34,7 +34,8 @@ MAAC = {
 TASKS = {**MAGE, **MBPO, **POPLIN, **MAAC}
 """The papers' tasks (`pbrl.envs.tasks`)."""
 
-TOYS = {"Pendulum": 200, "CartPole": 500, "DoubleIntegrator": 26, "PointMass": 50, "ProbeOne": 1, "ProbeTwo": 2}
+PROBES = ("ProbeConstant", "ProbeObservation", "ProbeDelay", "ProbeAction", "ProbeBoth", "ProbeCarry")
+TOYS = {"Pendulum": 200, "CartPole": 500, "DoubleIntegrator": 26, "PointMass": 50, **dict.fromkeys(PROBES, 2)}
 """Name of a toy in `toy.TOYS`, most steps of an episode."""
 
 TOY_IDS = {f"pbrl/Toy{name}-v0": name for name in TOYS}

@@ -3,10 +3,12 @@
 States and observations have any leading axes `[*]`. All are deterministic: the key of a step may be left out.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from pbrl.envs.jax_env import from_spec
+from pbrl.envs.jax_env import JaxEnv, from_spec
 from pbrl.envs.tasks import cartpole as numbers
 from pbrl.envs.tasks import rewards
 from pbrl.types import Array, EnvSpec, Key
@@ -102,44 +104,64 @@ def point_mass_reward(obs: Array, action: Array, next_obs: Array) -> Array:
     return -(distance + 0.05 * speed + 0.01 * jnp.square(action).sum(-1))
 
 
-# Probes: the simplest tasks on which a part that does not work shows at once
+# Probes: the simplest tasks on which a part that does not work shows at once (Jones 2021, "Debugging RL, without the
+# agonizing pain")
+
+
+class Probe(NamedTuple):
+    """The numbers of a probe, an episode of one or two steps, the last of which pays for place x and action a:
+
+        r = constant + by_place x - by_action (a - best - slope x)² - by_carried (x - best)²
+
+    At the first step x is drawn within ±1, at the second it is the first action.
+    """
+
+    steps: Array | float = 1.0
+    constant: Array | float = 0.0
+    by_place: Array | float = 0.0
+    by_action: Array | float = 0.0
+    by_carried: Array | float = 0.0
+    best: Array | float = 0.0
+    slope: Array | float = 0.0
+
+
+PROBES = {
+    "ProbeConstant": Probe(constant=1.0),
+    "ProbeObservation": Probe(by_place=1.0),
+    "ProbeDelay": Probe(steps=2.0, constant=1.0),
+    "ProbeAction": Probe(by_action=1.0, best=0.4),
+    "ProbeBoth": Probe(by_action=1.0, slope=0.5),
+    "ProbeCarry": Probe(steps=2.0, by_carried=1.0, best=0.4),
+}
+"""In the order in which to try them. The first three test critics: the value is 1, the place, the discount factor.
+
+The next two test that the slope of a reward reaches the actor, the last that the slope of a value does.
+"""
 
 
 def probe_reset(key: Key) -> Array:
-    """Draw a place within ±1, at the first step."""
+    """Draw a place within ±1, before the first step."""
     return jnp.concatenate([jax.random.uniform(key, (1,), minval=-1.0, maxval=1.0), jnp.zeros(1)])
 
 
 def probe_advance(state: Array, action: Array) -> Array:
-    """Carry the action over into the place, and mark the step as the second."""
-    return jnp.stack([action[..., 0], jnp.ones_like(state[..., 1])], -1)
+    """Carry the action over into the place, and count the step."""
+    return jnp.stack([action[..., 0], state[..., 1] + 1.0], -1)
 
 
-def probe_one_reward(obs: Array, action: Array, next_obs: Array) -> Array:
-    """Best at half the place: tests that a reward's slope reaches the actor."""
-    return -jnp.square(action[..., 0] - 0.5 * obs[..., 0])
+def probe(kind: Probe) -> JaxEnv:
+    """Make a probe, which observes place and steps so far; its numbers may be traced, so that one program serves all."""
 
+    def reward(obs: Array, action: Array, next_obs: Array) -> Array:
+        place, last = obs[..., 0], obs[..., 1] > kind.steps - 1.5
+        paid = kind.constant + kind.by_place * place
+        paid -= kind.by_action * jnp.square(action[..., 0] - kind.best - kind.slope * place)
+        return jnp.where(last, paid - kind.by_carried * jnp.square(place - kind.best), 0.0)
 
-def probe_one_ends(next_obs: Array) -> Array:
-    """Every first step is the last."""
-    return next_obs[..., 1] > 0.5
+    def ends(next_obs: Array) -> Array:
+        return next_obs[..., 1] > kind.steps - 0.5
 
-
-def probe_two_reward(obs: Array, action: Array, next_obs: Array) -> Array:
-    """Nothing at first; the second step pays for the first action, best at 0.4: tests that values are propagated."""
-    return jnp.where(obs[..., 1] > 0.5, -jnp.square(obs[..., 0] - 0.4), 0.0)
-
-
-def probe_two_advance(state: Array, action: Array) -> Array:
-    """As `probe_advance`; a place of 2 says that the second step is over."""
-    after = probe_advance(state, action)
-    over = state[..., 1:] > 0.5
-    return jnp.where(over, jnp.full_like(after, 2.0), after)
-
-
-def probe_two_ends(next_obs: Array) -> Array:
-    """The second step is the last."""
-    return next_obs[..., 1] > 1.5
+    return from_spec(EnvSpec(2, 1, 2, reward, ends), probe_reset, probe_advance)
 
 
 TOYS = {
@@ -154,7 +176,6 @@ TOYS = {
         EnvSpec(2, 1, 26, double_integrator_reward, rewards.never), double_integrator_reset, double_integrator_advance
     ),
     "PointMass": from_spec(EnvSpec(4, 2, 50, point_mass_reward, rewards.never), point_mass_reset, point_mass_advance),
-    "ProbeOne": from_spec(EnvSpec(2, 1, 1, probe_one_reward, probe_one_ends), probe_reset, probe_advance),
-    "ProbeTwo": from_spec(EnvSpec(2, 1, 2, probe_two_reward, probe_two_ends), probe_reset, probe_two_advance),
+    **{name: probe(kind) for name, kind in PROBES.items()},
 }  # fmt: skip
 """Name -> environment; the Gymnasium id of each is `pbrl/Toy<name>-v0`."""

@@ -142,7 +142,7 @@ def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsy
 def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, tmp_path):
     source = """
         from pbrl.envs import registry, toy
-        registry.register("Elsewhere-v0", toy.TOYS["ProbeTwo"])
+        registry.register("Elsewhere-v0", toy.TOYS["ProbeCarry"])
     """
     (tmp_path / "elsewhere.py").write_text(textwrap.dedent(source))
     monkeypatch.syspath_prepend(tmp_path)
