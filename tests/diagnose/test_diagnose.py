@@ -32,8 +32,9 @@ def make_run(folder, name="mage", env="Pendulum-v1", **changes):
 
 def state_of(name, oracle=None):
     agent = module(name)
-    state = agent.init(jax.random.key(0), SPEC, config(name), oracle=oracle)
-    return agent, replace(state, ac=jax.tree.map(lambda x: x + 0.01 * (x.dtype == jnp.float32), state.ac))
+    state = jax.jit(lambda key: agent.init(key, SPEC, config(name), oracle=oracle))(jax.random.key(0))
+    shifted = lambda x: x + np.float32(0.01) if x.dtype == jnp.float32 else x  # noqa: E731
+    return agent, replace(state, ac=jax.tree.map(lambda x: shifted(np.asarray(x)), state.ac))
 
 
 @pytest.mark.parametrize("name", ["mage", "svg"])
@@ -41,10 +42,11 @@ def state_of(name, oracle=None):
 def test_the_policy_gradient_is_that_of_the_value_expansion(name, horizon, x64):
     """Against central differences of J, written here with the same noise, through the true dynamics."""
     agent, state = state_of(name, ORACLE)
-    state = jax.tree.map(lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
-    batch, key = jax.tree.map(lambda x: jnp.asarray(x, float), transitions(5)), jax.random.key(3)
+    state = jax.tree.map(lambda x: np.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+    batch, key = jax.tree.map(lambda x: np.asarray(x, float), transitions(5)), jax.random.key(3)
     roll_key, last_key = jax.random.split(key)
-    flat, unravel = ravel_pytree(state.ac.actor)
+    _, unravel = ravel_pytree(state.ac.actor)
+    flat = np.concatenate([x.ravel() for x in jax.tree.leaves(state.ac.actor)])
 
     def objective(flat):
         acting = replace(state, ac=replace(state.ac, actor=unravel(flat)))
@@ -59,9 +61,10 @@ def test_the_policy_gradient_is_that_of_the_value_expansion(name, horizon, x64):
         rewards, discounts = path.reward[:horizon], path.discount[:horizon]
         return expansion.value_expansion(rewards, discounts, q, state.config.discount).mean()
 
-    got = measure.policy_gradients(agent, state, ORACLE, (1, 3), batch, key)[(1, 3).index(horizon)]
-    direction, run = jax.random.normal(jax.random.key(4), flat.shape, flat.dtype), jax.jit(objective)
-    difference = (run(flat + 1e-5 * direction) - run(flat - 1e-5 * direction)) / 2e-5
+    slopes = jax.jit(partial(measure.policy_gradients, agent, dynamics=ORACLE, horizons=(1, 3)))
+    got = np.asarray(slopes(state=state, batch=batch, key=key)[(1, 3).index(horizon)])
+    direction, run = np.random.default_rng(4).normal(size=flat.shape), jax.jit(objective)
+    difference = (float(run(flat + 1e-5 * direction)) - float(run(flat - 1e-5 * direction))) / 2e-5
     np.testing.assert_allclose(got @ direction, difference, rtol=1e-6)
 
 

@@ -1,5 +1,7 @@
 """Brax' environments by their ids: as functions, as oracles, and what is refused."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,30 +16,37 @@ from pbrl.types import Transition
 KEY, PENDULUM = jax.random.key(0), "brax/inverted_pendulum"
 
 
-def states(env, count):
+@cache
+def states(env):
+    """Four states, each after a few steps."""
+
     def play(key):
         state = env.reset(key)
         for k in jax.random.split(key, 3):
             state, *_ = env.step(state, jax.random.uniform(k, (1,), minval=-1.0, maxval=1.0))
         return state
 
-    return jax.jit(jax.vmap(play))(jax.random.split(KEY, count))
+    return jax.jit(jax.vmap(play))(jax.random.split(KEY, 4))
 
 
 def as_batch(env, state):
-    obs = env.observe(state)
-    nothing = jnp.zeros(len(obs))
+    obs = np.asarray(jax.jit(env.observe)(state))
+    nothing = np.zeros(len(obs), obs.dtype)
     return Transition(obs, nothing[:, None], nothing, nothing, obs, env.extras(state))
 
 
 def test_an_oracle_begins_where_the_environment_stood():
     env, dynamics = registry.find(PENDULUM), oracles.oracle(PENDULUM)
-    state, action = states(env, 4), jnp.full((4, 1), 0.3)
-    there, step = dynamics.start(as_batch(env, state)), jax.jit(env.step)
-    for z in (state, there):
-        after, reward, discount = step(z, action)
-        np.testing.assert_allclose(env.observe(after), env.observe(step(state, action)[0]), rtol=1e-6)
-        assert reward.shape == discount.shape == (4,)
+    state, action = states(env), jnp.full((4, 1), 0.3)
+
+    @jax.jit
+    def step(state, batch):
+        steps = [env.step(z, action) for z in (state, dynamics.start(batch))]
+        return [(env.observe(after), *paid) for after, *paid in steps]
+
+    (expected, *paid), (after, *imagined) = step(state, as_batch(env, state))
+    np.testing.assert_allclose(after, expected, rtol=1e-6)
+    assert {x.shape for x in (*paid, *imagined)} == {(4,)}
     assert registry.find(f"{PENDULUM}-positional").spec == env.spec and registry.find(PENDULUM) is env
     with pytest.raises(
         ValueError, match=r"inverted_pendulum starts from its simulator's state: expected extras .*, got none of "
@@ -47,16 +56,16 @@ def test_an_oracle_begins_where_the_environment_stood():
 
 def test_the_gradient_is_the_finite_difference(x64):
     env = registry.find(PENDULUM)
-    there = env.start(as_batch(env, states(env, 4)))
+    batch = as_batch(env, states(env))
 
     def value(action):
-        z, reward, _ = env.step(there, action)
+        z, reward, _ = env.step(env.start(batch), action)
         return reward.sum() + env.observe(z).sum()
 
-    actions = jax.random.uniform(KEY, (4, 1), minval=-0.9, maxval=0.9)
-    direction, width, run = jax.random.normal(KEY, actions.shape), 1e-5, jax.jit(jax.value_and_grad(value))
-    difference = (run(actions + width * direction)[0] - run(actions - width * direction)[0]) / (2 * width)
-    np.testing.assert_allclose((run(actions)[1] * direction).sum(), difference, rtol=1e-6)
+    rng, width, run = np.random.default_rng(0), 1e-5, jax.jit(jax.value_and_grad(value))
+    actions, direction = rng.uniform(-0.9, 0.9, (4, 1)), rng.normal(size=(4, 1))
+    above, below = (float(run(actions + sign * width * direction)[0]) for sign in (1, -1))
+    np.testing.assert_allclose((run(actions)[1] * direction).sum(), (above - below) / (2 * width), rtol=1e-6)
     with jax.enable_x64(False):  # the constants of one width are not those of the other
         jax_env.check(registry.find(PENDULUM), PENDULUM)
         assert registry.find(PENDULUM) is not env
@@ -77,7 +86,7 @@ def test_an_agent_trains_on_the_device_and_is_judged_by_gymnasium(tmp_path):
     obs = env.reset(seed=0)
     after = env.step(np.zeros(1))
     assert env.spec.episode_length == 1_000 and obs.shape == after.next_obs.shape == (4,) and env.exact
-    assert set(env.extras()) == set(registry.find(PENDULUM).extras(states(registry.find(PENDULUM), 1)))
+    assert set(env.extras()) == set(registry.find(PENDULUM).extras(states(registry.find(PENDULUM))))
     env.close()
 
 
