@@ -55,7 +55,9 @@ def _maps():
     return MAPS.read_bytes().count(b"\n") if MAPS.exists() else MANY + 1
 
 
-SPLIT = {"test_agents": "name", "test_resume": "name", "test_float64": "name", "test_hosts": "straight"}
+SPLIT = {name: "name" for name in ("test_agents", "test_resume", "test_float64", "test_probes")} | {
+    "test_hosts": "straight"
+}
 LONGEST = ("test_hosts", "test_parallel", "test_resume", "test_agents", "test_twin", "test_float64", "test_golden")
 
 
