@@ -150,7 +150,7 @@ def probe_advance(state: Array, action: Array) -> Array:
 
 
 def probe(kind: Probe) -> JaxEnv:
-    """Make a probe, which observes place and steps so far; its numbers may be traced, so that one program serves all."""
+    """Make a probe, which observes place and steps so far. Its numbers may be traced: one program serves them all."""
 
     def reward(obs: Array, action: Array, next_obs: Array) -> Array:
         place, last = obs[..., 0], obs[..., 1] > kind.steps - 1.5
