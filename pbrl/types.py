@@ -39,6 +39,11 @@ class Transition:
     """What an oracle needs besides the observation, such as a simulator's state."""
 
 
+LARGEST = 1e15
+"""The largest magnitude that data, losses and gradients may have: beyond it float32 overflows where sums of squares are
+taken. What is larger is handled like what is not finite."""
+
+
 def width() -> np.dtype:
     """Return the type of JAX's floats here and now: float32, or float64 under `jax_enable_x64`."""
     return np.dtype(jax.dtypes.canonicalize_dtype(float))

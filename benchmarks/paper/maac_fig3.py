@@ -74,7 +74,7 @@ def start(key: Key) -> Learner:
     opts = tuple(optax.adam(0.0).init(p) for p in (model, critic, gain))
     obs, action, number = (jnp.zeros((STEPS, *shape)) for shape in ((2,), (1,), ()))
     empty = Transition(obs, action, number, number, obs)
-    return Learner(gain, model, critic, critic, opts, empty, Statistics.init(2, 1))
+    return Learner(gain, model, critic, critic, opts, empty, Statistics.init(2, 1, bounded=False))
 
 
 def play(lqr: Lqr, gain: Array, key: Key, random: Array) -> Transition:

@@ -25,7 +25,7 @@ from pbrl.agents import sac
 from pbrl.models.ensemble import Ensemble
 from pbrl.models.sequence_world import Recurrent
 from pbrl.nn import networks, normalizer
-from pbrl.nn.normalizer import STD_BOUNDS, Statistics
+from pbrl.nn.normalizer import Statistics
 from pbrl.parallel import devices
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots
@@ -54,14 +54,14 @@ def gru(obs_size: int, action_size: int) -> Model:
     net = Recurrent(obs_size, action_size, (WIDTH, WIDTH), WIDTH, 2)
 
     def inner(stats: Statistics, x: Array) -> Array:
-        return normalizer.normalize(stats.obs, x, STD_BOUNDS)
+        return normalizer.normalize(stats.obs, x)
 
     def loss(params: Params, stats: Statistics, batch: Transition) -> Array:
         return net.loss(params, inner(stats, batch.obs[0]), batch.action, inner(stats, batch.next_obs))
 
     def predict(params: Params, stats: Statistics, obs: Array, actions: Array) -> Array:
         out = net.unroll(params, inner(stats, obs), actions, detach=False)
-        return normalizer.denormalize(stats.obs, out, STD_BOUNDS)
+        return normalizer.denormalize(stats.obs, out)
 
     return Model(net.init, loss, predict)
 
@@ -133,7 +133,7 @@ def error(model: Model, params: Params, stats: Statistics, data: Transition) -> 
     pick = np.random.default_rng(0).permutation(data.reward.shape[1])[:ROWS]
     data = jax.tree.map(lambda x: jnp.asarray(x[:, pick]), data)
     wrong = jax.jit(model.predict)(params, stats, data.obs[0], data.action) - data.next_obs
-    return np.asarray(jnp.square(wrong / jnp.clip(stats.obs.std, *STD_BOUNDS)).mean((1, 2)))
+    return np.asarray(jnp.square(wrong / stats.obs.std).mean((1, 2)))
 
 
 def measure(episodes: list[Transition], seed: int) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ def measure(episodes: list[Transition], seed: int) -> list[dict[str, Any]]:
             "test": [episodes[i] for i in test],
         }
         flat = jax.tree.map(lambda *x: np.concatenate(x), *split["train"])
-        stats = Statistics.init(flat.obs.shape[-1], flat.action.shape[-1]).update(flat)
+        stats = Statistics.init(flat.obs.shape[-1], flat.action.shape[-1], bounded=True).update(flat)
         data = jax.tree.map(jnp.asarray, windows(split["train"], TRAINED))
         for name, make in MODELS.items():
             model = make(flat.obs.shape[-1], flat.action.shape[-1])

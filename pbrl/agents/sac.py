@@ -17,7 +17,7 @@ from pbrl.agents.parts import soft, svg_sac
 from pbrl.agents.parts.soft import SoftActorCritic, SoftState
 from pbrl.equations.actor_critic import soft_td_target
 from pbrl.nn import normalizer
-from pbrl.nn.normalizer import Normalizer
+from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
@@ -49,7 +49,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     soft.validate(config)
     soft.validate_schedule(config)
     config = configs.cast(soft.resolve(config, spec))
-    stats = normalizer.init(spec.obs_size)
+    stats = normalizer.init(spec.obs_size, bounds=STD_BOUNDS)
     return State(ac=SoftActorCritic(spec, config, stats).init(key), stats=stats, config=config, spec=spec)
 
 

@@ -107,7 +107,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     configs.check_choice(config, actor=("svg", "sac"), critic=("td", "mve"))
     config = configs.cast(soft.resolve(config, spec))
     ac_key, world_key = jax.random.split(key)
-    stats = Statistics.init(spec.obs_size, spec.action_size)
+    stats = Statistics.init(spec.obs_size, spec.action_size, bounded=True)
     return State(
         ac=SoftActorCritic(spec, config, stats.obs).init(ac_key),
         world=None if oracle else SequenceWorld(spec, config, stats).init(world_key),

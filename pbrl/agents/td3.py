@@ -18,7 +18,7 @@ from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import static
 from pbrl.equations.actor_critic import add_noise, clipped_minimum, td_loss, td_target
 from pbrl.nn import normalizer
-from pbrl.nn.normalizer import Normalizer
+from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
@@ -52,6 +52,8 @@ class Config:
     """2: TD3; 1, with `policy_delay` 1: DDPG with a smoothed target."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
+    bound_std: bool = static(False)
+    """Clip the deviation that observations are divided by to 0.1 and 10; the code takes 1 below 1e-6."""
     precision: str = static("highest")
     """Matmul precision of actor and critics."""
 
@@ -81,7 +83,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     ac_key, _ = jax.random.split(key)  # a seed's first networks are those of MAGE and Dyna-TD3
     return State(
         ac=ActorCritic(spec, config).init(ac_key),
-        stats=normalizer.init(spec.obs_size),
+        stats=normalizer.init(spec.obs_size, bounds=STD_BOUNDS if config.bound_std else None),
         config=config,
         spec=spec,
     )

@@ -4,13 +4,16 @@
 """
 
 from dataclasses import replace
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from pbrl.data import soundness
+from pbrl.data.soundness import MOST
 from pbrl.types import Array, Key, Transition
+
+BLOCK = 5  # rows in a row of which `validation` keeps one from each member of an ensemble
 
 
 @flax.struct.dataclass
@@ -19,9 +22,9 @@ class Replay:
 
     rows: Transition  # every leaf [capacity, ...]
     episode: Array  # i32[capacity], counts up by one after every cut
-    inserted: Array  # i32[], rows ever stored
-    cuts: Array  # i32[], episode number of the next row
-    refused: Array  # i32[], rows that were not finite
+    inserted: Array  # i32[], rows ever stored, less whole rounds once there are too many to count: see `_turned_back`
+    cuts: Array  # i32[], episode number of the next row; it may wrap, since only neighbours' are compared
+    refused: Array  # i32[], rows that were not sound (`pbrl.data.soundness`)
 
     @property
     def capacity(self) -> int:
@@ -35,7 +38,7 @@ class Replay:
 
 
 def init(example: Transition, capacity: int) -> Replay:
-    """Make an empty ring for rows shaped like `example` (no batch axis)."""
+    """Make an empty ring for rows shaped like `example` (no batch axis). At most 2^30 rows can be indexed."""
     rows = jax.tree.map(lambda x: jnp.zeros((capacity, *jnp.shape(x)), jnp.asarray(x).dtype), example)
     zero = jnp.zeros((), jnp.int32)
     return Replay(rows, jnp.full(capacity, -1, jnp.int32), zero, zero.copy(), zero.copy())
@@ -48,17 +51,17 @@ def grow(replay: Replay, capacity: int) -> Replay:
     return replace(replay, rows=rows, episode=jnp.pad(replay.episode, (0, more), constant_values=-1))
 
 
-def add(replay: Replay, batch: Transition, last: Array, keep: Array | bool = True) -> Replay:
+def add(
+    replay: Replay, batch: Transition, last: Array, keep: Array | bool = True, sound: Array | None = None
+) -> Replay:
     """Store rows `[B]`, consecutive in time; `last [B]` marks the final step of an episode, terminated or cut short.
 
-    A row with a non-finite value anywhere is refused and counted, and no sequence runs across its gap; one outside
-    `keep [B]` is passed over. Of more rows than fit the newest stay.
+    A row that is not `sound [B]` (by default, that `soundness.rows` does not find so) is refused and counted, and no
+    sequence runs across its gap; one outside `keep [B]` is passed over. Of more rows than fit the newest stay.
     """
-    finite = jnp.ones(last.shape, bool)
-    for leaf in jax.tree.leaves(batch):
-        finite &= jnp.isfinite(leaf).reshape(*last.shape, -1).all(-1)
-    stored = finite & keep
-    place = replay.inserted + jnp.cumsum(stored, dtype=jnp.int32) - stored
+    sound = soundness.rows(batch, last.shape) if sound is None else sound
+    stored, before = sound & keep, _turned_back(replay, last.shape[0])
+    place = before + jnp.cumsum(stored, dtype=jnp.int32) - stored
     slot = jnp.where(stored, place % replay.capacity, replay.capacity)  # one past the end: dropped
     if last.shape[0] > replay.capacity:  # two rows for one slot would be written in any order
         slot = jnp.where(place < place[-1] + stored[-1] - replay.capacity, replay.capacity, slot)
@@ -67,10 +70,26 @@ def add(replay: Replay, batch: Transition, last: Array, keep: Array | bool = Tru
     return Replay(
         rows=jax.tree.map(lambda ring, x: ring.at[slot].set(x, mode="drop"), replay.rows, batch),
         episode=replay.episode.at[slot].set(episode, mode="drop"),
-        inserted=replay.inserted + stored.sum(dtype=jnp.int32),
+        inserted=before + stored.sum(dtype=jnp.int32),
         cuts=replay.cuts + cut.sum(dtype=jnp.int32),
-        refused=replay.refused + (keep & ~finite).sum(dtype=jnp.int32),
+        refused=count_up(replay.refused, (keep & ~sound).sum(dtype=jnp.int32)),
     )
+
+
+def _turned_back(replay: Replay, more: int) -> Array:
+    """Return `inserted`, less whole rounds of the full ring where `more` rows would be too many to count, i32[].
+
+    Only where the next row goes hangs on it, and which block of rows it belongs to (`validation`): a round is a
+    multiple of both.
+    """
+    one = replay.capacity * (BLOCK if replay.capacity * BLOCK < MOST // 4 else 1)
+    rounds = MOST // 2 // one * one
+    return jnp.where(replay.inserted > MOST - more, replay.inserted - rounds, replay.inserted)
+
+
+def count_up(count: Array, more: Array) -> Array:
+    """Return the sum of two counts, i32[], or the largest that there is."""
+    return jnp.minimum(count, MOST - more) + more
 
 
 def take(replay: Replay, index: Array) -> Transition:
@@ -156,8 +175,3 @@ def epoch_batches(size: int, batch_size: int, at_least: int) -> int:
     """Return how many batches the fewest whole epochs hold that make `at_least` of them."""
     per_epoch = max(size // batch_size, 1)
     return -(-at_least // per_epoch) * per_epoch
-
-
-def all_finite(tree: Any) -> Array:
-    """Return whether every value of every leaf is finite, as bool[]."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)] or [jnp.array(True)]).all()

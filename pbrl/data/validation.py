@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.data import replay
-from pbrl.data.replay import Replay
+from pbrl.data.replay import BLOCK, Replay
 from pbrl.types import Array, Key, Transition
 
-BLOCK = 5
 WHOLE_BLOCK = 2 * BLOCK - 1  # rows of a ring that always holds a whole block, wherever it starts
 
 

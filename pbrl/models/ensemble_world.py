@@ -31,6 +31,7 @@ class Hyperparameters(Protocol):
     ensemble_size: int
     head_hidden: tuple[int, ...]
     learn_reward: bool
+    bound_std: bool
 
 
 class MageHyperparameters(Hyperparameters, Protocol):
@@ -65,6 +66,8 @@ class EnsembleWorld:
     optimizer: optax.GradientTransformation
     head_hidden: tuple[int, ...]
     learn_reward: bool
+    bounded: bool
+    """Whether deviations that it divides by are bounded: `Statistics.init`."""
     elites: int
 
     @property
@@ -87,7 +90,7 @@ class EnsembleWorld:
             params["reward"] = self.reward.init(reward_key)
         if self.termination:
             params["termination"] = self.termination.init(termination_key)
-        stats = Statistics.init(self.spec.obs_size, self.spec.action_size)
+        stats = Statistics.init(self.spec.obs_size, self.spec.action_size, bounded=self.bounded)
         return WorldState(params, self.optimizer.init(params), stats, jnp.arange(self.elites))
 
     def fit_step(self, state: WorldState, stats: Statistics, batch: Transition) -> tuple[WorldState, Metrics]:
@@ -188,7 +191,7 @@ def mage_world(spec: EnvSpec, config: MageHyperparameters) -> EnsembleWorld:
         optax.scale_by_learning_rate(c.model_lr),
     )
     ensemble = Ensemble(spec.obs_size, spec.action_size, c.model_hidden, c.ensemble_size)
-    return EnsembleWorld(spec, ensemble, optimizer, c.head_hidden, c.learn_reward, elites=c.ensemble_size)
+    return EnsembleWorld(spec, ensemble, optimizer, c.head_hidden, c.learn_reward, c.bound_std, c.ensemble_size)
 
 
 def maac_world(spec: EnvSpec, config: MaacHyperparameters) -> EnsembleWorld:
@@ -197,7 +200,7 @@ def maac_world(spec: EnvSpec, config: MaacHyperparameters) -> EnsembleWorld:
     # The weight decay is a term of the loss, which Adam scales along.
     optimizer = optax.chain(optax.add_decayed_weights(c.model_weight_decay), optax.adam(c.model_lr))
     ensemble = BoundedEnsemble(*sizes, c.model_hidden, c.ensemble_size, c.model_activation)
-    return EnsembleWorld(spec, ensemble, optimizer, c.head_hidden, c.learn_reward, c.elites)
+    return EnsembleWorld(spec, ensemble, optimizer, c.head_hidden, c.learn_reward, c.bound_std, c.elites)
 
 
 def mage_simulator(state: Any) -> Dynamics:

@@ -154,10 +154,10 @@ class SequenceWorld:
         return SequenceWorldState(dynamics, reward, termination, *opts)
 
     def _normalized(self, obs: Array) -> Array:
-        return normalizer.normalize(self.stats.obs, obs, STD_BOUNDS) if self.config.normalize_obs else obs
+        return normalizer.normalize(self.stats.obs.within(STD_BOUNDS), obs) if self.config.normalize_obs else obs
 
     def _observed(self, x: Array) -> Array:
-        return normalizer.denormalize(self.stats.obs, x, STD_BOUNDS) if self.config.normalize_obs else x
+        return normalizer.denormalize(self.stats.obs.within(STD_BOUNDS), x) if self.config.normalize_obs else x
 
     def _predict(self, head: Params, x: Array, action: Array) -> Array:
         return networks.apply(self._head, head, jnp.concatenate([x, action], axis=-1))[..., 0]

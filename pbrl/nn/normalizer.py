@@ -1,50 +1,100 @@
-"""Running means and standard deviations as pytrees: of one quantity, and of all that transitions hold."""
+"""Running means and standard deviations as pytrees: of one quantity, and of all that transitions hold.
+
+No row can spoil them: see `update`. What a nearly constant coordinate is divided by is a choice of who makes them: see
+`Normalizer.bounds`.
+"""
+
+import math
+from dataclasses import replace
 
 import flax.struct
 import jax.numpy as jnp
 
-from pbrl.types import Array, Transition
+from pbrl.types import LARGEST, Array, Transition
 
 MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
-STD_BOUNDS = (0.1, 10.0)  # what the deviation is clipped to before SVG's networks divide by it (`replay_buffer.py`)
+STD_BOUNDS = (0.1, 10.0)
+"""What the deviation of a network's input is clipped to (SVG code, `replay_buffer.py`)."""
+TARGET_BOUNDS = (1e-3, math.inf)
+"""The same for what networks predict: a wider bound would hide what they can learn."""
+REACH = 30.0
+"""How many scales (see `update`) from the mean a row counts whole, however few came before it."""
+MOST_ROWS = 2**31 - 1  # what an i32 can count
 
 
 @flax.struct.dataclass
 class Normalizer:
     """Moments of everything seen so far; `mean` 0 and `std` 1 before anything was."""
 
-    count: Array  # f32[]
+    count: Array  # i32[], rows so far: float32 would stop counting at 2^24
     mean: Array  # f32[*D]
     squares: Array  # f32[*D], sum of squared deviations from the mean
     mean_lost: Array  # f32[*D], what rounding has kept from `mean` so far
     squares_lost: Array  # f32[*D], the same for `squares`
+    bounds: tuple[float, float] | None = flax.struct.field(pytree_node=False, default=None)
+    """What `std` is clipped to once there is data, so that no rare change of a nearly constant coordinate enters a
+    network as thousands of deviations. `None`: 1 below `MIN_STD` and free above, as MAGE's code has it."""
 
     @property
     def std(self) -> Array:
-        """Population standard deviation, 1 where it is (almost) zero."""
-        std = jnp.sqrt(self.squares / jnp.maximum(self.count, 1.0))
-        return jnp.where(std < MIN_STD, 1.0, std)
+        """Population standard deviation within `bounds`; 1 before there is data."""
+        deviation = _deviation(self)
+        if self.bounds is None:
+            return jnp.where(deviation < MIN_STD, 1.0, deviation)
+        return jnp.where(self.count > 0, jnp.clip(deviation, *self.bounds), 1.0)
+
+    def within(self, bounds: tuple[float, float]) -> "Normalizer":
+        """Return the same moments with other bounds of the standard deviation."""
+        return replace(self, bounds=bounds)
 
 
-def init(*shape: int) -> Normalizer:
+def init(*shape: int, bounds: tuple[float, float] | None = None) -> Normalizer:
     """Make the moments of no data, for values of this shape."""
-    return Normalizer(jnp.zeros(()), *(jnp.zeros(shape) for _ in range(4)))
+    return Normalizer(jnp.zeros((), jnp.int32), *(jnp.zeros(shape) for _ in range(4)), bounds=bounds)
 
 
 def update(normalizer: Normalizer, batch: Array) -> Normalizer:
     """Fold a batch `[B, *D]` in (Chan et al. 1979: pairwise, so that nothing cancels).
 
+    One row at most doubles the scale, which is the largest of 1 and all coordinates' |mean| + deviation so far. A value
+    further from the mean than `REACH` scales, and than √(3 n) after n rows, counts as if it lay there; NaN counts as
+    the mean. So a lasting change is followed within a few rows, and one wild row is forgotten.
+
     After a million rows a new one moves the mean by less than float32 resolves next to it, so that what rounding drops
-    is kept and added later (Kahan 1965).
+    is kept and added later (Kahan 1965). Beyond `MOST_ROWS` the oldest rows fade.
     """
-    n, added = normalizer.count, jnp.asarray(batch.shape[0], float)
+    batch = _within_reach(normalizer, batch)
+    more = batch.shape[0]
+    n, added = normalizer.count.astype(float), jnp.asarray(more, float)
     mean = batch.mean(0)
     shift = mean - normalizer.mean
     total = n + added
     new_mean, mean_lost = _add(normalizer.mean, normalizer.mean_lost, shift * (added / total))
     spread = jnp.square(batch - mean).sum(0) + jnp.square(shift) * (n * added / total)
     squares, squares_lost = _add(normalizer.squares, normalizer.squares_lost, spread)
-    return Normalizer(total, new_mean, squares, mean_lost, squares_lost)
+    full = normalizer.count > MOST_ROWS - more
+    kept = jnp.where(full, n / total, 1.0)
+    return replace(
+        normalizer,
+        count=jnp.where(full, normalizer.count, normalizer.count + more),
+        mean=new_mean,
+        squares=squares * kept,
+        mean_lost=mean_lost,
+        squares_lost=squares_lost * kept,
+    )
+
+
+def _within_reach(normalizer: Normalizer, batch: Array) -> Array:
+    """Return a batch `[B, *D]` whose values lie no further from the mean than one row may."""
+    scale = jnp.maximum((jnp.abs(normalizer.mean) + _deviation(normalizer)).max(), 1.0)
+    n = normalizer.count.astype(float)
+    reach = jnp.where(n > 0, scale * jnp.maximum(REACH, jnp.sqrt(3.0 * n)), LARGEST)
+    near = jnp.clip(batch, normalizer.mean - reach, normalizer.mean + reach)
+    return jnp.where(jnp.isnan(batch), normalizer.mean, near)
+
+
+def _deviation(normalizer: Normalizer) -> Array:
+    return jnp.sqrt(normalizer.squares / jnp.maximum(normalizer.count, 1))
 
 
 def _add(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
@@ -54,24 +104,14 @@ def _add(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
     return after, term - (after - total)
 
 
-def normalize(normalizer: Normalizer, x: Array, bounds: tuple[float, float] | None = None) -> Array:
-    """Centre and scale `x [..., *D]`; the moments are constants to differentiation with respect to `x`.
-
-    `bounds` clip the standard deviation, once there is data: see `STD_BOUNDS`.
-    """
-    return (x - normalizer.mean) / _scale(normalizer, bounds)
+def normalize(normalizer: Normalizer, x: Array) -> Array:
+    """Centre and scale `x [..., *D]`; the moments are constants to differentiation with respect to `x`."""
+    return (x - normalizer.mean) / normalizer.std
 
 
-def denormalize(normalizer: Normalizer, x: Array, bounds: tuple[float, float] | None = None) -> Array:
+def denormalize(normalizer: Normalizer, x: Array) -> Array:
     """Invert `normalize`."""
-    return x * _scale(normalizer, bounds) + normalizer.mean
-
-
-def _scale(normalizer: Normalizer, bounds: tuple[float, float] | None) -> Array:
-    if bounds is None:
-        return normalizer.std
-    std = jnp.sqrt(normalizer.squares / jnp.maximum(normalizer.count, 1.0))
-    return jnp.where(normalizer.count > 0, jnp.clip(std, *bounds), 1.0)
+    return x * normalizer.std + normalizer.mean
 
 
 @flax.struct.dataclass
@@ -84,9 +124,15 @@ class Statistics:
     reward: Normalizer
 
     @classmethod
-    def init(cls, obs_size: int, action_size: int) -> "Statistics":
-        """Make the moments of no data."""
-        return cls(*(init(*shape) for shape in ((obs_size,), (action_size,), (obs_size,), ())))
+    def init(cls, obs_size: int, action_size: int, *, bounded: bool) -> "Statistics":
+        """Make the moments of no data; `bounded` by `STD_BOUNDS`, and by `TARGET_BOUNDS` what models predict."""
+        inputs, targets = (STD_BOUNDS, TARGET_BOUNDS) if bounded else (None, None)
+        return cls(
+            obs=init(obs_size, bounds=inputs),
+            action=init(action_size, bounds=inputs),
+            delta=init(obs_size, bounds=targets),
+            reward=init(bounds=targets),
+        )
 
     def update(self, batch: Transition) -> "Statistics":
         """Fold transitions `[B]` in."""

@@ -12,6 +12,7 @@ _DETERMINISTIC: Overrides = {
     "config.critic_hidden": (128, 128),
     "config.actor_lr": 3e-4,
     "config.critic_lr": 1e-3,
+    "config.bound_std": True,
     "schedule.total_steps": 20_000,  # a few minutes
     "schedule.batch_size": 128,
     "schedule.checkpoint_every": 5_000,
@@ -53,6 +54,7 @@ _VALIDATED: Overrides = _SOFT | {  # a model that validation rows stop
     "config.max_epochs": 40,
     "config.initial_temperature": 0.1,
     "config.normalize_obs": True,
+    "config.bound_std": True,
     "schedule.warmup_steps": 500,
     "schedule.updates_per_step": 2,
     "schedule.batch_size": 128,

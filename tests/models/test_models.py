@@ -10,7 +10,7 @@ from pbrl.models.heads import RewardHead, TerminationHead
 from pbrl.nn.normalizer import Statistics
 from pbrl.types import EnvSpec
 
-STATS = jax.jit(lambda: Statistics.init(OBS, ACTION).update(transitions(256, seed=5)))()
+STATS = jax.jit(lambda: Statistics.init(OBS, ACTION, bounded=False).update(transitions(256, seed=5)))()
 ENSEMBLE = Ensemble(OBS, ACTION, (16, 16), 4)
 
 
@@ -127,7 +127,7 @@ def test_fitting_learns_dynamics_reward_and_termination(key):
     """All three losses fall far below those of predicting the mean (or the base rate) of fresh data."""
     world = mage_world(UNKNOWN, config("mage", model_lr=3e-3, model_hidden=(32, 32), head_hidden=(32,)))
     data = transitions(2000)
-    stats = jax.jit(lambda data: Statistics.init(OBS, ACTION).update(data))(data)
+    stats = jax.jit(lambda data: Statistics.init(OBS, ACTION, bounded=False).update(data))(data)
 
     @jax.jit
     def run(key):

@@ -109,9 +109,9 @@ def test_simulator_predicts_in_the_units_of_the_environment():
         simulator = parts.simulator(state.world)
         latent = simulator.start(batch)
         after, reward, going_on = simulator.step(latent, batch.action, jax.random.key(0))
-        x = normalizer.normalize(state.stats.obs, batch.obs, (0.1, 10.0))
+        x = normalizer.normalize(state.stats.obs.within((0.1, 10.0)), batch.obs)
         inside = parts.recurrent.unroll(state.world.dynamics, x, batch.action[None], detach=False)[0]
-        expected = normalizer.denormalize(state.stats.obs, inside, (0.1, 10.0))
+        expected = normalizer.denormalize(state.stats.obs.within((0.1, 10.0)), inside)
         return simulator.observe(latent), simulator.observe(after), expected, reward, going_on
 
     same, after, expected, reward, going_on = say(state)

@@ -77,6 +77,9 @@ class Config:
     """Of the actor."""
     normalize_obs: bool = static(False)
     """Divide what actor and critics see by its running deviation; the model always does."""
+    bound_std: bool = static(False)
+    """Clip the deviations that the model divides by to 0.1 and 10, to 1e-3 those of what it predicts; the code takes 1
+    below 1e-6. Actor and critics have those bounds always."""
     precision: str = static("highest")
     """Matmul precision of actor and critics."""
 
@@ -101,7 +104,7 @@ def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> S
     target = -float(spec.action_size) if config.target_entropy is None else config.target_entropy
     config = configs.cast(replace(config, target_entropy=target))
     ac_key, world_key = jax.random.split(key)
-    stats = Statistics.init(spec.obs_size, spec.action_size)
+    stats = Statistics.init(spec.obs_size, spec.action_size, bounded=config.bound_std)
     return State(
         ac=SoftActorCritic(spec, config, stats.obs).init(ac_key),
         world=None if oracle else maac_world(spec, config).init(world_key),

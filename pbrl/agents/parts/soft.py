@@ -104,7 +104,7 @@ class SoftActorCritic:
 
     def inputs(self, obs: Array) -> Array:
         """Return observations as networks see them: centred and scaled, unless the config asks for raw ones."""
-        return normalizer.normalize(self.obs_stats, obs, STD_BOUNDS) if self.config.normalize_obs else obs
+        return normalizer.normalize(self.obs_stats.within(STD_BOUNDS), obs) if self.config.normalize_obs else obs
 
     def init(self, key: Key) -> SoftState:
         """Draw parameters; the targets start as copies (aliases would break donation)."""

@@ -64,6 +64,9 @@ class Config:
     """Critic updates per actor update."""
     learn_reward: bool = static(False)
     """Learn the reward even where the environment's is known (MAGE's paper, Fig. 4 and 6)."""
+    bound_std: bool = static(False)
+    """Clip the deviations that networks divide by to 0.1 and 10, to 1e-3 those of what the model predicts; the code
+    takes 1 below 1e-6."""
     precision: str = static("highest")
     """Matmul precision of actor and critics; MAGE's double backward pass wants full float32."""
 
@@ -89,7 +92,7 @@ def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> S
     return State(
         ac=ActorCritic(spec, config).init(ac_key),
         world=None if oracle else mage_world(spec, config).init(world_key),
-        stats=Statistics.init(spec.obs_size, spec.action_size),
+        stats=Statistics.init(spec.obs_size, spec.action_size, bounded=config.bound_std),
         config=config,
         spec=spec,
         oracle=oracle,
