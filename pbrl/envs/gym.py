@@ -9,7 +9,7 @@ import numpy as np
 
 from pbrl.envs import make_gym, oracles, snapshot
 from pbrl.errors import ActionError, EnvError
-from pbrl.types import width
+from pbrl.types import LARGEST, width
 
 
 class Step(NamedTuple):
@@ -70,7 +70,7 @@ class GymEnv:
             obs, reward, terminated, truncated, _ = self._env.step(scaled.astype(self._env.action_space.dtype))
         except Exception as error:  # whatever an environment raises costs its episode, not the run
             raise EnvError(f"{self.env_id}: its step raised {type(error).__name__}: {error}") from error
-        if not np.isfinite(float(reward)):
+        if not abs(float(reward)) <= LARGEST:
             raise EnvError(f"{self.env_id}: the reward is {reward}; look at what happens there")
         return Step(self._checked(obs, "the observation"), float(reward), bool(terminated), bool(truncated))
 
@@ -78,8 +78,8 @@ class GymEnv:
         obs = np.asarray(obs, width())
         if obs.shape != (self.spec.obs_size,):
             raise EnvError(f"{self.env_id}: {name} has shape {obs.shape}, its space promised ({self.spec.obs_size},)")
-        if not np.isfinite(obs).all():
-            index = int(np.flatnonzero(~np.isfinite(obs))[0])
+        if not (np.abs(obs) <= LARGEST).all():
+            index = int(np.flatnonzero(~(np.abs(obs) <= LARGEST))[0])
             raise EnvError(
                 f"{self.env_id}: {name} is {obs[index]} at index {index}; see what the environment does there"
             )

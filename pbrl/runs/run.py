@@ -71,8 +71,10 @@ class Run:
         """Return self, or raise `RunError`."""
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise RunError(f"seeds: expected distinct numbers, got {list(self.seeds)}; equal seeds are one run twice")
-        if min(self.seeds) < 0:
-            raise RunError(f"seeds: expected numbers of at least 0, got {min(self.seeds)}")
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise RunError(
+                f"seeds: expected numbers from 0 to {2**32 - 1}, got {list(self.seeds)}; take them modulo 2^32"
+            )
         if self.seed_mode not in ("vmap", "map"):
             raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
         if self.driver not in DRIVERS:
@@ -227,6 +229,11 @@ def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> N
         raise ValueError(
             f"schedule.buffer_size: expected at least {validation.WHOLE_BLOCK} rows, so that some can be held out, "
             f"got {schedule.buffer_size}"
+        )
+    if not oracle and abilities.window > schedule.capacity:
+        raise ValueError(
+            f"schedule.buffer_size, schedule.total_steps: expected at least {abilities.window}, as many rows as the "
+            f"model's windows have, got {schedule.capacity}"
         )
     if abilities.has_model and not schedule.model_every and not oracle:
         raise ValueError("schedule.model_every: got 0, but this agent learns from a model; expected at least 1")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, fields
 
+MOST = 2**31 - 1  # steps are counted on the device, in 32 bits
+MOST_ROWS = 2**30  # so that the sum of two places in a ring can be, too
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -48,7 +51,7 @@ class Schedule:
     checkpoint_minutes: int = 10
     """Minutes after which one is made anyhow, so that a killed run loses no more; 0 leaves it to the steps."""
     max_skipped_updates: int = 20
-    """Stop after this many non-finite updates in a row in one seed (each is skipped whole); a sweep gives it up."""
+    """Give a seed up after this many updates in a row that were not sound (each is skipped whole)."""
 
     @property
     def capacity(self) -> int:
@@ -83,8 +86,9 @@ class Schedule:
         may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ValueError(f"schedule.{field.name}: expected an integer of at least {low}, got {value!r}")
+            most = MOST_ROWS if field.name in ("buffer_size", "imagine_buffer") else MOST
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
+                raise ValueError(f"schedule.{field.name}: expected an integer from {low} to {most}, got {value!r}")
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"schedule.real_fraction: expected a share in [0, 1], got {self.real_fraction!r}")
         lengths = self.imagine_length

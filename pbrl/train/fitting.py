@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.data import replay, validation
+from pbrl.data.replay import count_up
 from pbrl.models.ensemble_world import keep_members
 from pbrl.runs.schedule import Schedule
 from pbrl.train import learn
@@ -41,7 +42,8 @@ def fit(agent: Any, learner: Learner, key: Key, batches: Array | int, schedule: 
     """Fit the model in the way that the agent declares (`Abilities.fits`).
 
     `batches` is the number of gradient steps that `fit_batches` returns; it may be traced, so that one program serves a
-    growing buffer. A model that stops by itself makes as many epochs as it likes.
+    growing buffer. A model that stops by itself makes as many epochs as it likes. Without data to fit to, nothing
+    changes and metrics are NaN.
     """
     fits = agent.abilities(learner.agent.config).fits
     if fits == "until stopped":
@@ -56,6 +58,7 @@ def _fit_in_epochs(
     """Make `batches` gradient steps in epochs over the whole buffer, every member in an order of its own."""
     members = agent.abilities(learner.agent.config).members
     order_key, step_key = jax.random.split(key)
+    batches = jnp.where(learner.replay.size > 0, batches, 0)
 
     def sample(i: Array) -> Transition:
         return replay.sample_epoch(learner.replay, order_key, i, members, schedule.model_batch_size)
@@ -69,18 +72,20 @@ def _fit_on_windows(
 ) -> tuple[Learner, Metrics]:
     """Make `batches` gradient steps on windows of consecutive transitions, drawn at random with replacement.
 
-    A buffer without any window of that length leaves the model as it is.
+    A buffer without any window of that length leaves the model as it is; `model/windows` says how many there were.
     """
     length = agent.abilities(learner.agent.config).window
     order_key, step_key = jax.random.split(key)
-    batches = jnp.where(replay.count_sequences(learner.replay, length) > 0, batches, 0)
+    windows = replay.count_sequences(learner.replay, length)
+    batches = jnp.where(windows > 0, batches, 0)
 
     def sample(i: Array) -> Transition:
         draw = jax.random.fold_in(order_key, i)
         return replay.sample_sequences(learner.replay, draw, schedule.model_batch_size, length)
 
     row = replay.take(learner.replay, jnp.zeros((1, 1), jnp.int32))
-    return _gradient_steps(agent, learner, sample, row, step_key, batches)
+    learner, metrics = _gradient_steps(agent, learner, sample, row, step_key, batches)
+    return learner, {**metrics, "model/windows": windows * 1.0}
 
 
 def _gradient_steps(
@@ -96,9 +101,15 @@ def _gradient_steps(
     def step(i: Array, state: tuple) -> tuple:
         return learn.attempt(agent.update_model, *state, sample(i), jax.random.fold_in(key, i))
 
-    carry = learn.begin(agent.update_model, learner, learner.fit_streak, row)
-    learner, streak, metrics = learn.finish(learner, jax.lax.fori_loop(0, batches, step, carry))
-    return replace(learner, fit_streak=streak), metrics
+    nothing = learn.begin(agent.update_model, learner, learner.fit_streak, row)
+    return _finish(learner, jax.lax.fori_loop(0, batches, step, nothing))
+
+
+def _finish(learner: Learner, carry: tuple) -> tuple[Learner, Metrics]:
+    """Return the learner after a fit, its gradient steps counted, and the fit's mean metrics."""
+    fitted = count_up(learner.fitted, carry[3].astype(jnp.int32))
+    learner, streak, metrics = learn.finish(learner, carry)
+    return replace(learner, fit_streak=streak, fitted=fitted), metrics
 
 
 class _Course(NamedTuple):
@@ -127,6 +138,7 @@ def _fit_until_stopped(
     members, size = agent.abilities(config).members, schedule.model_batch_size
     order_key, step_key, judge_key = jax.random.split(key, 3)
     per_epoch = validation.training_batches(rows, size)
+    there = validation.blocks(rows)[1] > 0
     judged = jnp.clip(-(-jnp.minimum(validation.blocks(rows)[1], MAX_HELD_OUT) // size), 1)
 
     def judge(state: Any) -> Array:
@@ -161,14 +173,15 @@ def _fit_until_stopped(
         epoch=jnp.zeros((), jnp.int32),
     )
     training, course = jax.lax.while_loop(
-        lambda carry: carry[1].active.any() & (carry[1].epoch < config.max_epochs),
+        lambda carry: carry[1].active.any() & (carry[1].epoch < config.max_epochs) & there,
         epoch,
         (learn.begin(agent.update_model, learner, learner.fit_streak, row), start),
     )
-    learner, streak, metrics = learn.finish(learner, training)
+    learner, metrics = _finish(learner, training)
     chosen = keep_members(jnp.zeros(members, bool), learner.agent, course.best)
-    learner = replace(learner, agent=agent.choose_elites(chosen, course.best_loss), fit_streak=streak)
-    return learner, metrics | {"model/held_out_loss": course.best_loss.mean(), "model/epochs": course.epoch * 1.0}
+    learner = replace(learner, agent=agent.choose_elites(chosen, course.best_loss))
+    held_out = jnp.where(there, course.best_loss.mean(), jnp.nan)
+    return learner, metrics | {"model/held_out_loss": held_out, "model/epochs": course.epoch * 1.0}
 
 
 def _judged(course: _Course, state: Any, loss: Array, config: Any) -> _Course:

@@ -12,8 +12,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl.data import replay
-from pbrl.data.replay import Replay
+from pbrl.data import replay, soundness
+from pbrl.data.replay import Replay, count_up
+from pbrl.data.soundness import Experience
 from pbrl.runs.schedule import Schedule
 from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition
 
@@ -25,7 +26,9 @@ class Learner:
     agent: Any
     replay: Replay
     imagined: Replay | None  # transitions that the model made up, where the schedule wants them
-    skipped: Array  # i32[], non-finite updates so far, each of them undone
+    experience: Experience  # what sizes the real ones have, and which was refused last
+    fitted: Array  # i32[], gradient steps of the model so far; 1 from the start where none is to be waited for
+    skipped: Array  # i32[], updates so far that were not sound, each of them undone
     streak: Array  # i32[], how many of the last updates of the agent in a row were
     fit_streak: Array  # i32[], how many of the last steps of the model in a row were
 
@@ -53,10 +56,13 @@ def start(
         extras=extras or {},
     )
     state = agent.init(key, spec, config, oracle=oracle)
+    waits = agent.abilities(state.config).trains_model and oracle is None
     return Learner(
         agent=state,
         replay=replay.init(_remembered(agent, state, example), capacity),
         imagined=replay.init(example, imagined) if imagined else None,
+        experience=Experience.init(),
+        fitted=jnp.full((), not waits, jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         streak=jnp.zeros((), jnp.int32),
         fit_streak=jnp.zeros((), jnp.int32),
@@ -78,19 +84,26 @@ def random_action(spec: EnvSpec, key: Key) -> Array:
 def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> Learner:
     """Store new transitions `[B]` and fold them into the agent's statistics; `last [B]` marks the ends of episodes.
 
-    The buffer refuses rows that are not finite; statistics skip a batch that holds one.
+    The buffer refuses rows that are not to be believed (`pbrl.data.soundness`); statistics skip a batch that holds one.
     """
     batch = _remembered(agent, learner.agent, batch)
-    seen, finite = agent.observe(learner.agent, batch), replay.all_finite(batch)
+    seen, (experience, believed) = agent.observe(learner.agent, batch), learner.experience.judge(batch)
     return replace(
         learner,
-        replay=replay.add(learner.replay, batch, last),
-        agent=jax.tree.map(lambda new, old: _keep_if(finite, new, old), seen, learner.agent),
+        replay=replay.add(learner.replay, batch, last, sound=believed),
+        experience=experience,
+        agent=jax.tree.map(lambda new, old: _keep_if(believed.all(), new, old), seen, learner.agent),
     )
 
 
 def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple[Learner, Metrics]:
-    """Make one environment step's worth of updates, each on a fresh batch."""
+    """Make one environment step's worth of updates, each on a fresh batch; none, and NaN metrics, before it can.
+
+    There must be a transition of each kind that a batch holds, and a model that has been trained, where one is.
+    """
+    ready = (learner.replay.size > 0) & (learner.fitted > 0)
+    if learner.imagined is not None:
+        ready &= learner.imagined.size > 0
 
     def step(state: tuple, key: Key) -> tuple[tuple, None]:
         sample_key, update_key = jax.random.split(key)
@@ -99,9 +112,9 @@ def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple
 
     keys = jax.random.split(key, schedule.updates_per_step)
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
-    learner, streak, metrics = finish(
-        learner, jax.lax.scan(step, begin(agent.update, learner, learner.streak, row), keys)[0]
-    )
+    nothing = begin(agent.update, learner, learner.streak, row)
+    done = jax.lax.cond(ready, lambda carry: jax.lax.scan(step, carry, keys)[0], lambda carry: carry, nothing)
+    learner, streak, metrics = finish(learner, done)
     return replace(learner, streak=streak), metrics
 
 
@@ -128,15 +141,16 @@ def begin(update: Callable, learner: Learner, streak: Array, row: Transition) ->
 
 
 def attempt(update: Callable, agent: Any, skipped: Array, streak: Array, kept: Array, sums: Metrics, *args) -> tuple:
-    """Update, or change nothing at all where a loss, a gradient norm or any other metric is not finite.
+    """Update, or change nothing at all where a loss, a gradient norm or any other metric is not sound.
 
-    Metrics hold every loss and gradient norm, so that non-finite parameters cannot arise without showing there.
+    Metrics hold every loss and gradient norm, so that unsound parameters cannot arise without showing there. Finite is
+    not enough: a Huber loss of 1e30 has a gradient of 1.
     """
     new, metrics = update(agent, *args)
-    finite = replay.all_finite(metrics)
-    agent = jax.tree.map(lambda new, old: _keep_if(finite, new, old), new, agent)
-    sums = {name: total + jnp.where(finite, metrics[name], 0.0) for name, total in sums.items()}
-    return agent, skipped + ~finite, jnp.where(finite, 0, streak + 1), kept + finite, sums
+    good = soundness.sound(metrics)
+    agent = jax.tree.map(lambda new, old: _keep_if(good, new, old), new, agent)
+    sums = {name: total + jnp.where(good, metrics[name], 0.0) for name, total in sums.items()}
+    return agent, count_up(skipped, ~good), jnp.where(good, 0, count_up(streak, 1)), kept + good, sums
 
 
 def _keep_if(condition: Array, new: Array, old: Array) -> Array:
@@ -144,7 +158,7 @@ def _keep_if(condition: Array, new: Array, old: Array) -> Array:
 
 
 def finish(learner: Learner, state: tuple) -> tuple[Learner, Array, Metrics]:
-    """Return the learner, the phase's streak and the mean metrics of a finished carry."""
+    """Return the learner, the phase's streak and the mean metrics of a finished carry: NaN where it kept nothing."""
     agent, skipped, streak, kept, sums = state
-    metrics = {name: total / jnp.maximum(kept, 1.0) for name, total in sums.items()}
+    metrics = {name: jnp.where(kept > 0, total / jnp.maximum(kept, 1.0), jnp.nan) for name, total in sums.items()}
     return replace(learner, agent=agent, skipped=skipped), streak, metrics

@@ -17,7 +17,7 @@ def imagine(agent: Any, learner: Learner, key: Key, steps: Array | int, schedule
     """Add `steps` (may be traced) transitions from each of `schedule.imagine_batch` replayed states to `imagined`.
 
     Chained, each goes on where the one before ended, unless it ended there for good: the policy's own trajectories
-    under the model. Otherwise all are first steps, from states drawn anew. Rows that are not finite are refused.
+    under the model. Otherwise all are first steps, from states drawn anew. Rows that are not sound are refused.
     """
     start_key, step_key = jax.random.split(key)
 
@@ -34,5 +34,6 @@ def imagine(agent: Any, learner: Learner, key: Key, steps: Array | int, schedule
         return buffer, after, going_on
 
     assert learner.imagined is not None
+    steps = jnp.where(learner.replay.size > 0, steps, 0)  # there must be a state to begin in
     alive = jnp.ones(schedule.imagine_batch, bool)
     return replace(learner, imagined=jax.lax.fori_loop(0, steps, step, (learner.imagined, draw(0), alive))[0])

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl.data import replay
+from pbrl.data import soundness
 from pbrl.envs.jax_env import JaxEnv
 from pbrl.runs import seeding
 from pbrl.runs.schedule import Schedule
@@ -161,7 +161,7 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
 
     after, reward, discount = _step(env, state.env, action, seeding.at(root, step, seeding.STEP))
     next_obs, length = env.observe(after), state.length + 1
-    sound = replay.all_finite((next_obs, reward))
+    sound = soundness.sound((next_obs, reward))
     ended = (discount == 0) | (length >= env.spec.episode_length)
     last = ended | ~sound  # a broken step is no end that counts: its row is refused, a new episode begins
     row = Transition(obs, action, reward, discount, next_obs, _extras(task, state.env))

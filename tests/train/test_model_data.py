@@ -107,7 +107,7 @@ def test_trajectories_grow_by_their_schedule(step, length):
         ({"real_fraction": 1.5}, r"schedule.real_fraction: expected a share in \[0, 1\], got 1.5"),
         ({"imagine_length": (1, 2, 3)}, r"schedule.imagine_length: expected \(from step, to step"),
         ({"imagine_length": (1, 2, 0, 3)}, "from length, to length"),
-        ({"imagine_batch": 0}, "schedule.imagine_batch: expected an integer of at least 1, got 0"),
+        ({"imagine_batch": 0}, "schedule.imagine_batch: expected an integer from 1 to 2147483647, got 0"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(changes, message):
