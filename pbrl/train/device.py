@@ -26,6 +26,7 @@ from pbrl.runs.schedule import Schedule
 from pbrl.train import session, step
 from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
+from pbrl.train.notices import require_windows
 from pbrl.train.session import Progress
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
@@ -156,6 +157,7 @@ def check(run: Run) -> None:
     session.check(run, "device")
     task = task_of(run)
     jax_env.check(task.env, run.env)
+    require_windows(run, task.env.spec)
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
@@ -211,7 +213,7 @@ class Driver:
         self.longest = max(1, min(2 * count, int(fits)))
         if self.step == self.run.schedule.warmup_steps:
             self.longest = 1  # steps take longer from here on
-        self.guard.take_over(lost, self.step)
+        self.guard.take_over(lost)
         broken = np.asarray(self.state.faults) >= MAX_FAULTS
         if broken.any():
             seeds = [seed for seed, is_broken in zip(self.run.stream_seeds, broken, strict=True) if is_broken]

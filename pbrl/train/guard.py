@@ -1,7 +1,10 @@
-"""Streams that diverge: an ordinary run stops at the first, a sweep gives that stream up and trains the others on."""
+"""Streams that diverge: each is given up by itself, and the others train on; a run ends when none is left."""
 
+import warnings
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pbrl.errors import Diverged
@@ -11,11 +14,11 @@ NEVER = -1
 
 
 class Guard:
-    """Watches N streams of a run. It does nothing to an ordinary run but stop it.
+    """Watches N streams of a run.
 
-    In a sweep, a stream is given up once `max_skipped_updates` updates in a row were not finite (each was undone), or
-    once its policy's actions are not finite. From there on it acts by zeros, its evaluations are NaN, and it stays
-    given up: trained by itself, this trial would have ended there.
+    A stream is given up once `max_skipped_updates` updates in a row were not sound (each was undone), once its policy's
+    actions are not finite, or once its state holds a number that is not. From there on it acts by zeros, its
+    evaluations are NaN, and it stays given up: trained by itself, it would have ended there.
     """
 
     def __init__(self, run: Run):
@@ -23,51 +26,71 @@ class Guard:
         self.since = np.full(len(run.stream_seeds), NEVER)  # i64[N], the step at which a stream was given up
 
     def check(self, streaks: np.ndarray, step: int) -> None:
-        """Look at `streaks [N]`, the non-finite updates in a row; raise `Diverged` where the run cannot go on."""
-        self.take_over(np.where(streaks >= self.run.schedule.max_skipped_updates, step, NEVER), step)
+        """Look at `streaks [N]`, the updates in a row that were undone; raise `Diverged` where no stream is left."""
+        limit = self.run.schedule.max_skipped_updates
+        self._give_up(streaks >= limit, step, f"the last {limit} updates were not sound, and were undone")
+        self.require_one()
 
-    def take_over(self, since: np.ndarray, step: int) -> None:
+    def take_over(self, since: np.ndarray) -> None:
         """Take note of the steps `since [N]` at which streams were lost, where that was seen elsewhere; as `check`."""
-        lost = since != NEVER
-        if not self.run.trials and lost.any():
-            seeds = [seed for seed, is_lost in zip(self.run.seeds, lost, strict=True) if is_lost]
-            limit = self.run.schedule.max_skipped_updates
-            raise Diverged(
-                f"seeds {seeds}: the last {limit} updates or more were not finite, and were undone, or "
-                "the policy's actions are not finite. Lower the learning rates, or leave the seeds out"
-            )
-        self.since = np.where(self.since == NEVER, since, self.since)
-        if (self.since != NEVER).all():
-            raise Diverged(f"every trial has diverged by step {step}; narrow the --space")
+        limit = self.run.schedule.max_skipped_updates
+        why = f"the last {limit} updates or more were not sound, and were undone, or its actions are not finite"
+        for step in np.unique(since[since != NEVER]):
+            self._give_up(since == step, int(step), why)
+        self.require_one()
 
     def actions(self, actions: np.ndarray, step: int) -> np.ndarray:
-        """Return `actions [N, *, A]`, in a sweep with zeros for the streams that are given up now or were before."""
-        if not self.run.trials:
-            return actions
-        self._give_up(np.array([not np.isfinite(one).all() for one in actions]), step)
+        """Return `actions [N, *, A]` with zeros for the streams that are given up now or were before."""
+        bad = ~np.isfinite(actions).reshape(len(actions), -1).all(1)
+        self._give_up(bad, step, "its policy's actions are not finite")
         return np.where(self._lost(actions), 0.0, actions).astype(actions.dtype)
+
+    def state(self, agent: Any, step: int) -> None:
+        """Look at all streams' states, stacked, before they are saved; raise `Diverged` where none is worth it."""
+        bad = ~np.asarray(_finite(agent))
+        self._give_up(bad, step, "its networks or statistics hold NaN or infinity")
+        if bad.all():
+            self.require_one()
+
+    def require_one(self) -> None:
+        """Raise `Diverged` where no stream is left to train."""
+        if (self.since != NEVER).all():
+            streams = "every trial has" if self.run.trials else f"seeds {list(self.run.seeds)} have"
+            remedy = "narrow the --space" if self.run.trials else "lower the learning rates, with another --out"
+            raise Diverged(
+                f"{streams} diverged by step {self.since.max()}; {remedy}, or resume an older checkpoint by --from-step"
+            )
 
     def mask(self, evaluation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return an evaluation, each value `[N]`, with NaN for the streams that are given up."""
-        if not self.run.trials:
-            return evaluation
         return {name: np.where(self._lost(value), np.nan, value) for name, value in evaluation.items()}
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Return what a sweep logs: the step at which each stream was given up, -1 for never."""
-        return {"train/diverged_at": self.since.copy()} if self.run.trials else {}
+        """Return what is logged: the step at which each stream was given up, -1 for never."""
+        return {"train/diverged_at": self.since.copy()}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what a sweep's checkpoint must hold, as JSON."""
-        return {"diverged_at": self.since.tolist()} if self.run.trials else {}
+        """Return what a checkpoint must hold, as JSON."""
+        return {"diverged_at": self.since.tolist()}
 
     def restore(self, info: dict[str, Any]) -> None:
         """Go back to what `snapshot` returned."""
-        if self.run.trials:
-            self.since = np.array(info["diverged_at"])
+        self.since = np.array(info["diverged_at"])
 
-    def _give_up(self, bad: np.ndarray, step: int) -> None:
-        self.since = np.where(bad & (self.since == NEVER), step, self.since)
+    def _give_up(self, bad: np.ndarray, step: int, why: str) -> None:
+        new = bad & (self.since == NEVER)
+        if new.any() and not self.run.trials:  # a sweep expects as much, and ranks them last
+            seeds = [seed for seed, is_new in zip(self.run.seeds, new, strict=True) if is_new]
+            warnings.warn(f"seeds {seeds} are given up at step {step}: {why}", stacklevel=3)
+        self.since = np.where(new, step, self.since)
 
     def _lost(self, like: np.ndarray) -> np.ndarray:
         return (self.since != NEVER).reshape(-1, *[1] * (like.ndim - 1))
+
+
+@jax.jit
+def _finite(agent: Any) -> jax.Array:
+    """Return whether each stream's state `[N, ...]` is finite; hyper-parameters, which may be infinite, aside."""
+    leaves = jax.tree.leaves(agent.replace(config=None))
+    each = [jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(1) for leaf in leaves]
+    return jnp.stack(each).all(0)

@@ -19,6 +19,7 @@ from pbrl.train import fitting, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
+from pbrl.train.notices import require_windows
 from pbrl.train.session import Progress
 from pbrl.train.streams import Streams
 from pbrl.types import EnvSpec
@@ -76,8 +77,8 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     `report` is called after every step at which something was logged, and about once a second between.
 
     Raises `RunError` for a folder that holds another run or belongs to another process, `EnvError` and
-    `CheckpointError` as their modules say, `Diverged` after `max_skipped_updates` non-finite updates in a row (of all
-    streams, in a sweep), and `Stopped` on a signal (`train.stopping`); before these two a checkpoint is saved.
+    `CheckpointError` as their modules say, `Diverged` when every stream has been given up (`train.guard`), and
+    `Stopped` on a signal (`train.stopping`); before these two a checkpoint is saved, if its state is sound.
     """
     hosts.all_or_none(lambda: check(run))
     return session.train(run, Driver, report)
@@ -86,7 +87,9 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
 def check(run: Run) -> None:
     """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
     session.check(run, "host")
-    GymEnv(run.env).close()
+    env = GymEnv(run.env)
+    env.close()
+    require_windows(run, env.spec)
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
@@ -139,6 +142,7 @@ class Driver:
     def advance(self, limit: int) -> None:
         """Take one environment step, fit the model where it is due, imagine, and update the agents."""
         schedule, programs = self.run.schedule, self.programs
+        self.guard.require_one()
         step = self.step + 1
         if step <= schedule.warmup_steps:
             actions = programs.random(step)

@@ -50,10 +50,14 @@ class Checkpoints:
         return info["seconds"]
 
     def save(self, seconds: float) -> None:
-        """Write a checkpoint of everything, unless this step has one: agents, buffers, environments and counters."""
+        """Write a checkpoint of everything, unless this step has one: agents, buffers, environments and counters.
+
+        Raises `Diverged`, having written nothing, where no stream's state is sound: an older one must not make room.
+        """
         driver = self.driver
         if self.saved == driver.step:
             return
+        driver.guard.state(driver.learner.agent, driver.step)
         info = {
             "run": self.run.identity(),
             "seconds": seconds,

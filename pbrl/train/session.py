@@ -22,6 +22,7 @@ from pbrl.runs.log import RunLog, read_rows
 from pbrl.runs.run import Run, require_width, share
 from pbrl.train import host_sync
 from pbrl.train.contract import Driver
+from pbrl.train.notices import Notices
 from pbrl.train.resume import Checkpoints
 from pbrl.train.stopping import Stop
 
@@ -83,6 +84,7 @@ class Session:
         """Let the driver go on from the newest checkpoint, or begin. `run` is the whole one, of all hosts."""
         self.run, self.driver = driver.run, driver
         self.sync, self.watch = host_sync.HostSync(run.schedule), Watch(driver.run)
+        self.notices = Notices(driver.run)
         self.checkpoints = Checkpoints(run, driver)
         self.seconds = self.checkpoints.begin_or_resume()
         self.began_step, self.began = driver.step, time.perf_counter()
@@ -121,6 +123,16 @@ class Session:
         """Write a checkpoint of where the driver stands."""
         self.checkpoints.save(self.elapsed)
 
+    def _saved_at_last(self) -> str:
+        """Write a checkpoint where something has gone wrong, if what is there is sound; say which one stands."""
+        try:
+            self.save()
+        except Diverged:
+            saved = self.checkpoints.saved
+            stands = f"the checkpoint of step {saved} stands" if saved else "there is no checkpoint before"
+            return f"what is there is not sound and was not saved; {stands}"
+        return f"what was learned is saved at step {self.driver.step}"
+
     def close(self) -> None:
         """Close environments and logs."""
         self.driver.close()
@@ -157,8 +169,7 @@ class Session:
         except (Diverged, EnvError) as error:
             if not hosts.alone():
                 return error
-            self.save()
-            return type(error)(f"{error}; what was learned is saved at step {driver.step}")
+            return type(error)(f"{error}; {self._saved_at_last()}")
         return None
 
     def _log_and_evaluate(self) -> bool:
@@ -168,6 +179,7 @@ class Session:
         if step % schedule.log_every == 0 or last:
             row = {**self._metrics(), "train/return": self.driver.episode_returns(), "train/seconds": self.elapsed}
             self.log.write("train", step, hosts.joined(row))
+            self.notices.look(self.driver.learner, step)
             due = True
         if schedule.eval_every and (step % schedule.eval_every == 0 or last):
             self._evaluate()

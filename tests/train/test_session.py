@@ -1,9 +1,8 @@
 """A session asks its driver for what the contract names, and for nothing else."""
 
-from types import SimpleNamespace
-
+import jax
 import numpy as np
-from small_agents import config
+from small_agents import config, learner
 
 from pbrl.runs import checkpoint
 from pbrl.runs.log import read_rows
@@ -19,8 +18,7 @@ class Walker:
 
     def __init__(self, run):
         self.run, self.guard, self.step, self.limits, self.closed = run, Guard(run), -1, [], False
-        replay = SimpleNamespace(refused=np.zeros(1), capacity=5)
-        self.learner = SimpleNamespace(agent="agent", replay=replay, skipped=np.zeros(1))
+        self.learner = jax.tree.map(lambda x: x[None], learner("td3", 3, 5))
 
     def begin(self):
         self.step = 0
@@ -70,4 +68,4 @@ def test_a_session_takes_any_driver_through_a_schedule(tmp_path, monkeypatch):
         (7, [7.0], [0.5]),
     ]
     assert [(row["step"], row["eval/return"]) for row in evaluations] == [(0, [0.0]), (4, [40.0]), (7, [70.0])]
-    assert (progress.step, progress.agent, progress.evaluated_step) == (7, "agent", 7)
+    assert (progress.step, progress.agent, progress.evaluated_step) == (7, driver.learner.agent, 7)
