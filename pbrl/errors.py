@@ -48,6 +48,10 @@ class HostLost(RuntimeError):
     exit_code = 1
 
 
+class EndedAtOnce(SystemExit):
+    """A second signal while a run stops: the process ends without saving. No environment's doing."""
+
+
 class Stopped(RuntimeError):
     """Training stopped on a signal after saving; `exit_code`: 130 (Ctrl-C), 143 (SIGTERM) or 129 (closed terminal)."""
 
@@ -62,3 +66,10 @@ def exit_code(error: BaseException) -> int | None:
     if code is None and isinstance(error, OSError) and error.filename is not None:
         code = 2  # a folder that cannot be written, and the like
     return code
+
+
+def described(error: BaseException) -> str:
+    """Return an error's kind and message as one line."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else f"{text[:300]} …"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -197,6 +197,23 @@ def losses(progress: "Progress") -> str:
     return text
 
 
+def played(evaluation: Mapping[str, Any], asked: int) -> str:
+    """Say how many whole episodes an evaluation holds: `10 episodes for each seed`, or what broken ones left.
+
+    Trials that a sweep has given up do not count.
+    """
+    counts = np.asarray(evaluation.get("eval/episodes", ()), float)
+    counts = counts[~np.isnan(counts)]
+    if not counts.size:
+        return "whole episodes of each seed"  # of before they were counted
+    low, high = int(counts.min()), int(counts.max())
+    if low == high == asked:
+        return f"{asked} episodes for each seed"
+    whole = f"{low}" if low == high else f"{low} to {high}"
+    none = f"; {int((counts == 0).sum())} seeds have none" if low == 0 else ""
+    return f"{whole} whole episodes of {asked} for each seed, broken ones left out{none}"
+
+
 def statistics_line(returns: ArrayLike) -> str:
     """Return mean and interquartile mean over seeds and, from two seeds on, their bootstrap intervals as one line."""
     a = stats.aggregate(np.asarray(returns))

@@ -9,7 +9,7 @@ import tyro
 
 from pbrl import config as configs
 from pbrl.cli import process, words
-from pbrl.cli.display import statistics_line
+from pbrl.cli.display import played, statistics_line
 from pbrl.errors import RunError
 from pbrl.planning import config as planner
 from pbrl.runs.folder import load
@@ -53,27 +53,39 @@ def evaluate(
         except ValueError as error:
             raise RunError(str(error)) from None
     state, at = restore.agents(it, step)
+    planned = {}
     result = play.evaluate(it, play.policies(it, state), at, episodes)
     print(f"{it.title} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
-    columns, scores = {"return": result["eval/return"], "length": result["eval/length"]}, {"": result["eval/return"]}
+    columns, scores = _columns(result), {"": result["eval/return"]}
     if mpc:
         print(f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}")
         planned = play.evaluate(it, play.planners(it, state, at, mpc_), at, episodes)
+        columns = {name: columns[name] for name in ("return", "length")}
         columns |= {"planned": planned["eval/return"], "its length": planned["eval/length"]}
         gain = planned["eval/return"] - result["eval/return"]
         scores = {"policy: ": result["eval/return"], "planned: ": planned["eval/return"], "difference: ": gain}
     _print_table(it, columns)
+    for name, of in {"": result, **({"planned: ": planned} if planned else {})}.items():
+        if (of["eval/episodes"] != episodes).any():
+            print(f"{name}{played(of, episodes)}")
     for i in range(max(len(it.trials), 1)):
         for name, values in scores.items():
             trial = f"trial {i}: " if it.trials else ""
             print(f"{trial}{name}{statistics_line(values.reshape(-1, len(it.seeds))[i])}")
 
 
+def _columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what the table shows of an evaluation: over each seed's whole episodes."""
+    shown = ("return", "length", "return_std", "return_min", "return_max", "episodes")
+    return {name.removeprefix("return_"): result[f"eval/{name}"] for name in shown}
+
+
 def _print_table(run: Run, columns: Mapping[str, np.ndarray]) -> None:
-    """Print values `[N]` by stream, lengths with one digit."""
-    width = {name: 10 if name.endswith("length") else 12 for name in columns}
+    """Print values `[N]` by stream, lengths with one digit, numbers of episodes with none."""
+    digits = {name: 0 if name == "episodes" else 1 if name.endswith("length") else 2 for name in columns}
+    width = {name: 12 if digits[name] == 2 else 10 for name in columns}
     print("   trial " * bool(run.trials) + f"{'seed':>8}" + "".join(f" {name:>{w}}" for name, w in width.items()))
     for i, seed in enumerate(run.stream_seeds):
         trial = f"{i // len(run.seeds):>8} " if run.trials else ""
-        cells = (f" {x[i]:>{width[n]}.{1 if n.endswith('length') else 2}f}" for n, x in columns.items())
+        cells = (f" {x[i]:>{width[n]}.{digits[n]}f}" for n, x in columns.items())
         print(f"{trial}{seed:>8}{''.join(cells)}")

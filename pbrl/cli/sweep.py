@@ -13,11 +13,13 @@ import tyro
 
 from pbrl import config as configs
 from pbrl.cli import options, repeat
+from pbrl.cli.display import played
 from pbrl.cli.train import train
 from pbrl.errors import RunError
 from pbrl.presets import overrides
 from pbrl.report import plots
 from pbrl.runs.folder import default_folder
+from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, agent_module, check
 from pbrl.sweep import outcome, ranking
 from pbrl.sweep import space as search
@@ -132,7 +134,8 @@ def summarise(run: Run) -> None:
     about.pop("trials")
     ranking.write(run.folder, results, about)
     plots.run_curves([run.folder], run.folder / "curve.png")
-    print(f"\nreturn at step {step} and mean over training, {run.schedule.eval_episodes} episodes for each seed:")
+    last = read_rows(run.folder, "eval")[-1]
+    print(f"\nreturn at step {step} and mean over training, {played(last, run.schedule.eval_episodes)}:")
     print("\n".join(ranking.table(results)))
     print(_caveat(results, len(run.seeds)))
     if rerun:

@@ -94,7 +94,9 @@ def summarise(run: Run) -> None:
     if rows:
         last = rows[-1]
         plots.run_curves([run.folder], run.folder / "curve.png")
-        say(f"\nreturn at step {last['step']}, {run.schedule.eval_episodes} episodes for each seed:")
+        say(f"\nreturn at step {last['step']}, {display.played(last, run.schedule.eval_episodes)}:")
         say(display.statistics_line(last["eval/return"]))
         say(f"learning curve: {run.folder / 'curve.png'}")
+    else:
+        say("\nno evaluation was made (--schedule.eval-every=0); `pbrl eval` plays one")
     say(f"run folder: {run.folder}")

@@ -1,15 +1,19 @@
 """One Gymnasium environment as agents see it: actions in [-1, 1], observations of JAX's float, ends kept apart."""
 
 import os
+import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
 
-from pbrl.envs import make_gym, oracles, snapshot
-from pbrl.errors import ActionError, EnvError
+from pbrl.envs import calls, make_gym, oracles, snapshot
+from pbrl.envs.simulator import Simulator
+from pbrl.errors import ActionError, EndedAtOnce, EnvError, described
 from pbrl.types import LARGEST, width
+
+T = TypeVar("T")
 
 
 class Step(NamedTuple):
@@ -24,41 +28,66 @@ class Step(NamedTuple):
 class GymEnv:
     """A single environment by its id.
 
+    Whatever its code raises or returns in a call is an `EnvError` of that call: `SystemExit`, too, since an environment
+    that ends the process has failed. Ctrl-C passes.
+
     Attributes:
         spec: sizes, episode length, and the known reward and termination functions, where there are any.
         exact: whether `snapshot` captures the environment's whole state; where it does not, a resumed run begins a
             new episode.
+        who: for which seed it plays, as a watchdog names it.
     """
 
-    def __init__(self, env_id: str, *, render: bool = False, **make_kwargs: Any):
+    def __init__(self, env_id: str, *, render: bool = False, who: str = "", **make_kwargs: Any):
         """Make the environment. Raises `EnvError` for unknown ids and for spaces that agents here cannot use."""
-        self.env_id = env_id
+        self.env_id, self.who = env_id, who
+        self._width = width()
         standard = not make_kwargs  # what is known of an id holds for its own settings alone
         if render:
             if not os.environ.get("DISPLAY"):
                 os.environ.setdefault("MUJOCO_GL", "egl")  # the one backend that renders without a screen
             make_kwargs["render_mode"] = "rgb_array"
-        self._env = make_gym.make(env_id, **make_kwargs)
-        self.spec = make_gym.spec_of(env_id, self._env, standard=standard)
+        self._env = self._call("constructor", lambda: make_gym.make(env_id, **make_kwargs))
+        try:
+            self.spec = make_gym.spec_of(env_id, self._env, standard=standard)
+        except EnvError:
+            self.close()
+            raise
         self._low, self._high = make_gym.bounds(env_id, self._env.action_space)
         if make_gym.time_limit(self._env) is None:
             self._env = gymnasium.wrappers.TimeLimit(self._env, self.spec.episode_length)
         self.exact = snapshot.is_exact(self._env)
+        self._simulator = Simulator(self._env)
         self._extras: Callable[[], dict[str, np.ndarray]] | None = None
 
-    def reset(self, seed: int | None = None) -> np.ndarray:
-        """Begin an episode and return its first observation, float[S]. Raises `EnvError` for one that is not finite."""
+    def _call(self, what: str, function: Callable[[], T]) -> T:
+        """Call the environment's own code, and turn what it raises into an `EnvError`."""
+        call = calls.begin(f"{self.env_id}, {self.who}" if self.who else self.env_id, what)
         try:
-            obs, _ = self._env.reset(seed=seed)
-        except Exception as error:  # as in `step`
-            raise EnvError(f"{self.env_id}: its reset raised {type(error).__name__}: {error}") from error
-        return self._checked(obs, "the first observation")
+            return function()
+        except (KeyboardInterrupt, EndedAtOnce, EnvError):
+            raise
+        except BaseException as error:
+            raise EnvError(f"{self.env_id}: its {what} raised {described(error)}") from error
+        finally:
+            calls.end(call)
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        """Begin an episode and return its first observation, float[S]. Raises `EnvError` for one that is not sound."""
+        self._simulator.begin()
+        result = self._call("reset", lambda: self._env.reset(seed=seed))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise EnvError(f"{self.env_id}: its reset returned {_short(result)}, expected (observation, info)")
+        if problem := self._simulator.begun():
+            raise EnvError(f"{self.env_id}: in its reset {problem}")
+        return self._checked(result[0], "the first observation")
 
     def step(self, action: np.ndarray) -> Step:
         """Take an action in [-1, 1]^A, rescaled to the environment's own bounds.
 
-        Raises `EnvError` for an observation or reward that is not finite, `ActionError` for such an action. (MuJoCo
-        answers a NaN action with a finite observation, and a NaN reward at most.)
+        Raises `EnvError` for what is no number, flag or observation, or is not finite in JAX's float, and where MuJoCo
+        has reset itself; `ActionError` for an action that is not finite. (MuJoCo answers a NaN action with a finite
+        observation, and a NaN reward at most.) Arrays of one element pass for numbers and flags.
         """
         action = np.asarray(action, np.float64)
         if not np.isfinite(action).all():
@@ -66,24 +95,58 @@ class GymEnv:
         if np.abs(action).max() > 1.0 + 1e-5:
             raise ActionError(f"{self.env_id}: expected an action in [-1, 1], which pbrl rescales, got {action}")
         scaled = self._low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self._high - self._low)
-        try:
-            obs, reward, terminated, truncated, _ = self._env.step(scaled.astype(self._env.action_space.dtype))
-        except Exception as error:  # whatever an environment raises costs its episode, not the run
-            raise EnvError(f"{self.env_id}: its step raised {type(error).__name__}: {error}") from error
-        if not abs(float(reward)) <= LARGEST:
-            raise EnvError(f"{self.env_id}: the reward is {reward}; look at what happens there")
-        return Step(self._checked(obs, "the observation"), float(reward), bool(terminated), bool(truncated))
+        scaled = scaled.astype(self._env.action_space.dtype)
+        obs, reward, terminated, truncated = self._call("step", lambda: self._five(self._env.step(scaled)))
+        if problem := self._simulator.complaint():
+            raise EnvError(f"{self.env_id}: {problem}")
+        next_obs, paid = self._checked(obs, "the observation"), self._number(reward)
+        return Step(next_obs, paid, self._flag(terminated, "terminated"), self._flag(truncated, "truncated"))
+
+    @staticmethod
+    def _five(result: Any) -> tuple[Any, Any, Any, Any]:
+        obs, reward, terminated, truncated, _ = result
+        return obs, reward, terminated, truncated
+
+    def _number(self, reward: Any) -> float:
+        value = reward if isinstance(reward, float) else self._one(reward)
+        if not abs(value) <= LARGEST:
+            raise EnvError(f"{self.env_id}: the reward is {value}; look at what happens there")
+        return float(value)
+
+    def _one(self, reward: Any) -> float:
+        value = self._array(reward, "the reward", "a number")
+        if value.size != 1:
+            raise EnvError(f"{self.env_id}: the reward has shape {value.shape}, expected a number")
+        return float(value.item())
+
+    def _flag(self, flag: Any, name: str) -> bool:
+        if flag is True or flag is False:
+            return flag
+        value = self._array(flag, name, "True or False")
+        if value.size != 1 or value.item() not in (0, 1):
+            raise EnvError(f"{self.env_id}: {name} is {_short(flag)}, expected True or False")
+        return bool(value.item())
 
     def _checked(self, obs: Any, name: str) -> np.ndarray:
-        obs = np.asarray(obs, width())
+        obs = self._array(obs, name, "a vector of numbers")
         if obs.shape != (self.spec.obs_size,):
             raise EnvError(f"{self.env_id}: {name} has shape {obs.shape}, its space promised ({self.spec.obs_size},)")
-        if not (np.abs(obs) <= LARGEST).all():
-            index = int(np.flatnonzero(~(np.abs(obs) <= LARGEST))[0])
+        sound = np.abs(obs) <= LARGEST  # False for NaN
+        if not sound.all():
+            index = int(np.flatnonzero(~sound)[0])
             raise EnvError(
                 f"{self.env_id}: {name} is {obs[index]} at index {index}; see what the environment does there"
             )
-        return obs
+        return obs.astype(self._width)  # a copy: the environment may write into its own again
+
+    def _array(self, value: Any, name: str, expected: str) -> np.ndarray:
+        """Return real numbers as an array; converting runs code of the environment's libraries, too."""
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            return value
+        array = self._call(f"conversion of {name}", lambda: np.asarray(value))
+        if array.dtype.kind not in "biuf":
+            raise EnvError(f"{self.env_id}: {name} is {_short(value)}, expected {expected}; see what it returns there")
+        return array
 
     @property
     def gymnasium(self) -> gymnasium.Env:
@@ -99,23 +162,56 @@ class GymEnv:
             self._extras = oracles.reader(self.env_id, self._env)
         return self._extras()
 
+    def rehearse(self) -> None:
+        """Save and restore an environment that offers that itself, and warn where it cannot; `reset` comes next.
+
+        What has failed here, or changes its shapes, would otherwise fail at the first checkpoint.
+        """
+        if not (self.exact and snapshot.is_users(self._env)):
+            return
+        try:
+            self._call("snapshot", lambda: snapshot.rehearse(self._env))
+        except EnvError as error:
+            self.exact = False
+            warnings.warn(
+                f"{error}. It is not saved with the run: resuming will begin new episodes. Expected are "
+                "snapshot() -> dict of arrays whose shapes stay the same, and restore(that dict)",
+                stacklevel=1,
+            )
+
     def snapshot(self) -> dict[str, np.ndarray]:
-        """Return the live state as named arrays; nothing where it is not `exact`."""
-        return snapshot.take(self._env) if self.exact else {}
+        """Return the live state as named arrays; nothing where it is not `exact`. Raises `EnvError` where it fails."""
+        return self._call("snapshot", lambda: snapshot.take(self._env)) if self.exact else {}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go back to a snapshot of an `exact` environment of the same id."""
-        snapshot.put_back(self._env, state)
+        """Go back to a snapshot of an `exact` environment of the same id. Raises `EnvError` where it fails."""
+        self._call("restore", lambda: snapshot.put_back(self._env, state))
+        self._simulator.begin()
 
     def render(self) -> np.ndarray:
         """Return a picture, uint8[H, W, 3], of an environment made with `render=True`."""
-        return np.asarray(self._env.render(), np.uint8)
+        picture = self._array(self._call("render", self._env.render), "its picture", "an array uint8[H, W, 3]")
+        if picture.ndim != 3 or picture.shape[-1] != 3:
+            raise EnvError(f"{self.env_id}: its picture has shape {picture.shape}, expected [H, W, 3]")
+        return picture.astype(np.uint8)
 
     @property
     def frames_per_second(self) -> int:
         """How many steps make a second of film."""
-        return int(self._env.metadata.get("render_fps", 30))
+        return int(self._env.metadata.get("render_fps") or 30)
 
     def close(self) -> None:
-        """Free the simulator."""
-        self._env.close()
+        """Free the simulator. Where that fails nothing is lost, so there is but a warning."""
+        try:
+            self._call("close", self._env.close)
+        except EnvError as error:
+            warnings.warn(f"{error}; nothing of the run is lost, what it held may stay open", stacklevel=1)
+
+
+def _short(value: Any) -> str:
+    """Show a value that is not what was expected, in a few words."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:60]} …"

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from pbrl.envs import brax, notices, toy
 from pbrl.envs.ids import BRAX, TOY_IDS
 from pbrl.envs.tasks.rewards import KNOWN
-from pbrl.errors import EnvError
+from pbrl.errors import EndedAtOnce, EnvError
 from pbrl.types import EnvSpec, RewardFn, TerminationFn
 
 DEFAULT_EPISODE_LENGTH = 1_000  # for an environment without a time limit: evaluation needs whole episodes
@@ -31,7 +31,9 @@ def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
     except gymnasium.error.DependencyNotInstalled as error:
         remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
         raise EnvError(f"{env_id} needs a package that is not installed: {remedy}") from error
-    except Exception as error:  # Gymnasium's own refusals, and whatever an environment's constructor raises
+    except (Exception, SystemExit) as error:  # Gymnasium's own refusals, whatever an environment's constructor raises
+        if isinstance(error, EndedAtOnce):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""
         raise EnvError(f"{env_id} cannot be made: {reason}{newest}") from error

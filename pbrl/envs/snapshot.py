@@ -39,7 +39,7 @@ def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
     base: Any = env.unwrapped
     state = {"np_random": _random_words(base), "elapsed": np.array([_elapsed(env)])}
     if _offers_own(base):
-        return {**state, **{f"own/{name}": np.array(value) for name, value in base.snapshot().items()}}
+        return {**state, **_own(base.snapshot())}
     if _is_mujoco(base):
         mujoco = _mujoco()
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -48,6 +48,56 @@ def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
         derived = {f"data/{name}": np.array(getattr(base.data, name)) for name in DERIVED}
         return {**state, "physics": physics, **{name: x for name, x in derived.items() if x.size}}
     return {**state, "state": np.array(base.state, np.float64)}
+
+
+def _own(saved: Any) -> dict[str, np.ndarray]:
+    """Return what an environment's own `snapshot` gave as arrays. Raises `TypeError` for what is none."""
+    if not isinstance(saved, dict) or not all(isinstance(name, str) for name in saved):
+        raise TypeError(f"it returned a {type(saved).__name__}, expected a dict of arrays by their names")
+    arrays = {f"own/{name}": np.array(value) for name, value in saved.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name[4:]} is of type {array.dtype}, expected numbers")
+    return arrays
+
+
+def is_users(env: gymnasium.Env) -> bool:
+    """Return whether the environment is saved by methods that are not pbrl's own."""
+    return _offers_own(env.unwrapped) and not type(env.unwrapped).__module__.startswith("pbrl.")
+
+
+def rehearse(env: gymnasium.Env) -> None:
+    """Save an environment, go on, go back and go on once more; it is reset before.
+
+    Raises `RuntimeError` where that shows other numbers, or a snapshot of other shapes, and whatever its methods raise.
+    """
+    env.reset(seed=0)
+    _play(env, 2)
+    saved = {name: x.copy() for name, x in take(env).items()}
+    seen = _play(env, 3)
+    if (now := form(take(env))) != (before := form(saved)):
+        changed = [name for name in {**now, **before} if now.get(name) != before.get(name)]
+        raise RuntimeError(f"what it saves changes its form from step to step ({', '.join(changed)})")
+    put_back(env, saved)
+    if not np.array_equal(_play(env, 3), seen, equal_nan=True):
+        raise RuntimeError("it does not go on from there with the same numbers")
+
+
+def form(state: dict[str, np.ndarray]) -> dict[str, tuple]:
+    """Return the shape and type of each array of a snapshot."""
+    return {name: (x.shape, x.dtype) for name, x in state.items()}
+
+
+def _play(env: gymnasium.Env, steps: int) -> np.ndarray:
+    """Take some steps with an action off the middle; return all numbers seen, f64[*]."""
+    space: Any = env.action_space
+    seen = []
+    for _ in range(steps):
+        obs, reward, terminated, truncated, _ = env.step((0.6 * space.high + 0.4 * space.low).astype(space.dtype))
+        seen += [*np.ravel(np.asarray(obs, float)), float(np.asarray(reward, float).reshape(-1)[0])]
+        if terminated or truncated:
+            seen += [*np.ravel(np.asarray(env.reset()[0], float))]
+    return np.array(seen)
 
 
 def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
@@ -100,6 +150,8 @@ def _elapsed(env: gymnasium.Env) -> int:
 def _random_words(base: Any) -> np.ndarray:
     """Return the state of the PCG64 generator that Gymnasium gives every environment, as uint64[6]."""
     state = base.np_random.bit_generator.state
+    if state["bit_generator"] != "PCG64":
+        raise TypeError(f"its random numbers come from {state['bit_generator']}; pbrl saves those of PCG64")
     numbers = state["state"]["state"], state["state"]["inc"]
     words = [part for number in numbers for part in divmod(number, WORD)]
     return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)

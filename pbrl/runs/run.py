@@ -118,6 +118,9 @@ class Run:
         """Return what a resumed run must share with the interrupted one: all but the length and the folder."""
         schedule = configs.to_json(self.schedule)
         schedule.pop("total_steps")
+        schedule.pop("step_timeout")  # no number hangs on it
+        if not schedule["eval_on_training_env"]:
+            schedule.pop("eval_on_training_env")  # as runs of before there was one
         return {
             "agent": self.agent,
             "env": self.env,

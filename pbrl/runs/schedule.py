@@ -39,15 +39,21 @@ class Schedule:
     buffer_size: int = 0
     """Capacity of the replay buffer; 0 keeps every step of the run, and a run never holds more."""
     eval_every: int = 1_000
-    """Steps between two evaluations."""
+    """Steps between two evaluations, one more at step 0 and at the end; 0 makes none at all, and no environments."""
     eval_episodes: int = 10
     """Whole episodes per evaluation and seed."""
+    eval_on_training_env: bool = False
+    """Evaluate on the training environments, one episode after the other, where there can be but one of each. What
+    they are in the middle of is cut, as a time limit would, and a new episode begins afterwards."""
+    step_timeout: int = 0
+    """Seconds after which one call of an environment of Gymnasium's counts as hung: the run is saved, and ends with
+    code 75. 0 waits for ever; several hosts then wait 300 s."""
     diagnose_every: int = 0
     """Steps between two diagnoses of the model (`pbrl diagnose`), the first after the warm-up; 0 makes none."""
     log_every: int = 1_000
     """Steps between two rows of training metrics."""
     checkpoint_every: int = 10_000
-    """Steps between two checkpoints; one more is made at the end and on Ctrl-C, SIGTERM or a closed terminal."""
+    """Steps between two checkpoints; one more at the end and on Ctrl-C, SIGTERM, SIGUSR1 or a closed terminal."""
     checkpoint_minutes: int = 10
     """Minutes after which one is made anyhow, so that a killed run loses no more; 0 leaves it to the steps."""
     max_skipped_updates: int = 20
@@ -82,7 +88,7 @@ class Schedule:
 
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
-        may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every"}
+        may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every", "step_timeout"}
         may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1

@@ -5,6 +5,7 @@ evaluates, saves and stops between them, and cuts them where it likes, since a s
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,14 +18,14 @@ import numpy as np
 from pbrl import config as configs
 from pbrl.envs import jax_env, registry
 from pbrl.envs.jax_env import JaxEnv
-from pbrl.errors import EnvError
+from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module, share
 from pbrl.runs.run import check as check_settings
 from pbrl.runs.schedule import Schedule
 from pbrl.train import session, step
-from pbrl.train.guard import Guard
+from pbrl.train.guard import NEVER, Guard
 from pbrl.train.learn import Learner
 from pbrl.train.notices import require_windows
 from pbrl.train.session import Progress
@@ -55,8 +56,8 @@ def run(
     Returns:
         The final state, whose `learner.agent` the agent's functions take, and metrics `[T]`, a row for every
         `schedule.log_every` steps and one for the last: `step`, each phase's newest metrics, `train/return` (of the
-        last whole episode), `eval/return` and `eval/length` (of the last evaluation, means over its episodes),
-        and `train/skipped_updates`, `train/refused_rows`, `train/diverged_at` (-1: never). NaN is what was not yet.
+        last whole episode), `pbrl.train.step.SCORES` (of the last evaluation's whole episodes), and
+        `train/skipped_updates`, `train/refused_rows`, `train/diverged_at` (-1: never). NaN is what was not yet.
 
     Raises:
         ValueError: for settings that cannot work, by the names of the fields.
@@ -80,7 +81,7 @@ def run(
         return state, scores, {name: rows[name].at[i // every].set(value) for name, value in row.items()}
 
     state = step.start(task, schedule.capacity, key)
-    names = ("eval/return", "eval/length") if schedule.eval_every else ()
+    names = step.SCORES if schedule.eval_every else ()
     scores = {name: jnp.full((), jnp.nan, float) for name in names}
     row = {"step": jnp.zeros((), jnp.int32), **_row(state), **scores}
     rows = {name: jnp.zeros((-(-total // every), *x.shape), x.dtype) for name, x in row.items()}
@@ -155,6 +156,11 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
 def check(run: Run) -> None:
     """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
     session.check(run, "device")
+    if run.schedule.eval_on_training_env or run.schedule.step_timeout:
+        raise RunError(
+            "schedule.eval_on_training_env, schedule.step_timeout: expected False and 0 with --driver device, whose "
+            "environments are arrays; both are for Gymnasium's environments"
+        )
     task = task_of(run)
     jax_env.check(task.env, run.env)
     require_windows(run, task.env.spec)
@@ -223,8 +229,18 @@ class Driver:
             )
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Play whole episodes with every policy's mode, in one program."""
-        return {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}
+        """Play whole episodes with every policy's mode, in one program; warn of seeds some of whose were broken."""
+        scores = {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}
+        asked, played = self.run.schedule.eval_episodes, scores["eval/episodes"]
+        lost = (played < asked) & (np.asarray(self.state.lost) == NEVER)
+        if lost.any():
+            seeds = [seed for seed, is_lost in zip(self.run.stream_seeds, lost, strict=True) if is_lost]
+            warnings.warn(
+                f"evaluation at step {self.step}: seeds {seeds}: {int((asked - played[lost]).sum())} episodes are left "
+                f"out, since an action, a reward or an observation of {self.run.env} is not finite",
+                stacklevel=2,
+            )
+        return scores
 
     def newest_metrics(self) -> dict[str, Any]:
         """Return the newest metrics of each phase that has run in some stream."""

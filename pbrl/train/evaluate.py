@@ -12,34 +12,92 @@ from pbrl.runs.seeding import episode_seed
 from pbrl.types import width
 
 
-class Evaluator:
-    """One set of environments, reused by every evaluation of a run: `episodes` for each of N seeds, in lockstep.
+def statistics(returns: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what an evaluation logs of each seed's episodes `[N, E]`, as `[N]`; NaN marks those that broke.
 
-    With `extras`, what acts is told what the environments' oracles start from besides observations.
+    `eval/return`, `eval/length`: means; `eval/return_std`, `_min`, `_max`: of the returns; NaN where no episode is
+    whole. `eval/episodes`: how many are, which is what all others are over.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
+        return {
+            "eval/return": np.nanmean(returns, 1),
+            "eval/length": np.nanmean(lengths, 1),
+            "eval/return_std": np.nanstd(returns, 1),
+            "eval/return_min": np.nanmin(returns, 1),
+            "eval/return_max": np.nanmax(returns, 1),
+            "eval/episodes": (~np.isnan(returns)).sum(1),
+        }
+
+
+class Evaluator:
+    """Plays `episodes` for each of N seeds in environments that every evaluation of a run uses, in lockstep.
+
+    They are made when they are first needed: one for each episode, or, with `alone`, one for each seed, which then
+    plays its episodes one after the other. `borrow` lends live environments, one for each seed, in their place. With
+    `extras`, what acts is told what the environments' oracles start from besides observations.
     """
 
-    def __init__(self, make_env: Callable[[], GymEnv], seeds: Sequence[int], episodes: int, *, extras: bool = False):
-        self.seeds, self.episodes, self.extras = tuple(seeds), episodes, extras
-        self.envs = [[make_env() for _ in range(episodes)] for _ in self.seeds]
+    def __init__(
+        self,
+        make_env: Callable[[], GymEnv],
+        seeds: Sequence[int],
+        episodes: int,
+        *,
+        extras: bool = False,
+        alone: bool = False,
+        borrow: Sequence[GymEnv] = (),
+    ):
+        self.make_env, self.seeds, self.episodes, self.extras = make_env, tuple(seeds), episodes, extras
+        self.at_once = 1 if alone or borrow else episodes
+        self.borrowed = bool(borrow)
+        self.envs = [[env] for env in borrow]
 
     def run(self, act: Callable[[np.ndarray, dict], Any], step: int) -> dict[str, np.ndarray]:
         """Play whole episodes with `act: (obs [N, E, S], extras) -> actions [N, E, A]`; `step` seeds first states.
 
-        Returns `{"eval/return": [N], "eval/length": [N]}`, means over each seed's whole episodes. One whose environment
-        breaks is warned about and left out; a seed left without any has NaN.
+        Returns `statistics`, each `[N]`. An episode whose environment breaks is warned about and left out. Where
+        episodes are played one after the other, `act` sees E = 1. Raises `EnvError` for environments that cannot be
+        made, `ActionError` for an action that is not finite.
         """
-        n, e = len(self.seeds), self.episodes
+        if not self.envs:
+            self._make()
+        rounds = [self._play(act, step, first) for first in range(0, self.episodes, self.at_once)]
+        returns, lengths = (np.concatenate(parts, 1) for parts in zip(*rounds, strict=True))
+        return statistics(returns, lengths)
+
+    def _make(self) -> None:
+        """Make all environments, or none. Raises `EnvError` that says how to do with fewer."""
+        made: list[GymEnv] = []
+        try:
+            for _ in range(len(self.seeds) * self.at_once):
+                made.append(self.make_env())
+        except EnvError as error:
+            for env in made:
+                env.close()
+            raise EnvError(
+                f"{error}; evaluation needs {len(self.seeds) * self.at_once} more environments beside those that "
+                "train. Where there can be but one, train with --schedule.eval-on-training-env or "
+                "--schedule.eval-every=0"
+            ) from error
+        self.envs = [made[i : i + self.at_once] for i in range(0, len(made), self.at_once)]
+
+    def _play(self, act: Callable, step: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Play one episode in every environment, from number `first` on; return returns and lengths `[N, E]`."""
+        n, e = len(self.seeds), self.at_once
         obs = np.zeros((n, e, self.envs[0][0].spec.obs_size), width())
         returns, lengths, running = np.zeros((n, e)), np.zeros((n, e)), np.ones((n, e), bool)
 
         def lose(i: Any, j: Any, error: EnvError) -> None:
-            warnings.warn(f"evaluation at step {step}: an episode is left out, since {error}", stacklevel=3)
+            warnings.warn(f"evaluation at step {step}: an episode is left out, since {error}", stacklevel=4)
             returns[i, j] = lengths[i, j] = np.nan
             running[i, j] = False
 
         for i, j in np.ndindex(n, e):
+            env, episode = self.envs[i][j], first + j
+            env.who = f"seed {self.seeds[i]}, evaluation's episode {episode}"
             try:
-                obs[i, j] = self.envs[i][j].reset(episode_seed(self.seeds[i], step, j))
+                obs[i, j] = env.reset(episode_seed(self.seeds[i], step, episode))
             except EnvError as error:
                 lose(i, j, error)
         while running.any():
@@ -55,9 +113,7 @@ class Evaluator:
                 returns[i, j] += reward
                 lengths[i, j] += 1
                 running[i, j] = not (terminated or truncated)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
-            return {"eval/return": np.nanmean(returns, 1), "eval/length": np.nanmean(lengths, 1)}
+        return returns, lengths
 
     def _extras(self) -> dict[str, np.ndarray]:
         if not self.extras:
@@ -66,6 +122,7 @@ class Evaluator:
         return {name: np.array([[extras[name] for extras in row] for row in each]) for name in each[0][0]}
 
     def close(self) -> None:
-        """Close every environment."""
+        """Close every environment that it has made."""
         for env in (env for row in self.envs for env in row):
-            env.close()
+            if not self.borrowed:
+                env.close()

@@ -85,7 +85,10 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
 
 
 def check(run: Run) -> None:
-    """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
+    """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written.
+
+    The environment that it makes for that is closed again before there is another.
+    """
     session.check(run, "host")
     env = GymEnv(run.env)
     env.close()
@@ -93,9 +96,12 @@ def check(run: Run) -> None:
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
-    """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows."""
-    with contextlib.closing(Streams.start(run.env, run.stream_seeds, extras=bool(run.oracle))) as streams:
-        return _shapes(Programs(run, streams.envs[0].spec, streams.example()), streams, capacity)
+    """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows. It makes one environment."""
+    n = len(run.stream_seeds)
+    with contextlib.closing(Streams.start(run.env, run.stream_seeds[:1], extras=bool(run.oracle))) as streams:
+        shapes = _shapes(Programs(run, streams.envs[0].spec, streams.example()), streams, capacity)
+    every = jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype), shapes["streams"])
+    return {**shapes, "streams": every}
 
 
 def _shapes(programs: Programs, streams: Streams, capacity: int) -> dict[str, Any]:
@@ -115,7 +121,8 @@ class Driver:
         seeds = self.run.stream_seeds
         self.streams = Streams.start(run.env, seeds, extras=bool(run.oracle))
         self.programs = Programs(self.run, self.streams.envs[0].spec, self.streams.example())
-        self.evaluator = Evaluator(lambda: GymEnv(run.env), seeds, run.schedule.eval_episodes)
+        lent = self.streams.envs if run.schedule.eval_on_training_env else ()
+        self.evaluator = Evaluator(lambda: GymEnv(run.env), seeds, run.schedule.eval_episodes, borrow=lent)
         self.metrics: dict[str, Any] = {}
 
     def begin(self) -> None:
@@ -135,9 +142,12 @@ class Driver:
         self.learner, self.step = contents["learner"], step
         if not self.streams.restore(contents["streams"]):
             warnings.warn(f"{self.run.env} was not or cannot be saved exactly: new episodes begin here", stacklevel=2)
-            buffer = self.learner.replay
-            cut = replace(buffer, cuts=buffer.cuts + 1)  # no sequence runs from the old into the new
-            self.learner = replace(self.learner, replay=cut)
+            self._cut()
+
+    def _cut(self) -> None:
+        """Let no sequence of the buffer run from the episodes of before into new ones."""
+        buffer = self.learner.replay
+        self.learner = replace(self.learner, replay=replace(buffer, cuts=buffer.cuts + 1))
 
     def advance(self, limit: int) -> None:
         """Take one environment step, fit the model where it is due, imagine, and update the agents."""
@@ -164,12 +174,16 @@ class Driver:
             self.guard.check(streaks, step)
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Play whole episodes in environments of their own with every policy's mode."""
+        """Play whole episodes with every policy's mode, in environments of their own or between training's episodes."""
 
         def act(obs: np.ndarray, _: dict) -> np.ndarray:
             return self.guard.actions(np.asarray(self.programs.mode(self.learner, obs)), self.step)
 
-        return self.evaluator.run(act, self.step)
+        scores = self.evaluator.run(act, self.step)
+        if self.evaluator.borrowed:
+            self._cut()
+            self.streams.begin_again()
+        return scores
 
     def newest_metrics(self) -> dict[str, Any]:
         """Return the newest metrics of each phase that has run in this process."""

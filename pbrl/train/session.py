@@ -100,7 +100,7 @@ class Session:
     def run_to_end(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
         """Step until the schedule ends, a signal comes, or updates fail for good."""
         schedule, driver = self.run.schedule, self.driver
-        if driver.step == 0:
+        if driver.step == 0 and schedule.eval_every:
             self._evaluate()
         reported = 0.0
         while driver.step < schedule.total_steps:

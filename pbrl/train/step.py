@@ -121,32 +121,46 @@ def advance(task: Task, plan: Plan, state: State, root: Key, step: Array) -> Sta
     return _lost_if(failing & (due.updates > 0), state, step)
 
 
-def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
-    """Play whole episodes with the policy's mode: `eval/return` and `eval/length`, means over them, f32[].
+SCORES = ("eval/return", "eval/length", "eval/return_std", "eval/return_min", "eval/return_max", "eval/episodes")
+"""What `evaluate` returns, as `evaluate.statistics` for the host."""
 
-    First states and noise hang on the seed and on `step` alone.
+
+def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
+    """Play episodes with the policy's mode; return `SCORES` over those that are whole, f32[].
+
+    One whose observation or reward is not finite is broken, ends there and is left out. First states and noise hang on
+    the seed and on `step` alone.
     """
     agent, env, _, schedule, _ = task
     episode_keys = jax.random.split(seeding.at(root, step, seeding.EVALUATE), schedule.eval_episodes)
     unused = jax.random.key(0)  # the mode draws nothing
 
     def episodes_step(carry: tuple) -> tuple:
-        t, at, running, returns, lengths = carry
+        t, at, running, whole, returns, lengths = carry
         action = agent.act(state.learner.agent, jax.vmap(env.observe)(at), unused, explore=False)
         noise = jax.vmap(lambda key: jax.random.fold_in(key, t))(episode_keys)
         at, reward, discount = jax.vmap(lambda *args: _step(env, *args))(at, action, noise)
-        returns = returns + jnp.where(running, reward, 0.0)
-        return t + 1, at, running & (discount > 0), returns, lengths + running
+        sound = jnp.isfinite(reward) & jnp.isfinite(jax.vmap(env.observe)(at)).all(-1)
+        returns = returns + jnp.where(running & sound, reward, 0.0)
+        whole &= sound | ~running
+        return t + 1, at, running & (discount > 0) & sound, whole, returns, lengths + running
 
     def going_on(carry: tuple) -> Array:
         return (carry[0] <= env.spec.episode_length) & carry[2].any()
 
     first = jax.vmap(lambda key: _reset(env, jax.random.fold_in(key, 0)))(episode_keys)
+    sound = jnp.isfinite(jax.vmap(env.observe)(first)).all(-1)
     nothing = jnp.zeros(schedule.eval_episodes)
-    begin = (jnp.ones((), jnp.int32), first, nothing == 0, nothing, nothing)
-    *_, returns, lengths = jax.lax.while_loop(going_on, episodes_step, begin)
-    scores = {"eval/return": returns.mean(), "eval/length": lengths.mean()}
-    return {name: jnp.where(state.lost == NEVER, value, jnp.nan) for name, value in scores.items()}
+    begin = (jnp.ones((), jnp.int32), first, sound, sound, nothing, nothing)
+    *_, whole, returns, lengths = jax.lax.while_loop(going_on, episodes_step, begin)
+    whole &= state.lost == NEVER
+    count = whole.sum().astype(returns.dtype)
+    mean, length = (jnp.where(whole, x, 0.0).sum() / jnp.maximum(count, 1.0) for x in (returns, lengths))
+    spread = jnp.where(whole, jnp.square(returns - mean), 0.0).sum() / jnp.maximum(count, 1.0)
+    low, high = (jnp.where(whole, returns, sign * jnp.inf) for sign in (1.0, -1.0))
+    values = mean, length, jnp.sqrt(spread), low.min(), high.max()
+    scores = dict(zip(SCORES, (jnp.where(count > 0, x, jnp.nan) for x in values), strict=False))
+    return {**scores, "eval/episodes": count}
 
 
 def _collect(task: Task, state: State, root: Key, step: Array) -> State:

@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Any
 
+from pbrl.errors import EndedAtOnce
+
 
 class Stop:
     """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked.
@@ -35,5 +37,5 @@ class Stop:
         if self.signal is not None and number == signal.SIGHUP:
             return  # a terminal that closes sends two: the shell's, and the kernel's as the shell ends
         if self.signal is not None:
-            raise SystemExit(128 + number)
+            raise EndedAtOnce(128 + number)
         self.signal = number

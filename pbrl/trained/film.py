@@ -35,7 +35,7 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
             returns.append(0.0)
             over = False
             while not over:
-                writer.append_data(_frame(env))  # pyright: ignore[reportAttributeAccessIssue]
+                writer.append_data(env.render())  # pyright: ignore[reportAttributeAccessIssue]
                 obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None], {}))[0])
                 returns[-1] += reward
                 over = terminated or truncated
@@ -48,10 +48,3 @@ def _filmed(env_id: str) -> GymEnv:
         return GymEnv(env_id, render=True, camera_name="track")
     except EnvError:  # no MuJoCo task
         return GymEnv(env_id, render=True)
-
-
-def _frame(env: GymEnv) -> np.ndarray:
-    try:
-        return env.render()
-    except Exception as error:  # renderers raise many kinds: a package, a driver or a screen is missing
-        raise RunError(f"{env.env_id} cannot be rendered: {' '.join(str(error).split())}") from error

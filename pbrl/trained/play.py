@@ -51,11 +51,12 @@ def planners(run: Run, state: Any, step: int, config: Config) -> Act:
 
 
 def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarray]:
-    """Play whole episodes that no evaluation of the run has seen; return `eval/return` and `eval/length`, `[N]`.
+    """Play whole episodes that no evaluation of the run has seen; return `evaluate.statistics`, each `[N]`.
 
     The same step and number of episodes mean the same first states, whatever acts.
     """
-    evaluator = Evaluator(lambda: GymEnv(run.env), run.stream_seeds, episodes, extras=bool(run.oracle))
+    seeds, alone = run.stream_seeds, run.schedule.eval_on_training_env
+    evaluator = Evaluator(lambda: GymEnv(run.env), seeds, episodes, extras=bool(run.oracle), alone=alone)
     guard = Guard(run)
     try:
         scores = evaluator.run(lambda *seen: guard.actions(np.asarray(act(*seen)), step), seeding.FRESH + step)

@@ -80,3 +80,18 @@ def test_the_panel_shows_every_seed(capsys):
         "critic 2",
     ):
         assert text in out
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([10, 10], "10 episodes for each seed"),
+        ([8, 10], "8 to 10 whole episodes of 10 for each seed, broken ones left out"),
+        ([8, 8], "8 whole episodes of 10 for each seed, broken ones left out"),
+        ([0, 3], "0 to 3 whole episodes of 10 for each seed, broken ones left out; 1 seeds have none"),
+        ([10, None], "10 episodes for each seed"),  # a trial that has diverged
+    ],
+)
+def test_a_report_says_how_many_episodes_were_played(counts, said):
+    assert display.played({"eval/episodes": counts}, 10) == said
+    assert display.played({}, 10) == "whole episodes of each seed"

@@ -1,10 +1,12 @@
 """Environments that break: what they cost, and that nothing learned is lost by it."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import counting_agent
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
@@ -13,12 +15,14 @@ import pbrl
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import ActionError, EnvError
 from pbrl.runs import checkpoint
+from pbrl.runs.folder import load
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import host
-from pbrl.train.evaluate import Evaluator
+from pbrl.train.evaluate import Evaluator, statistics
 from pbrl.train.streams import MAX_FAULTS, Streams
+from pbrl.trained import play, restore
 
 LIMIT = 10  # steps of an episode
 SCHEDULE = Schedule(
@@ -81,6 +85,16 @@ def test_a_broken_episode_is_left_out_of_its_evaluation(train):
         folder = train(broken_step=lambda count: count == FIRST + 30 + 5)
     assert returns(folder) == [LIMIT] * 3
     assert checkpoint.steps(folder / "checkpoints")[-1] == 60
+    assert [row["eval/episodes"] for row in read_rows(folder, "eval")] == [[2], [1], [2]]
+
+
+def test_an_evaluation_tells_its_episodes_spread():
+    returns = np.array([[1.0, 3.0, np.nan, 8.0], [np.nan] * 4])
+    told = statistics(returns, 2 * returns)
+    assert told["eval/episodes"].tolist() == [3, 0]
+    for name, value in (("", 4.0), ("_std", np.std([1.0, 3.0, 8.0])), ("_min", 1.0), ("_max", 8.0)):
+        np.testing.assert_allclose(told[f"eval/return{name}"], [value, np.nan])
+    np.testing.assert_array_equal(told["eval/length"], [8.0, np.nan])
 
 
 def test_an_evaluation_without_a_whole_episode_says_so_and_training_goes_on(train):
@@ -128,3 +142,79 @@ def test_an_action_that_is_not_finite_is_no_broken_episode():
     with pytest.raises(ActionError, match="the policy has diverged"):
         evaluator.run(lambda obs, extras: np.full((1, 1, 1), np.nan), 0)
     evaluator.close()
+
+
+class Alone(Fragile):
+    """There is one of it: another cannot be made while it is open."""
+
+    alive, ends = 0, ()
+
+    def __init__(self):
+        if Alone.alive:
+            raise RuntimeError("serial port is busy")
+        Alone.alive += 1
+
+    def close(self):
+        Alone.alive -= 1
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """Return a function that trains on an environment of which there is one."""
+    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting_agent)
+    monkeypatch.setitem(pbrl.AGENTS, "counting", "counts")
+    gymnasium.register("test/Alone-v0", entry_point=Alone, max_episode_steps=LIMIT)
+    monkeypatch.setattr(Fragile, "broken_step", staticmethod(Fragile.never))
+    monkeypatch.setattr(Fragile, "broken_reset", staticmethod(Fragile.never))
+
+    def run(folder, **changes):
+        schedule = replace(SCHEDULE, **changes)
+        return Run("counting", "test/Alone-v0", (0,), counting_agent.Config(), schedule, folder, sinks=("jsonl",))
+
+    yield run
+    gymnasium.registry.pop("test/Alone-v0", None)
+    assert Alone.alive == 0
+
+
+def test_an_environment_that_exists_once_trains_without_evaluations(alone, tmp_path):
+    Fragile.steps = 0
+    host.train(alone(tmp_path, eval_every=0))
+    assert Fragile.steps == SCHEDULE.total_steps and not read_rows(tmp_path, "eval")
+    learner, _ = restore.learners(load(tmp_path))  # makes one as well, and closes it
+    assert learner.replay.inserted.tolist() == [SCHEDULE.total_steps]
+
+
+def test_an_environment_that_exists_once_says_how_to_evaluate_on_it(alone, tmp_path):
+    with pytest.raises(EnvError, match=r"port is busy; evaluation needs 2 more .* --schedule.eval-on-training-env or"):
+        host.train(alone(tmp_path))
+
+
+def test_training_evaluates_on_the_same_instance_and_never_trains_on_the_cut(alone, tmp_path):
+    run = alone(tmp_path, eval_every=25, eval_on_training_env=True)
+    host.train(run)
+    rows = read_rows(tmp_path, "eval")
+    assert [row["step"] for row in rows] == [0, 25, 50, 60] and returns(tmp_path) == [LIMIT] * 4
+    assert [row["eval/episodes"] for row in rows] == [[2]] * 4
+    learner, _ = restore.learners(load(tmp_path))
+    stored = learner.replay
+    assert (stored.rows.discount[0] == 1).all()
+    # Steps 1 to 25, 26 to 50 and on: ten to an episode, the third of each cut short after five.
+    lengths = np.bincount(np.unique(stored.episode[0], return_inverse=True)[1])
+    assert lengths.tolist() == [10, 10, 5, 10, 10, 5, 10]
+    scores = play.evaluate(run, lambda obs, extras: np.zeros((1, 1, 1)), 60, 3)
+    assert scores["eval/episodes"].tolist() == [3]
+
+
+def test_a_resumed_run_evaluates_on_the_training_environment_alike(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pbrl.agents.counting", counting_agent)
+    monkeypatch.setitem(pbrl.AGENTS, "counting", "counts")
+    schedule = replace(SCHEDULE, eval_every=25, eval_on_training_env=True)
+
+    def train(folder, steps):
+        run = Run("counting", "Pendulum-v1", (0, 1), counting_agent.Config(), schedule, folder, sinks=("jsonl",))
+        host.train(replace(run, schedule=replace(schedule, total_steps=steps)))
+        return restore.learners(load(folder))[0].replay.rows
+
+    straight = train(tmp_path / "straight", 60)
+    train(tmp_path / "cut", 25)
+    jax.tree.map(np.testing.assert_array_equal, train(tmp_path / "cut", 60), straight)
