@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from pbrl.envs import notices
 from pbrl.envs.ids import BRAX, JAX_AS_GYM
-from pbrl.envs.jax_env import JaxEnv, for_rows, precise, require_extras
+from pbrl.envs.jax_env import JaxEnv, for_rows, paid, precise, require_extras
 from pbrl.errors import EnvError
 from pbrl.types import Array, EnvSpec, Transition, width
 
@@ -76,7 +76,7 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
 
     def step(state: Any, action: Array) -> tuple[Any, Array, Array]:
         after = env.step(state, action)
-        return after, after.reward, 1.0 - jax.lax.stop_gradient(after.done)
+        return after, paid(state, after, after.reward), 1.0 - jax.lax.stop_gradient(after.done)
 
     def extras(state: Any) -> dict[str, Array]:
         leaves = jax.tree.leaves({"physics": state.pipeline_state, "info": state.info})

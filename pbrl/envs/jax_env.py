@@ -19,7 +19,8 @@ class JaxEnv:
     """An environment as functions of its state, any pytree of arrays; hashable, so that it can be a static field.
 
     Nothing here counts steps: whoever steps it cuts episodes at `spec.episode_length`, so that a time limit is never
-    mistaken for an end. A broken step may return NaN.
+    mistaken for an end. Nor does a step begin an episode: its state is the one that the action led to. A broken step
+    returns NaN.
 
     Attributes:
         spec: sizes, the time limit, and the known reward and termination functions, where there are any.
@@ -94,10 +95,49 @@ def precise(function: F) -> F:
     return cast(F, precisely)
 
 
+MAX_STATE = 1e10
+"""MuJoCo's `mjMAXVAL`: of a position, velocity or acceleration beyond it, it resets itself."""
+
+
+def within_bounds(*arrays: Array) -> Array:
+    """Return whether MuJoCo would go on from these positions, velocities or accelerations, as bool[]."""
+    return jnp.stack([(jnp.abs(x) <= MAX_STATE).all() for x in arrays]).all()
+
+
+def paid(before: Any, after: Any, reward: Array) -> Array:
+    """Return a step's reward; NaN, for a broken step, where the physics in its state are no sound ones.
+
+    Positions and velocities are looked at, and the clock, which goes back where a state has been reset. Of Brax' states
+    these are in `pipeline_state`, of Playground's in `data`.
+    """
+    sound = jnp.array(True)
+    for part in ("pipeline_state", "data"):
+        there = getattr(after, part, None)
+        if moving := [getattr(there, name) for name in ("q", "qd", "qpos", "qvel") if hasattr(there, name)]:
+            sound &= within_bounds(*moving)
+        if hasattr(there, "time"):
+            sound &= there.time >= getattr(before, part).time
+    return jnp.where(sound, reward, jnp.nan)
+
+
+FIRST = ("first_obs", "first_state", "first_pipeline_state", "first_data")
+"""What wrappers of Brax and Playground that reset within a step keep in their states."""
+
+
 def check(env: JaxEnv, name: str) -> None:
-    """Raise `EnvError` where the functions do not fit together: shapes and types, without computing anything."""
+    """Raise `EnvError` where the functions do not fit together: shapes and types, without computing anything.
+
+    Also for one that begins its next episode within a step, as Brax' `AutoResetWrapper` does: the observation that the
+    action led to is lost.
+    """
     key, action = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(env.spec.action_size)))
     state = jax.eval_shape(env.reset, key)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    if any(first in path for path in paths for first in FIRST):
+        raise EnvError(
+            f"{name} resets itself within a step (AutoResetWrapper); hand over the environment without that wrapper, "
+            "since pbrl begins episodes itself"
+        )
     after, reward, discount = jax.eval_shape(env.step, state, action, key)
     describe = lambda tree: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", tree)  # noqa: E731
     if describe(after) != describe(state):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pbrl.envs.jax_env import JaxEnv, for_rows, precise
+from pbrl.envs.jax_env import JaxEnv, for_rows, paid, precise
 from pbrl.errors import EnvError
 from pbrl.types import Array, EnvSpec
 
@@ -21,7 +21,7 @@ def from_playground(env: Any, episode_length: int = 1_000) -> JaxEnv:
 
     def step(state: Any, action: Array) -> tuple[Any, Array, Array]:
         after = env.step(state, action)
-        return after, after.reward, 1.0 - after.done
+        return after, paid(state, after, after.reward), 1.0 - after.done
 
     spec = EnvSpec(env.observation_size, env.action_size, episode_length)
     return JaxEnv(spec, precise(env.reset), for_rows(precise(step)), observe=lambda state: state.obs)

@@ -170,12 +170,12 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
     policy = agent.act(state.learner.agent, obs, seeding.at(root, step, seeding.ACT), explore=True)
     random = learn.random_action(env.spec, seeding.at(root, step, seeding.RANDOM))
     action = jnp.where(step <= schedule.warmup_steps, random, policy)
-    state = _lost_if(~jnp.isfinite(action).all(), state, step)
+    state = _lost_if(soundness.sound(obs) & ~jnp.isfinite(action).all(), state, step)
     action = jnp.where(state.lost == NEVER, action, 0.0)
 
     after, reward, discount = _step(env, state.env, action, seeding.at(root, step, seeding.STEP))
     next_obs, length = env.observe(after), state.length + 1
-    sound = soundness.sound((next_obs, reward))
+    sound = soundness.sound((obs, next_obs, reward))
     ended = (discount == 0) | (length >= env.spec.episode_length)
     last = ended | ~sound  # a broken step is no end that counts: its row is refused, a new episode begins
     row = Transition(obs, action, reward, discount, next_obs, _extras(task, state.env))

@@ -1,7 +1,9 @@
 """Adapters to environments of other packages, where those are installed."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,3 +57,55 @@ def test_playground():
     assert state.learner.replay.inserted == 20 and np.isfinite(metrics["critic/loss"][-1])
     with pytest.raises(EnvError, match="expected an environment that observes a vector"):
         from_playground(SimpleNamespace(observation_size={"state": (3,)}))
+
+
+class Sliding:
+    """A Playground environment as far as the adapter looks: a block that a test may throw, or whose clock it turns."""
+
+    observation_size, action_size = 1, 1
+
+    def reset(self, key):
+        data = SimplePhysics(jnp.zeros(1), jnp.zeros(1), jnp.zeros(()))
+        return SlidingState(data, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()))
+
+    def step(self, state, action):
+        moved = state.data.qpos + 1e11 * (action > 0.9)
+        back = jnp.where(action[0] < -0.9, 0.0, state.data.time + 1.0)
+        data = SimplePhysics(moved, moved - state.data.qpos, back)
+        return SlidingState(data, jnp.clip(moved, -1, 1), jnp.ones(()), jnp.zeros(()))
+
+
+@flax.struct.dataclass
+class SimplePhysics:
+    qpos: jax.Array
+    qvel: jax.Array
+    time: jax.Array
+
+
+@flax.struct.dataclass
+class SlidingState:
+    data: SimplePhysics
+    obs: jax.Array
+    reward: jax.Array
+    done: jax.Array
+
+
+def test_physics_beyond_mujocos_bounds_or_reset_within_a_step_are_broken_steps():
+    env = from_playground(Sliding())
+    step, state = jax.jit(env.step), env.reset(jax.random.key(0))
+    for action, sound in ((0.0, True), (0.0, True), (-1.0, False), (1.0, False)):
+        after, reward, _ = step(state, jnp.array([action]))
+        assert np.isfinite(reward) == sound and np.isfinite(env.observe(after)).all()
+        state = after if sound else state
+
+
+def test_an_environment_that_resets_itself_is_refused():
+    env = from_playground(Sliding())
+    wrapped = replace(
+        env,
+        reset=lambda key: {"state": env.reset(key), "info": {"first_obs": jnp.zeros(1)}},
+        step=lambda state, action, key: (state, 0.0, 1.0),
+        observe=lambda state: state["state"].obs,
+    )
+    with pytest.raises(EnvError, match=r"itself within a step .*without that wrapper"):
+        jax_env.check(wrapped, "wrapped")

@@ -6,6 +6,8 @@ import pytest
 
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.ids import MAAC, POPLIN, TASKS
+from pbrl.runs.seeding import TRAINING_STREAM, episode_seed
+from pbrl.train.streams import UNSAVED, Streams
 
 STANDARD = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5", "Reacher-v5", "Pendulum-v1")
 
@@ -122,3 +124,130 @@ def test_ones_own_environment_takes_part_by_two_methods(cls, exact):
             assert live.snapshot() == {}
     finally:
         gymnasium.registry.pop("test/Counter-v0")
+
+
+class Varies(CounterThatSaves):
+    """Saves a trail that grows."""
+
+    def snapshot(self):
+        return {**super().snapshot(), "trail": np.zeros(self.steps)}
+
+    def reset(self, **kwargs):
+        self.steps = 0
+        return super().reset(**kwargs)
+
+    def step(self, action):
+        self.steps += 1
+        return super().step(action)
+
+
+class Picture(Counter):
+    """Has methods of those names that mean something else."""
+
+    def snapshot(self):
+        return b"a picture"
+
+    def restore(self, path=None):
+        pass
+
+
+class Forgets(CounterThatSaves):
+    """Does not go back."""
+
+    def restore(self, state):
+        pass
+
+
+class Objects(CounterThatSaves):
+    """Saves what is no number."""
+
+    def snapshot(self):
+        return {"total": np.array(self.total), "name": np.array(["a"])}
+
+
+class Ends(CounterThatSaves):
+    """Ends the process."""
+
+    def snapshot(self):
+        raise SystemExit(0)
+
+
+class Philox(CounterThatSaves):
+    """Draws from another generator."""
+
+    def reset(self, *, seed=None, options=None):
+        self._np_random = np.random.Generator(np.random.Philox(seed))
+        self.total = 0.0
+        return np.array([0.0]), {}
+
+
+class Late(CounterThatSaves):
+    """Saves in another form, or not at all, from its tenth step on."""
+
+    form, calls = "good", 0
+
+    def snapshot(self):
+        saved = super().snapshot()
+        if Late.form == "raises":
+            raise RuntimeError("the simulator is gone")
+        return {**saved, "more": np.zeros(3)} if Late.form == "grows" else saved
+
+
+@pytest.fixture
+def registered():
+    """Return a function that gives a class an id for one test."""
+
+    def register(cls):
+        gymnasium.register("test/Counter-v0", entry_point=cls, max_episode_steps=50)
+        return "test/Counter-v0"
+
+    yield register
+    gymnasium.registry.pop("test/Counter-v0", None)
+
+
+@pytest.mark.parametrize(
+    ("cls", "reason"),
+    [
+        (Varies, r"changes its form from step to step \(own/trail\)"),
+        (Picture, "it returned a bytes, expected a dict"),
+        (Forgets, "does not go on from there with the same numbers"),
+        (Objects, "name is of type <U1, expected numbers"),
+        (Ends, "SystemExit: 0"),
+        (Philox, "random numbers come from Philox"),
+    ],
+)
+def test_what_cannot_be_saved_is_said_at_the_start_and_all_else_is_saved(registered, cls, reason):
+    with pytest.warns(UserWarning, match=f"{reason}.*resuming will begin new episodes"):
+        streams = Streams.start(registered(cls), (0, 1))
+    streams.step(np.ones((2, 1)))
+    saved = streams.snapshot()
+    assert saved["envs"] == {} and saved["returns"].shape == (2,)
+    assert not streams.restore(saved) and streams.episodes.tolist() == [2, 2]
+    streams.close()
+
+
+def test_what_can_be_saved_is_not_disturbed_by_the_rehearsal(registered):
+    streams = Streams.start(registered(CounterThatSaves), (0,))
+    plain = GymEnv("test/Counter-v0")
+    plain.reset(episode_seed(0, 0, 0, TRAINING_STREAM))
+    for _ in range(5):
+        batch, _ = streams.step(np.ones((1, 1)))
+        assert batch.reward[0, 0] == np.float32(plain.step(np.ones(1)).reward)
+    streams.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"), [("raises", "its snapshot raised RuntimeError: the simulator"), ("grows", "changed its form")]
+)
+def test_a_snapshot_that_fails_later_costs_its_episode_and_not_the_save(registered, monkeypatch, form, reason):
+    streams = Streams.start(registered(Late), (0, 1))
+    streams.step(np.ones((2, 1)))
+    good = streams.snapshot()
+    monkeypatch.setattr(Late, "form", form)
+    with pytest.warns(UserWarning, match=f"{reason}.*resuming will begin a new episode"):
+        bad = streams.snapshot()
+    assert {k: x.shape for k, x in bad["envs"].items()} == {k: x.shape for k, x in good["envs"].items()}
+    assert bad["faults"].tolist() == [UNSAVED, UNSAVED]
+    assert not streams.restore(bad) and streams.episodes.tolist() == [2, 2] and not streams.faults.any()
+    assert streams.restore(good) and streams.episodes.tolist() == [1, 1]
+    streams.close()

@@ -27,6 +27,7 @@ from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import device, host
+from pbrl.train.evaluate import statistics
 from pbrl.train.session import Session
 from pbrl.types import EnvSpec
 
@@ -207,6 +208,35 @@ def test_a_broken_step_costs_its_episode_and_ten_in_a_row_the_run(counter, tmp_p
     run = replace(make_run(tmp_path, "counting", "always-broken"), schedule=IDLE)
     with pytest.raises(EnvError, match=r"seeds \[3, 4\]: the last 10 steps or more gave"):
         device.train(run)
+
+
+def right_breaks(state, action, key):
+    """Break episodes that begin right of 0, in their second step."""
+    after, _, _ = drift_step(state, action, key)
+    right = state["right"] if "right" in state else state["x"] > 0
+    reward = jnp.where(right & (state["t"] == 1), jnp.nan, state["x0"])
+    return {**after, "x": 0.0 * after["x"], "right": right, "x0": state["x0"]}, reward, True
+
+
+def right_reset(key):
+    first = drift_reset(key)
+    return {**first, "right": first["x"] > 0, "x0": first["x"]}
+
+
+def test_a_broken_episode_is_left_out_of_its_evaluation_on_the_device(counter, tmp_path, monkeypatch):
+    env = replace(DRIFT, reset=right_reset, step=right_breaks)
+    monkeypatch.setitem(registry.OWN, "right-breaks", env)
+    schedule = replace(IDLE, total_steps=20, eval_every=20, eval_episodes=8)
+    run = replace(make_run(tmp_path, "counting", "right-breaks"), schedule=schedule)
+    with pytest.warns(UserWarning, match=r"evaluation at step 20: seeds .* left out, since"):
+        device.train(run)
+    for row in read_rows(tmp_path, "eval"):
+        keys = [jax.random.split(seeding.at(seeding.root(s), row["step"], seeding.EVALUATE), 8) for s in run.seeds]
+        firsts = np.array([[right_reset(jax.random.fold_in(k, 0))["x"] for k in ks] for ks in keys])
+        returns = np.where(firsts > 0, np.nan, 4 * firsts)  # episodes of four steps
+        for name, x in statistics(returns, 4.0 + 0 * returns).items():
+            np.testing.assert_allclose(row[name], x, rtol=1e-5, err_msg=name)
+        assert 0 < min(row["eval/episodes"]) < 8
 
 
 def test_a_run_that_goes_bad_stops_and_its_streams_tell_when(counter, tmp_path):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs import notices
-from pbrl.envs.jax_env import precise
+from pbrl.envs.jax_env import precise, within_bounds
 from pbrl.envs.mujoco.kinematics import kinematics
 from pbrl.errors import EnvError
 from pbrl.types import Array
@@ -62,8 +62,9 @@ class Simulator(NamedTuple):
     That is as C MuJoCo leaves it behind: positions of bodies are those from before the last integration.
     """
 
-    step: Callable[[Physics, Array, Seen], tuple[Physics, Any]]
-    """`(state, control [nu], seen) -> (state, what was seen)`, some frames later."""
+    step: Callable[[Physics, Array, Seen], tuple[Physics, Any, Array]]
+    """`(state, control [nu], seen) -> (state, what was seen, sound)`, some frames later. Where `sound`, bool[], is
+    False, a state on the way was one of which C MuJoCo would have reset itself."""
     look: Callable[[Physics, Array, Seen], Any]
     """`(state, control, seen) -> what is seen` at a state, without a step: what `mj_forward` computes."""
 
@@ -85,12 +86,13 @@ def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator
     evaluate = _evaluation(m, mjx.make_data(model))
     integrate = _runge_kutta if m.opt.integrator == forward.IntegratorType.RK4 else _euler
 
-    def step(state: Physics, control: Array, seen: Seen) -> tuple[Physics, Any]:
+    def step(state: Physics, control: Array, seen: Seen) -> tuple[Physics, Any, Array]:
         def frame(state: Physics, _: None) -> tuple[Physics, Any]:
-            return integrate(m, evaluate, state, control, functools.partial(seen, m))
+            after, what = integrate(m, evaluate, state, control, functools.partial(seen, m))
+            return after, (what, within_bounds(*after))
 
-        state, all_seen = jax.lax.scan(frame, state, None, length=frames)
-        return state, jax.tree.map(lambda x: x[-1], all_seen)
+        state, (all_seen, sound) = jax.lax.scan(frame, state, None, length=frames)
+        return state, jax.tree.map(lambda x: x[-1], all_seen), sound.all()
 
     def look(state: Physics, control: Array, seen: Seen) -> Any:
         return seen(m, evaluate(state, control))

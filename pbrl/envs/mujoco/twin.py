@@ -62,9 +62,10 @@ def _environment(env_id: str, preset: str, _dtype: Any) -> JaxEnv:
 
     def step(before: Moment, action: Array) -> tuple[Moment, Array, Array]:
         control: Any = low + 0.5 * (action + 1.0) * (high - low)
-        state, read = simulator.step(before.state, control, functools.partial(_read, task, stepped=True))
+        state, read, sound = simulator.step(before.state, control, functools.partial(_read, task, stepped=True))
         obs, reward, terminated = task.outcome(before, control, state, read)
         after = Moment(state, {name: read[name] for name in task.kept}, obs)
+        reward = jnp.where(sound, reward, jnp.nan)  # a broken step, as where C MuJoCo resets itself
         return after, reward, 1.0 - jnp.asarray(terminated, reward.dtype)
 
     def observe(z: Moment) -> Array:

@@ -49,6 +49,17 @@ def test_a_step_is_that_of_mujoco(env_id, x64):
     np.testing.assert_array_equal(discount, batch.discount)
 
 
+@pytest.mark.parametrize("field", ["qpos", "qvel"])
+def test_where_mujoco_would_start_anew_a_twins_step_is_broken(field):
+    """C MuJoCo does so beyond 1e10, and Hopper's observation, which clips velocities, would hide it."""
+    batch = visited("Hopper-v5", 3, dtype=np.float32)
+    bad = batch.extras[field].at[1, 0].set(3e10).at[2, 0].set(jnp.nan)
+    batch = batch.replace(extras={**batch.extras, field: bad})
+    dynamics = twin.twin("Hopper-v5")
+    _, reward, _ = jax.jit(dynamics.step)(dynamics.start(batch), batch.action, KEY)
+    assert np.isfinite(reward).tolist() == [True, False, False]
+
+
 def test_the_gradient_is_that_of_mujoco(x64):
     """HalfCheetah, through contacts: eight steps' return in every action, against central differences of C MuJoCo."""
     env_id, horizon, width = "HalfCheetah-v5", 8, 1e-6
