@@ -89,7 +89,7 @@ class Session:
         self.seconds = self.checkpoints.begin_or_resume()
         self.began_step, self.began = driver.step, time.perf_counter()
         if hosts.is_first():
-            self.log = RunLog(run.folder, sinks=run.sinks, resume_step=driver.step)
+            self.log = RunLog(run.folder, sinks=run.sinks, resume_step=driver.step or -1)
         else:
             self.log = RunLog(run.folder, sinks=())
         evaluations = read_rows(run.folder, "eval")

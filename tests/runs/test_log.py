@@ -1,12 +1,16 @@
+import contextlib
 import csv
 import json
 import math
+import os
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from pbrl.errors import RunError
 from pbrl.runs.log import RunLog, read_rows
 
 
@@ -73,7 +77,7 @@ def test_a_failing_sink_is_reported_once_and_the_rest_goes_on(tmp_path):
     log = RunLog(tmp_path, sinks=("jsonl", "csv"))
 
     def broken(row):
-        raise OSError("the tracker is down")
+        raise RuntimeError("the tracker is down")
 
     log._sinks["csv"].write = broken
     with pytest.warns(UserWarning, match="the csv log failed and training goes on without it: the tracker is down"):
@@ -83,15 +87,49 @@ def test_a_failing_sink_is_reported_once_and_the_rest_goes_on(tmp_path):
     assert log.failures == {"csv": 1}
 
 
-def test_a_full_disk_costs_rows_not_the_run(tmp_path):
-    log = RunLog(tmp_path, sinks=("jsonl",))
-    path = log._sinks["jsonl"].path
-    path.mkdir()  # appending fails, as on a full or read-only disk
-    with pytest.warns(UserWarning, match="the jsonl log failed"):
+def test_a_full_disk_costs_neither_rows_nor_the_run(tmp_path):
+    log = RunLog(tmp_path, sinks=("jsonl", "csv"))
+    (tmp_path / "metrics.jsonl").mkdir()  # appending fails, as on a full or read-only disk
+    (tmp_path / "train.csv").mkdir()
+    with pytest.warns(UserWarning, match="the jsonl log failed and its rows are kept, and written once it can be"):
         log.write("train", 1, {"loss": 1.0})
-    path.rmdir()
-    log.write("train", 2, {"loss": 1.0})
-    assert [row["step"] for row in read_rows(tmp_path, "train")] == [2]
+        log.write("train", 2, {"loss": 1.0})
+    (tmp_path / "metrics.jsonl").rmdir()
+    log.write("train", 3, {"loss": 1.0})
+    assert [row["step"] for row in read_rows(tmp_path, "train")] == [1, 2, 3]
+
+
+def test_a_small_disk_loses_no_row_and_no_half_of_one(small_disk):
+    log = RunLog(small_disk, sinks=("jsonl", "csv", "tensorboard"))
+    log.write("train", 1, {"loss": [1.0, 2.0]})
+    fill(small_disk)
+    with pytest.warns(UserWarning, match="log failed"):
+        for step in range(2, 300):
+            log.write("train", step, {f"loss{i}": [1.0, 2.0] for i in range(20)})
+    for line in (small_disk / "metrics.jsonl").read_bytes().splitlines():
+        json.loads(line)
+    (small_disk / "fill").unlink()
+    log.write("train", 300, {"loss": [1.0, 2.0]})
+    assert [row["step"] for row in read_rows(small_disk, "train")] == [*range(1, 301)]
+    assert [row["step"] for row in table(small_disk / "train.csv")][::2] == [str(i) for i in range(1, 301)]
+    log.close()
+
+
+def test_rows_that_never_could_be_written_are_counted(small_disk):
+    log = RunLog(small_disk, sinks=("jsonl",))
+    log.write("train", 1, {"loss": 1.0})
+    fill(small_disk)
+    with pytest.warns(UserWarning, match="the jsonl log failed"):
+        for step in range(2, 200):
+            log.write("train", step, {f"loss{i}": [1.0, 2.0] for i in range(20)})
+    with pytest.warns(UserWarning, match=r"row\(s\) of the log are lost, the last ones of steps .* to 199: .*No space"):
+        log.close()
+
+
+def fill(folder):
+    with open(folder / "fill", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
 
 
 def test_a_torn_line_does_not_swallow_the_next_row(tmp_path):
@@ -171,15 +209,21 @@ def test_tensorboard_values_by_hand_and_steps_after_the_checkpoint_are_hidden(tm
     assert ("purge", 6, 1) in events(tmp_path)  # 1: SessionLog.START, from which on earlier events count no more
 
 
-def test_weights_and_biases_get_means_and_seeds(tmp_path, monkeypatch):
-    calls = []
+def test_weights_and_biases_get_means_and_seeds_and_one_run_goes_on(tmp_path, monkeypatch):
+    calls, made = [], []
     run = SimpleNamespace(log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("end"))
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: run))
+    init = lambda **options: (made.append(options), run)[1]  # noqa: E731
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     (tmp_path / "config.json").write_text("{}")
     log = RunLog(tmp_path, sinks=("jsonl", "wandb"))
     log.write("eval", 3, {"eval/return": [1.0, 3.0]})
     log.close()
     assert calls == [(3, {"eval/return": 2.0, "eval/return/seed0": 1.0, "eval/return/seed1": 3.0}), "end"]
+    RunLog(tmp_path, sinks=("jsonl", "wandb"), resume_step=3).close()
+    assert made[0]["id"] == made[1]["id"] and made[0]["resume"] == "allow" and len(made[0]["id"]) == 16
+    (tmp_path / "wandb-id").write_bytes(b"\xff../..")
+    RunLog(tmp_path, sinks=("jsonl", "wandb"), resume_step=3).close()
+    assert made[2]["id"].isalnum() and made[2]["id"] != made[0]["id"]
 
 
 def test_a_missing_tracker_costs_a_warning(tmp_path, monkeypatch):
@@ -188,3 +232,106 @@ def test_a_missing_tracker_costs_a_warning(tmp_path, monkeypatch):
         log = RunLog(tmp_path, sinks=("jsonl", "wandb"))
     log.write("train", 1, {"loss": 1.0})
     assert [row["step"] for row in read_rows(tmp_path, "train")] == [1]
+
+
+def write(folder, *steps, name="loss", kind="train"):
+    log = RunLog(folder, sinks=("jsonl", "csv"))
+    for step in steps:
+        log.write(kind, step, {name: [1.0, 2.0]})
+    log.close()
+
+
+BAD_LINES = [
+    b"{", b"[]", b"3", b"null", b"\xff\xfe", b"\0" * 50, b"[" * 10**5, b'{"kind": "train"}', b'{"step": 5}',
+    b'{"kind": "train", "step": "5"}', b'{"kind": "train", "step": 5.0}', b'{"kind": "train", "step": true}',
+    b'{"kind": "train", "step": -5}', b'{"kind": 3, "step": 5}', b'{"kind": "train", "step": 5, "loss": "x"}',
+    b'{"kind": "train", "step": 5, "loss": {"a": 1}}', b'{"kind": "train", "step": 5, "loss": [[1.0, 2.0]]}',
+    b'{"kind": "train", "step": 5, "loss": [1.0]}', b'{"kind": "train", "step": 5, "loss": []}',
+    b'{"kind": "train", "step": 5, "loss": [1.0, 2.0], "b": [1.0]}',
+    b'{"kind": "train", "step": 5, "a": 1' + b"0" * 400 + b"}",
+    b'{"kind": "train", "step": 5, "a": 1' + b"0" * 5000 + b"}", b'{"kind": "train", "step": 5, "loss": [true, false]}',
+    b'{"kind": "train", "step": 10, "loss": [1.0, 2.0', b'"kind": "train", "step": 10}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD_LINES, ids=range(len(BAD_LINES)))
+def test_a_damaged_line_is_named_and_kept_aside_and_the_csv_is_not_shrunk(tmp_path, line):
+    write(tmp_path, 10, 20, 30)
+    path = tmp_path / "metrics.jsonl"
+    rows = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([rows[0], line, rows[2], b""]))
+    with pytest.warns(UserWarning, match=r"metrics.jsonl: 1 line is damaged \(2\), and left out here"):
+        assert [row["step"] for row in read_rows(tmp_path, "train")] == [10, 30]
+    with pytest.warns(UserWarning) as caught:
+        log = RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=30)
+    told = " ".join(str(warning.message) for warning in caught)
+    assert "1 line is damaged (2); kept in " in told and "train.csv has 1 step(s) that" in told
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == line + b"\n"
+    assert [row["step"] for row in table(tmp_path / "train.csv.kept")][::2] == ["10", "20", "30"]
+    assert path.read_bytes() == b"\n".join([rows[0], rows[2], b""])
+    log.write("train", 40, {"loss": [1.0, 2.0]})
+    assert [row["step"] for row in table(tmp_path / "train.csv")][::2] == ["10", "30", "40"]
+
+
+def test_a_record_that_is_gone_is_missed(tmp_path):
+    write(tmp_path, 10, 20)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.warns(UserWarning) as caught:
+        RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=20).close()
+    told = " ".join(str(warning.message) for warning in caught)
+    assert "metrics.jsonl is missing: the run goes on from step 20, its earlier rows are lost" in told
+    assert "it is kept as train.csv.kept" in told
+    assert [row["step"] for row in table(tmp_path / "train.csv.kept")][::2] == ["10", "20"]
+
+
+def test_a_log_that_reaches_further_than_the_checkpoints_is_named_and_kept(tmp_path):
+    write(tmp_path, 10, 20, 30)
+    with pytest.warns(UserWarning, match=r"reaches step 30, and the run goes on from step 10, .* moved to .*\.dropped"):
+        RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=10).close()
+    assert [json.loads(x)["step"] for x in (tmp_path / "metrics.jsonl.dropped").read_text().splitlines()] == [20, 30]
+    with pytest.warns(UserWarning, match=r"reaches step 10, and the run goes on from the start, without a checkpoint"):
+        RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=-1).close()
+    assert len((tmp_path / "metrics.jsonl.dropped").read_text().splitlines()) == 3
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+
+
+def test_the_first_evaluation_of_a_run_that_never_saved_is_not_doubled(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            log = RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=-1)
+            log.write("eval", 0, {"eval/return": [1.0]})
+    assert [row["step"] for row in read_rows(tmp_path, "eval")] == [0]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(table(tmp_path / "eval.csv")) == 1
+
+
+def test_of_rows_that_an_earlier_version_doubled_the_last_counts(tmp_path):
+    lines = [{"kind": "eval", "step": 0, "a": i} for i in range(3)] + [{"kind": "train", "step": 0, "a": 9}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [row["a"] for row in read_rows(tmp_path, "eval")] == [2]
+    with pytest.warns(UserWarning, match=r"held 2 row\(s\) of steps that have a later one"):
+        RunLog(tmp_path, sinks=("jsonl",), resume_step=0)
+    assert [json.loads(x)["a"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [2, 9]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "train.csv", "train.tmp.csv", "metrics.jsonl.dropped", "tensorboard"]
+)
+def test_nothing_is_written_through_what_is_planted(tmp_path, name, kind):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    write(folder, 10, 20)
+    outside.write_text("precious")
+    path = folder / name
+    path.unlink(missing_ok=True)
+    {"link": lambda: path.symlink_to(outside), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            log = RunLog(folder, resume_step=10)
+            log.write("train", 20, {"loss": [1.0, 2.0]})
+            log.close()
+        except RunError as error:
+            assert name in str(error)
+    assert outside.read_text() == "precious"
