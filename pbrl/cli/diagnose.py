@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from pbrl.cli import process, words
 from pbrl.cli.gradcheck import require_some
 from pbrl.diagnose import present
+from pbrl.runs import files
 from pbrl.runs.folder import load
 from pbrl.runs.log import read_rows
 
@@ -17,7 +21,13 @@ def command(argv: Sequence[str]) -> None:
 
 
 def diagnose(
-    run: Path, /, *, step: int | None = None, horizons: tuple[int, ...] = (1, 2, 4, 8, 16), states: int = 64
+    run: Path,
+    /,
+    *,
+    step: int | None = None,
+    horizons: tuple[int, ...] = (1, 2, 4, 8, 16),
+    states: int = 64,
+    trust_env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE")] = (),
 ) -> None:
     """Hold a run's model against the truth: gradients, imagined returns and the critics' range.
 
@@ -30,9 +40,11 @@ def diagnose(
         step: Look at the checkpoint of this step instead of the newest.
         horizons: Steps H through the model; those that are longer than half an episode are left out.
         states: For each of eight estimates of a gradient, whose spread is its noise.
+        trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
+            whoever made the folder, it can do anything.
     """
     require_some(horizons, states)
-    it = load(run)
+    it = load(run, trust_env)
     from pbrl.diagnose import diagnosis
     from pbrl.parallel import devices
     from pbrl.trained import restore
@@ -55,7 +67,8 @@ def diagnose(
     for sentence in present.worries(row).values():
         print(f"- warning: {sentence}")
     facts = {"step": at, "states": states, **{name: x.tolist() for name, x in row.items()}}
-    (it.folder / "diagnose.json").write_text(json.dumps(facts, indent=1) + "\n")
-    past = read_rows(it.folder, "diagnose")
-    present.draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", it.folder / "diagnose.png")
-    print(it.folder / "diagnose.png")
+    files.write(it.folder / "diagnose.json", json.dumps(facts, indent=1) + "\n")
+    past, picture = read_rows(it.folder, "diagnose"), it.folder / "diagnose.png"
+    with files.whole(picture) as partial:
+        present.draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", partial)
+    print(picture)

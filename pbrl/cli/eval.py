@@ -30,6 +30,7 @@ def evaluate(
     step: int | None = None,
     mpc: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     mpc_: Annotated[planner.Config, tyro.conf.arg(name="mpc")] = planner.Config(),
+    trust_env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE")] = (),
 ) -> None:
     """Play fresh evaluation episodes with a run's trained policies: a table by seed, mean, IQM and its interval.
 
@@ -39,10 +40,12 @@ def evaluate(
         step: Evaluate the checkpoint of this step instead of the newest.
         mpc: Play the same episodes again, planning every action with the agent's model and critics, and compare.
         mpc_: How to plan; each of these implies --mpc.
+        trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
+            whoever made the folder, it can do anything.
     """
     if episodes < 1:
         raise RunError(f"--episodes: expected at least 1, got {episodes}")
-    it = load(run)
+    it = load(run, trust_env)
     from pbrl.planning import cem
     from pbrl.trained import play, restore
 

@@ -16,7 +16,7 @@ from pbrl import config as configs
 from pbrl.cli import words
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
-from pbrl.runs.folder import default_folder
+from pbrl.runs.folder import default_folder, refuse_module_within
 from pbrl.runs.run import Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
 
@@ -50,6 +50,8 @@ class Train(Generic[C]):
     """YAML file of overrides by dotted path, such as `config.actor_lr: 3e-4`."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
+    from_step: int | None = None
+    """Go on from the checkpoint of this step instead of the newest; later ones and their log are set aside."""
     sinks: tuple[str, ...] = Run.sinks
     """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
     oracle: Literal["none", "fidelity", "speed"] = "none"
@@ -128,9 +130,10 @@ def make_run(options: Train) -> Run:
         schedule = replace(schedule, diagnose_every=options.diagnose_every)
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), "map", options.sinks)
+    refuse_module_within(options.env, options.out or Path("runs"))
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
     oracle = options.oracle if options.oracle != "none" else ""
-    return replace(run, oracle=oracle, driver=driver, float64=options.float64)
+    return replace(run, oracle=oracle, driver=driver, float64=options.float64, from_step=options.from_step)
 
 
 def settle(run: Run, options: Train) -> Run:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pbrl.cli import words
 from pbrl.errors import RunError
 from pbrl.report import plots
-from pbrl.runs.folder import load
+from pbrl.runs import record
 from pbrl.runs.log import read_rows
 
 
@@ -26,7 +26,7 @@ def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
     if not runs:
         raise RunError("which runs? For example: pbrl plot runs/mage-Pendulum-v1-1seeds-0123abcd")
     for folder in runs:
-        load(folder)
+        record.run_of(folder)
         if not read_rows(folder, "eval"):
             raise RunError(f"{folder} has no evaluation to draw yet; train it, with --schedule.eval-every above 0")
     if out.suffix not in (".png", ".pdf", ".svg"):

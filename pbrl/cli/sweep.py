@@ -14,10 +14,9 @@ import tyro
 from pbrl import config as configs
 from pbrl.cli import options, repeat
 from pbrl.cli.display import played
-from pbrl.cli.train import train
+from pbrl.cli.train import draw_curve, train
 from pbrl.errors import RunError
 from pbrl.presets import overrides
-from pbrl.report import plots
 from pbrl.runs.folder import default_folder
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, agent_module, check
@@ -133,7 +132,7 @@ def summarise(run: Run) -> None:
     about = {**run.identity(), "step": step, "confidence": 0.95, "rerun": rerun}
     about.pop("trials")
     ranking.write(run.folder, results, about)
-    plots.run_curves([run.folder], run.folder / "curve.png")
+    curves = draw_curve(run)
     last = read_rows(run.folder, "eval")[-1]
     print(f"\nreturn at step {step} and mean over training, {played(last, run.schedule.eval_episodes)}:")
     print("\n".join(ranking.table(results)))
@@ -145,7 +144,7 @@ def summarise(run: Run) -> None:
         print(f"Measure it on fresh seeds:\n  {rerun}")
     else:
         print("Every trial lost at least one seed to divergence, so there is no winner; narrow the --space")
-    print(f"table: {run.folder / 'sweep.csv'}, {run.folder / 'sweep.json'}; curves: {run.folder / 'curve.png'}")
+    print(f"table: {run.folder / 'sweep.csv'}, {run.folder / 'sweep.json'}; {curves}")
 
 
 def _caveat(results: Sequence[Result], seeds: int) -> str:

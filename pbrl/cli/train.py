@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 from pbrl.cli import display, options, process
 from pbrl.cli.display import say
+from pbrl.errors import RunError
 from pbrl.report import plots
+from pbrl.runs import files
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, agent_module, share
 from pbrl.train.drivers import driver_module
@@ -45,7 +47,7 @@ def announce(run: Run) -> None:
     from pbrl.runs import checkpoint
 
     folder = run.folder / "checkpoints"
-    done = checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
+    done = checkpoint.read_info(folder, step=run.from_step)[1] if run.from_step or checkpoint.steps(folder) else 0
     device = jax.devices()[0]
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
     if run.trials:
@@ -93,10 +95,20 @@ def summarise(run: Run) -> None:
     rows = read_rows(run.folder, "eval")
     if rows:
         last = rows[-1]
-        plots.run_curves([run.folder], run.folder / "curve.png")
         say(f"\nreturn at step {last['step']}, {display.played(last, run.schedule.eval_episodes)}:")
         say(display.statistics_line(last["eval/return"]))
-        say(f"learning curve: {run.folder / 'curve.png'}")
+        say(draw_curve(run))
     else:
         say("\nno evaluation was made (--schedule.eval-every=0); `pbrl eval` plays one")
     say(f"run folder: {run.folder}")
+
+
+def draw_curve(run: Run) -> str:
+    """Draw `curve.png`; say where it is, or why it is not: what was learned is safe without it."""
+    path = run.folder / "curve.png"
+    try:
+        with files.whole(path) as partial:
+            plots.run_curves([run.folder], partial)
+    except (OSError, RunError) as error:
+        return f"the learning curve could not be drawn: {files.reason(error)}"
+    return f"learning curve: {path}"

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from pbrl.cli import process, words
 from pbrl.errors import RunError
+from pbrl.runs import files
 from pbrl.runs.folder import load
 
 
@@ -13,7 +17,15 @@ def command(argv: Sequence[str]) -> None:
     words.call(video, argv, "pbrl video")
 
 
-def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episodes: int = 1) -> None:
+def video(
+    run: Path,
+    /,
+    *,
+    out: Path | None = None,
+    seed_index: int = 0,
+    episodes: int = 1,
+    trust_env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE")] = (),
+) -> None:
     """Film a run's trained policy as an mp4.
 
     Args:
@@ -21,16 +33,19 @@ def video(run: Path, /, *, out: Path | None = None, seed_index: int = 0, episode
         out: The file to write; by default video.mp4 in the run's folder.
         seed_index: Which of the run's seeds, counted from 0; of a sweep, trial times seeds plus seed.
         episodes: Whole episodes to film.
+        trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
+            whoever made the folder, it can do anything.
     """
     if episodes < 1:
         raise RunError(f"--episodes: expected at least 1, got {episodes}")
-    it = load(run)
+    it = load(run, trust_env)
     from pbrl.trained import film, restore
 
     process.start(it.float64)
     out = out or it.folder / "video.mp4"
     state, at = restore.agents(it)
-    returns = film.record(it, state, at, seed_index, episodes, out)
+    with files.whole(out) as partial:
+        returns = film.record(it, state, at, seed_index, episodes, partial)
     who = f"trial {seed_index // len(it.seeds)}, " if it.trials else ""
     who += f"seed {it.stream_seeds[seed_index]}"
     print(f"{out}: step {at}, {who}, return {', '.join(f'{r:.1f}' for r in returns)}")

@@ -32,7 +32,7 @@ def use_cores(n: int) -> None:
     chosen |= "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not (chosen or jax.distributed.is_initialized()):
         with contextlib.suppress(RuntimeError):  # it has them already
-            jax.config.update("jax_num_cpu_devices", sharers(n, _cores()))
+            jax.config.update("jax_num_cpu_devices", sharers(n, cores()))
 
 
 def sharers(n: int, cores: int) -> int:
@@ -50,7 +50,7 @@ def _most(n: int, limit: int) -> int:
     return max(d for d in range(1, min(n, limit) + 1) if n % d == 0)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

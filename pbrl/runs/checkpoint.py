@@ -19,7 +19,7 @@ import numpy as np
 
 from pbrl.errors import CheckpointError, HostLost, OtherSchema
 from pbrl.parallel import devices, hosts
-from pbrl.runs import array_store, manifest
+from pbrl.runs import array_store, files, manifest
 from pbrl.runs.manifest import Leaf, Manifest
 
 ARRAYS = "arrays"
@@ -49,21 +49,27 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
     folder, first = Path(folder), hosts.is_first()
     target, partial, before = (folder / f"{step}{end}" for end in ("", PARTIAL, f".before{PARTIAL}"))
     try:
-        if first:
-            folder.mkdir(parents=True, exist_ok=True)
+        arrays, leaves = array_store.flatten(devices.whole(tree))
+
+        def begin() -> None:
+            files.folder(folder)
             _clean(folder)
             partial.mkdir()
-        arrays, leaves = array_store.flatten(devices.whole(tree))
-        hosts.everyone("there is a folder")
-        with hosts.answered():
-            array_store.write(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
-        hosts.everyone("all is written")
-        if first:
+
+        def write() -> None:
+            with hosts.answered():
+                array_store.write(partial / ARRAYS, {name: array for name, array in arrays.items() if array.size})
+
+        def finish() -> None:
             manifest.write(partial, step, info, leaves)
             if target.exists():
                 target.rename(before)
             partial.rename(target)
-        hosts.everyone("it can be seen")
+
+        nothing = lambda: None  # noqa: E731
+        hosts.all_or_none(begin if first else nothing)
+        hosts.all_or_none(write)
+        hosts.all_or_none(finish if first else nothing)
     except HostLost:
         raise
     except Exception as error:  # Orbax and its storage raise many kinds
@@ -101,6 +107,15 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
         array = array if hosts.alone() else devices.part(array)
         leaves.append(jax.random.wrap_key_data(jnp.asarray(array), impl=key) if key else array)
     return jax.tree.unflatten(jax.tree.structure(template), leaves), found.info, found.step
+
+
+def go_back(folder: Path, step: int) -> list[Path]:
+    """Make the checkpoint of `step` the newest: later ones are renamed to `STEP.aside`; return their new paths.
+
+    Raises `CheckpointError` where that one is not there or not good, and then renames nothing.
+    """
+    _newest_good(Path(folder), step)
+    return [files.set_aside(Path(folder) / str(later), "aside") for later in steps(folder) if later > step]
 
 
 def read_info(folder: Path, *, step: int | None = None) -> tuple[dict[str, Any], int]:
@@ -188,4 +203,8 @@ def _of_all_hosts(leaf: Leaf) -> Leaf:
 def _clean(folder: Path) -> None:
     """Remove what writers that died left behind, and what pruning has set aside."""
     for path in folder.glob(f"*{PARTIAL}"):
-        shutil.rmtree(path, ignore_errors=True)
+        if path.is_symlink() or not path.is_dir():
+            with contextlib.suppress(OSError):
+                path.unlink()
+        else:
+            shutil.rmtree(path, ignore_errors=True)

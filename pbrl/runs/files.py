@@ -48,14 +48,22 @@ def fresh(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
-def append(path: Path, lines: bytes) -> None:
-    """Add whole lines to the end of a file, all or none of them; a last line that a crash has torn is ended first.
+def opened(path: Path) -> int:
+    """Open a file to read it and to add to its end, made where there is none; return its descriptor.
 
     Raises as `whole`, and for a link.
     """
     _refuse_link(path)
     _refuse_non_file(path)
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "rb+", 0) as file:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def append(path: Path, lines: bytes) -> None:
+    """Add whole lines to the end of a file, all or none of them; a last line that a crash has torn is ended first.
+
+    Raises as `opened`.
+    """
+    with os.fdopen(opened(path), "rb+", 0) as file:
         size = os.fstat(file.fileno()).st_size
         torn = size and os.pread(file.fileno(), 1, size - 1) != b"\n"
         left = memoryview(b"\n" * bool(torn) + lines)

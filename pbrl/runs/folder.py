@@ -1,18 +1,17 @@
-"""A run's folder: named after the run, held by one process at a time, and `config.json` in it says all of the run."""
+"""A run's folder: named after the run, and `config.json` in it says all of the run and of where it was trained."""
 
-import contextlib
-import fcntl
 import hashlib
+import importlib.util
 import json
 import re
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from pbrl import config as configs
-from pbrl.errors import RunError
-from pbrl.runs.run import Run, agent_module
-from pbrl.runs.schedule import Schedule
+from pbrl.errors import CheckpointError, RunError
+from pbrl.runs import files, record, software
+from pbrl.runs.run import Run
 
 
 def default_folder(run: Run, root: Path = Path("runs")) -> Path:
@@ -23,70 +22,84 @@ def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     return root / f"{agent}-{re.sub('[/:]', '-', run.env)}-{trials}{len(run.seeds)}seeds-{digest}"
 
 
-def load(folder: Path) -> Run:
-    """Read the run that lives in a folder, or raise `RunError`."""
-    path = Path(folder) / "config.json"
-    try:
-        data = json.loads(path.read_text())
-        module = agent_module(data["agent"])
-        return Run(
-            agent=data["agent"],
-            env=data["env"],
-            seeds=tuple(data["seeds"]),
-            config=configs.from_json(module.Config, data["config"]),
-            schedule=configs.from_json(Schedule, data["schedule"], "schedule"),
-            folder=Path(folder),
-            seed_mode=data["seed_mode"],
-            oracle="fidelity" if (oracle := data.get("oracle", "")) is True else oracle,  # of before there were presets
-            driver=data.get("driver", "host"),
-            float64=data.get("float64", False),
-            trials=tuple(data.get("trials", ())),
+def load(folder: Path, trust: Iterable[str] = ()) -> Run:
+    """Return the run that lives in a folder, whose environment may then be made.
+
+    An environment `MODULE:ID` is code, and a folder from elsewhere can name any: such a run is refused with `RunError`
+    unless its module is among `trust`, and always where the module lies within the folder. So is a bad `config.json`.
+    To look at a run without making anything, there is `pbrl.runs.record.run_of`.
+    """
+    run = record.run_of(Path(folder))
+    module = run.env.rpartition(":")[0]
+    if module and module not in {name.rpartition(":")[0] or name for name in trust}:
+        raise RunError(
+            f"{folder} names the environment {run.env}, so that reading it would run the Python module {module}. If "
+            f"you know that module and trust it, add --trust-env {module} (in Python, load(folder, trust=[{module!r}]))"
         )
-    except FileNotFoundError:
-        raise RunError(f"{folder} is not a run folder: it has no config.json; `pbrl train` makes one") from None
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
+    refuse_module_within(run.env, run.folder)
+    return run
+
+
+def refuse_module_within(env: str, folder: Path) -> None:
+    """Raise `RunError` where the module of an environment `MODULE:ID` would be imported from within a run's folder."""
+    top = env.rpartition(":")[0].partition(".")[0]
+    if not top:
+        return
+    try:
+        spec = importlib.util.find_spec(top)  # of the outermost package, which imports nothing
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    places = [loaded, spec and spec.origin, *((spec and spec.submodule_search_locations) or ())]
+    for place in filter(None, places):
+        if Path(place).resolve().is_relative_to(Path(folder).resolve()):
+            raise RunError(
+                f"{env}: the module {top} would come from {place}, within the run's folder {folder}, where no program "
+                "belongs; move it elsewhere, and start from another directory"
+            )
 
 
 def refuse_another(run: Run) -> None:
-    """Raise `RunError` where the folder holds a run that is not this very one."""
-    if (run.folder / "config.json").exists():
-        unsaid = {"driver": "host", "float64": False}  # what an identity leaves out, as older runs do
-        old, new = (unsaid | it.identity() | {"oracle": it.oracle or "none"} for it in (load(run.folder), run))
-        differing = _differences(old, new)
+    """Raise `RunError` where the folder holds a run that is not this very one, by `config.json` or by a checkpoint."""
+    from pbrl.runs import checkpoint, manifest  # which import jax
+
+    if (run.folder / record.NAME).exists():
+        differing = record.differences(record.run_of(run.folder).identity(), run.identity())
         if differing:
             raise RunError(
                 f"{run.folder} holds another run; it differs in {'; '.join(differing)}. "
                 "Give the old values to resume it, or another folder with --out"
             )
-
-
-def prepare(run: Run) -> None:
-    """Make the folder, or check that it holds this very run, and write `config.json` whole or not at all."""
-    refuse_another(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    path = run.folder / "config.json"
-    partial = path.with_suffix(".json.tmp")
-    partial.write_text(json.dumps(run.to_json(), indent=2) + "\n")
-    partial.replace(path)
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    if where == "trials" and old != new:
-        return ["trials (other draws: another --space, --trials or --draw-seed, or a run that is no sweep)"]
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}" if where else k)]
-    return [] if old == new else [f"{where} ({old} there, {new} here)"]
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second process; the lock dies with the process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:
+    folder = run.folder / "checkpoints"
+    for step in checkpoint.steps(folder):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"another process is training in {folder}; wait for it, or give another --out") from None
-        yield
+            info = manifest.read(folder / str(step)).info
+        except (CheckpointError, OSError):
+            continue  # which is said where it is read
+        record.require_same(info, run, step, "Give the old values to resume it, or another folder with --out")
+
+
+def prepare(run: Run, step: int = 0) -> None:
+    """Make the folder, or check that it holds this very run, and write `config.json` whole or not at all.
+
+    `step` is where the run goes on from; other software or another machine than before is told by a warning, and
+    kept in the file's `history`. Raises `RunError` where the folder cannot be written.
+    """
+    refuse_another(run)
+    path = run.folder / record.NAME
+    before = record.read(run.folder) if path.exists() else {}
+    history = software.history(before, step)
+    last = before.get("history", [before])[-1] if before else {}
+    if step and (differing := software.differences(last, history[-1])):
+        warnings.warn(
+            f"{run.folder} goes on from step {step} under other software or on another machine than before: "
+            f"{'; '.join(differing)}. Its numbers will not be those of an uninterrupted run",
+            stacklevel=3,
+        )
+    content = json.dumps({**run.to_json(), "history": history}, indent=2) + "\n"
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.is_symlink() or json.loads(content) != before:  # a full disk is no obstacle
+            files.write(path, content)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {files.reason(error)}; make room, or give another --out") from None

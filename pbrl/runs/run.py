@@ -1,9 +1,6 @@
 """What a run is: all that is needed to repeat or resume it, and whether it can be."""
 
 import importlib
-import importlib.metadata
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +9,11 @@ from typing import Any
 from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.errors import RunError
+from pbrl.runs import software
 from pbrl.runs.log import SINKS
 from pbrl.runs.schedule import Schedule
 
 DRIVERS = ("host", "device")
-PACKAGES = ("pbrl", "jax", "flax", "optax", "numpy", "gymnasium", "mujoco")
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,9 @@ class Run:
     """What steps the environments: "host" (Gymnasium's, one by one) or "device" (JAX's, within one program)."""
     float64: bool = False
     """Compute everything in float64; `jax_enable_x64` has to say the same before the run starts."""
+
+    from_step: int | None = None
+    """Go on from the checkpoint of this step, and set later ones aside; by default from the newest good one."""
 
     @property
     def stream_seeds(self) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ class Run:
             raise RunError(f"sinks: expected jsonl and some of {', '.join(SINKS[1:])}, got {', '.join(self.sinks)}")
         try:
             check(agent_module(self.agent), self.config, self.schedule, self.dynamics())
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # a number that no array can hold
             raise RunError(str(error)) from None
         self._validate_trials()
         return self
@@ -136,17 +136,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `config.json`: the identity, and on what software and machine it runs."""
-        import jax
-
-        device = jax.devices()[0]
-        return {
-            **self.identity(),
-            "schedule": configs.to_json(self.schedule),
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-            "python": platform.python_version(),
-            "device": f"{device.platform}: {device.device_kind}",
-            "cpu_cores": os.cpu_count(),
-        }
+        return {**self.identity(), "schedule": configs.to_json(self.schedule), **software.here()}
 
 
 def agent_module(name: str) -> Any:

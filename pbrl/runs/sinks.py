@@ -157,7 +157,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, resume_step: int | None):
         from tensorboardX import event_file_writer
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
         self.writer = event_file_writer.EventsWriter(str(files.folder(folder / "tensorboard") / "events"))
         if resume_step is not None:  # steps from here on that an earlier process has written are hidden
@@ -166,7 +166,7 @@ class TensorBoard:
 
     def write(self, row: Row) -> None:
         """Write all values of a row, and flush."""
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboardX.summary import scalar
 
         for name, value in scalars(row).items():

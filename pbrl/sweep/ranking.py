@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pbrl.report import stats
+from pbrl.runs import files
 
 
 @dataclass(frozen=True)
@@ -108,22 +109,14 @@ def write(folder: Path, results: Sequence[Result], about: Mapping[str, object]) 
     """Write `sweep.csv` and `sweep.json`, whole or not at all; `about` goes before the results of the latter."""
     plain = [{k: _plain(v) for k, v in asdict(r).items()} for r in results]
     text = json.dumps({**about, "results": plain}, indent=2) + "\n"
-    _replace(folder / "sweep.json", text)
-    partial = folder / "sweep.csv.tmp"
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    files.write(folder / "sweep.json", text)
+    with files.whole(folder / "sweep.csv") as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         rows = [
             {k: v for k, v in asdict(r).items() if k not in ("values", "returns")} | dict(r.values) for r in results
         ]
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(folder / "sweep.csv")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 def _plain(value: object) -> object:

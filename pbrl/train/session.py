@@ -17,13 +17,14 @@ from pbrl.diagnose import diagnosis
 from pbrl.diagnose.watch import Watch
 from pbrl.errors import Diverged, EnvError, RunError, Stopped
 from pbrl.parallel import hosts
-from pbrl.runs.folder import locked, prepare, refuse_another
+from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
+from pbrl.runs.lock import locked
 from pbrl.runs.log import RunLog, read_rows
 from pbrl.runs.run import Run, require_width, share
 from pbrl.train import host_sync
 from pbrl.train.contract import Driver
 from pbrl.train.notices import Notices
-from pbrl.train.resume import Checkpoints
+from pbrl.train.resume import Checkpoints, begin_at
 from pbrl.train.stopping import Stop
 
 
@@ -46,6 +47,7 @@ class Progress:
 
 def check(run: Run, driver: str) -> None:
     """Raise `RunError` for a run that cannot be, or not with this driver, before anything is written."""
+    refuse_module_within(run.env, run.folder)
     run.validate()
     if run.driver != driver:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
@@ -66,7 +68,8 @@ def train(run: Run, make_driver: Callable[[Run], Driver], report: Callable[[Prog
         def begin() -> None:
             if hosts.is_first():
                 held.enter_context(locked(run.folder))
-                prepare(run)
+                refuse_another(run)  # again, since another process may have made it meanwhile
+                prepare(run, begin_at(run))
 
         hosts.all_or_none(begin)
         hosts.all_or_none(lambda: host_sync.agree_on(run))
@@ -109,29 +112,15 @@ class Session:
             logged = self._log_and_evaluate()
             signal = stop.signal if hosts.alone() else signal  # hosts hear of it when they meet
             if signal is not None:
-                self.save()
+                self.checkpoints.save_at_last(self.elapsed, "stopped by a signal")
                 raise Stopped(f"stopped at step {driver.step}, saved; the same command resumes", 128 + signal)
             if driver.step % schedule.checkpoint_every == 0 or overdue:
-                self.save()
+                self.checkpoints.try_to_save(self.elapsed)
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
                 reported = time.perf_counter()
-        self.save()
+        self.checkpoints.save_at_last(self.elapsed, "the run has ended")
         return self.progress()
-
-    def save(self) -> None:
-        """Write a checkpoint of where the driver stands."""
-        self.checkpoints.save(self.elapsed)
-
-    def _saved_at_last(self) -> str:
-        """Write a checkpoint where something has gone wrong, if what is there is sound; say which one stands."""
-        try:
-            self.save()
-        except Diverged:
-            saved = self.checkpoints.saved
-            stands = f"the checkpoint of step {saved} stands" if saved else "there is no checkpoint before"
-            return f"what is there is not sound and was not saved; {stands}"
-        return f"what was learned is saved at step {self.driver.step}"
 
     def close(self) -> None:
         """Close environments and logs."""
@@ -169,7 +158,8 @@ class Session:
         except (Diverged, EnvError) as error:
             if not hosts.alone():
                 return error
-            return type(error)(f"{error}; {self._saved_at_last()}")
+            self.checkpoints.save_at_last(self.elapsed, str(error))
+            return type(error)(f"{error}; what was learned is saved at step {driver.step}")
         return None
 
     def _log_and_evaluate(self) -> bool:

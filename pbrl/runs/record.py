@@ -1,0 +1,182 @@
+"""What `config.json` says of a run, which may come from anywhere: every entry is held against what it can be.
+
+Nothing that it names is imported or made here, so that it can be looked at without trust.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pbrl import config as configs
+from pbrl.errors import RunError
+from pbrl.runs import files, software
+from pbrl.runs.run import DRIVERS, Run, agent_module
+from pbrl.runs.schedule import LIMIT, Schedule
+
+NAME = "config.json"
+MAX_BYTES = 64 * 2**20
+MAX_STREAMS = 2**16
+NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")
+OPTIONAL = ("oracle", "driver", "float64", "trials", "versions", "python", "device", "cpu_cores", "history")
+ORACLES = (False, True, "", "fidelity", "speed")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's `config.json`. Raises `RunError` where it is no JSON object, or not there."""
+    path = Path(folder) / NAME
+    try:
+        data = json.loads(files.read(path, MAX_BYTES).decode())
+    except FileNotFoundError:
+        raise RunError(
+            f"{folder} is not a run folder: it has no {NAME}; `pbrl train` makes one{_hint(folder)}"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {files.reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {_short(error)}{_remedy(folder)}") from None
+    if not isinstance(data, dict):
+        raise RunError(f"{path} cannot be read: expected an object, got {type(data).__name__}{_remedy(folder)}")
+    return data
+
+
+def run_of(folder: Path) -> Run:
+    """Return the run that a folder's `config.json` describes. Raises `RunError` that names the first wrong entry."""
+    data = read(folder)
+    try:
+        run = parse(data, Path(folder))
+        run.schedule.validate()
+        return run
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{Path(folder) / NAME} cannot be used: {_short(error)}{_remedy(folder)}") from None
+
+
+def parse(data: Mapping[str, Any], folder: Path) -> Run:
+    """Return the run that an identity or a `config.json` describes. Raises `ValueError`."""
+    for name in data:
+        if name not in (*NEEDED, *OPTIONAL):
+            raise ValueError(
+                f"there is no entry {name[:40]!r}{configs.suggest(name[:40], (*NEEDED, *OPTIONAL), 'entry')}"
+            )
+    for name in NEEDED:
+        if name not in data:
+            raise ValueError(f"the entry {name!r} is missing")
+    agent, env, seed_mode = (_choice(name, data[name], str) for name in ("agent", "env", "seed_mode"))
+    _expect("env", 0 < len(env) <= 200 and env.isprintable(), "the id of an environment", env)
+    _choice("seed_mode", seed_mode, str, ("vmap", "map"))
+    driver = _choice("driver", data.get("driver", "host"), str, DRIVERS)
+    float64 = _choice("float64", data.get("float64", False), bool)
+    oracle = data.get("oracle", "")
+    _expect("oracle", isinstance(oracle, str | bool) and oracle in ORACLES, "fidelity or speed", oracle)
+    for name in ("config", "schedule"):
+        _expect(name, isinstance(data[name], dict), "an object", data[name])
+        _check_numbers(data[name], name)
+    _expect("history, versions", software.sound(data), "what pbrl writes", "something else")
+    return Run(
+        agent=agent,
+        env=env,
+        seeds=_seeds(data["seeds"]),
+        config=configs.from_json(agent_module(agent).Config, data["config"]),
+        schedule=configs.from_json(Schedule, data["schedule"], "schedule"),
+        folder=folder,
+        seed_mode=seed_mode,
+        oracle="fidelity" if oracle is True else oracle or "",  # of before there were presets
+        driver=driver,
+        float64=float64,
+        trials=_trials(data.get("trials", []), len(data["seeds"])),
+    )
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return what two identities (`Run.identity`) differ in, as `config.tau (0.005 there, 0.1 here)`."""
+    unsaid = {"driver": "host", "float64": False, "oracle": "none"}  # what an identity leaves out
+    return _differences({**unsaid, **there}, {**unsaid, **here})
+
+
+def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> None:
+    """Raise `RunError` where a checkpoint's `info` is not of this very run, or not what `pbrl.train.resume` writes."""
+    where = f"the checkpoint of step {step} in {run.folder}"
+    capacity, seconds, given_up = (info.get(name) for name in ("capacity", "seconds", "diverged_at"))
+    sound = type(capacity) is int and 0 < capacity < LIMIT
+    sound = sound and isinstance(seconds, int | float) and math.isfinite(seconds)
+    if run.trials:
+        numbers = isinstance(given_up, list) and all(type(x) is int for x in given_up)
+        sound = sound and isinstance(given_up, list) and numbers and len(given_up) % len(run.trials) == 0
+    try:
+        _expect("info", sound and isinstance(info.get("run"), dict), "what pbrl writes", "something else")
+        schedule = _choice("schedule", info["run"].get("schedule"), dict)
+        total = {"total_steps": run.schedule.total_steps}
+        there = parse({**info["run"], "schedule": {**schedule, **total}}, run.folder).identity()
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{where} does not say which run it belongs to: {_short(error)}") from None
+    if differing := differences(there, run.identity()):
+        raise RunError(f"{where} is of another run; it differs in {'; '.join(differing)}. {remedy}")
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if where == "trials" and old != new:
+        return ["trials (other draws: another --space, --trials or --draw-seed, or a run that is no sweep)"]
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}" if where else k)]
+    return [] if old == new else [f"{where} ({old} there, {new} here)"]
+
+
+def _seeds(seeds: Any) -> tuple[int, ...]:
+    sound = isinstance(seeds, list) and 0 < len(seeds) <= MAX_STREAMS
+    sound = sound and all(type(seed) is int and 0 <= seed < 2**64 for seed in seeds) and len(set(seeds)) == len(seeds)
+    _expect("seeds", sound, f"1 to {MAX_STREAMS} distinct numbers of at least 0", seeds)
+    return tuple(seeds)
+
+
+def _trials(trials: Any, seeds: int) -> tuple[dict[str, float], ...]:
+    sound = isinstance(trials, list) and len(trials) * seeds <= MAX_STREAMS and all(isinstance(t, dict) for t in trials)
+    sound = sound and all(t and t.keys() == trials[0].keys() for t in trials)
+    sound = sound and all(type(x) in (int, float) and math.isfinite(x) for t in trials for x in t.values())
+    _expect("trials", sound, "objects with numbers for the same names each", trials)
+    return tuple(trials)
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Refuse integers that no array can have, before anything computes with them."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_numbers(inner, f"{where}.{name[:40]}")
+    elif isinstance(value, list):
+        _expect(where, len(value) <= 10_000, "at most 10,000 values", f"{len(value)}")
+        for inner in value:
+            _check_numbers(inner, where)
+    elif type(value) is int:
+        _expect(where, abs(value) < 2**63, "a number below 2^63", value)
+
+
+def _choice(name: str, value: Any, kind: type, known: tuple[str, ...] = ()) -> Any:
+    _expect(name, type(value) is kind and (not known or value in known), " or ".join(known) or kind.__name__, value)
+    return value
+
+
+def _expect(name: str, sound: bool, expected: str, got: Any) -> None:
+    if not sound:
+        raise ValueError(f"{name}: expected {expected}, got {repr(got)[:80]}")
+
+
+def _hint(folder: Path) -> str:
+    """Say what to do where only `config.json` is missing."""
+    return "; its checkpoints are there, and the same command writes it again" if _trained(folder) else ""
+
+
+def _remedy(folder: Path) -> str:
+    """Say what to do about a bad file."""
+    if not _trained(folder):
+        return ""
+    return ". Move it away: the `pbrl train` command that made this run writes it again, from its checkpoints on"
+
+
+def _trained(folder: Path) -> bool:
+    return (Path(folder) / "checkpoints").is_dir()
+
+
+def _short(error: BaseException) -> str:
+    text = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} …"

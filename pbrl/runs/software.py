@@ -1,0 +1,82 @@
+"""On what software and machine a run has been trained, since each step at which that changed."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+PACKAGES = (
+    *("pbrl", "jax", "jaxlib", "flax", "optax", "distrax", "numpy", "orbax-checkpoint"),
+    *("gymnasium", "mujoco", "mujoco-mjx", "brax"),
+)
+"""Whose versions may change what a run computes or reads; one that is not installed is left out."""
+
+
+def here() -> dict[str, Any]:
+    """Return versions, Python, device and the cores that this process may use, as `config.json` has them."""
+    import jax
+
+    from pbrl.parallel import devices
+
+    device = jax.devices()[0]
+    return {
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "cpu_cores": devices.cores(),
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two records, as `jax (0.10.2 there, 0.11.0 here)`.
+
+    What the old one does not mention, as an earlier pbrl wrote it, counts as alike; a package that is gone does not.
+    """
+    before, after = _flat(old), _flat(new)
+    changed = [name for name in before if before[name] != after.get(name)]
+    return [f"{name} ({before[name]} there, {after.get(name, 'none')} here)" for name in changed]
+
+
+def history(record: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
+    """Return the history of a run that goes on here from `step`, by what its `config.json` says so far, if anything.
+
+    Each entry has `from_step` and what `here` returns; the last is of this process.
+    """
+    past = list(record.get("history", []))
+    if not past and "versions" in record:
+        past = [{"from_step": 0, **{name: record[name] for name in _PARTS if name in record}}]
+    past = [entry for entry in past if entry["from_step"] < step]
+    now = here()
+    if past and not differences(past[-1], now):
+        return [*past[:-1], {"from_step": past[-1]["from_step"], **now}]
+    return [*past, {"from_step": step, **now}]
+
+
+def sound(record: Mapping[str, Any]) -> bool:
+    """Return whether what a `config.json` says of software is what `history` and `here` make, as far as it is there."""
+    past = record.get("history", [])
+    if not isinstance(past, list) or not all(isinstance(entry, dict) for entry in past):
+        return False
+    steps = [entry.get("from_step") for entry in past]
+    return all(type(step) is int for step in steps) and all(_sound(entry) for entry in [record, *past])
+
+
+_PARTS = {"versions": dict, "python": str, "device": str, "cpu_cores": int}
+
+
+def _sound(entry: Mapping[str, Any]) -> bool:
+    versions = entry.get("versions", {})
+    parts = all(isinstance(entry[name], kind | None) for name, kind in _PARTS.items() if name in entry)
+    return parts and isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {name.replace("_", " "): entry[name] for name in _PARTS if name in entry and name != "versions"}
+    return {**entry.get("versions", {}), **parts}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
