@@ -1,9 +1,11 @@
-"""Every error that pbrl raises on purpose, and the code that it ends a process with. Imports nothing.
+"""Every error that pbrl raises on purpose, and the code that it ends a process with. Imports nothing of pbrl's.
 
 0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint;
 129, 130, 143: stopped by a signal, after saving. Whatever else is raised is a bug, of pbrl's or of a user's program,
 and passes with its traceback.
 """
+
+import errno
 
 
 class RunError(ValueError):
@@ -60,11 +62,15 @@ class Stopped(RuntimeError):
         self.exit_code = exit_code
 
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What a disk says that cannot take more."""
+
+
 def exit_code(error: BaseException) -> int | None:
     """Return the code that an error ends the process with; None for a bug."""
     code = getattr(error, "exit_code", None)
-    if code is None and isinstance(error, OSError) and error.filename is not None:
-        code = 2  # a folder that cannot be written, and the like
+    if code is None and isinstance(error, OSError) and (error.filename is not None or error.errno in NO_ROOM):
+        code = 2  # a folder that cannot be written, output to a full disk, and the like
     return code
 
 

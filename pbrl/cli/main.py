@@ -1,6 +1,6 @@
 """The command `pbrl`. It imports jax only once a command that computes has been understood."""
 
-import contextlib
+import errno
 import importlib
 import io
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pbrl import __version__
+from pbrl.cli import output
 from pbrl.errors import RunError, exit_code
 
 HELP = """\
@@ -35,11 +36,23 @@ COMMANDS = ("train", "sweep", "eval", "plot", "video", "diagnose", "gradcheck", 
 """Each is a module of `pbrl.cli` with a function `command`, which takes the words after it."""
 
 
+TRAINING = ("train", "sweep")
+"""What leaves its result in a folder, so that it does not hang on its output."""
+
+
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    closed, name = output.open_what_is_closed(), sys.argv[1] if len(sys.argv) > 1 else ""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows "?" instead
+    if closed and name not in TRAINING:
+        output.tell(f"{' and '.join(closed)} closed (as by >&-), so that the result would be lost; let it go somewhere")
+        sys.exit(RunError.exit_code)
+    if "stdout" in closed:
+        output.tell("standard output is closed: training goes on without showing its progress")
+    elif closed:
+        print("pbrl: standard error is closed: warnings and errors will not be shown", flush=True)
     sys.exit(guarded(partial(run, sys.argv[1:])))
 
 
@@ -75,14 +88,23 @@ def guarded(function: Callable[[], None]) -> int:
         if code is None:
             raise
         if code != 141:
-            with contextlib.suppress(OSError):
-                print(f"pbrl: {error}", file=sys.stderr)
+            output.tell(_sentence(error))
     try:
         sys.stdout.flush()  # here, since at exit it would be too late to say anything but "Exception ignored"
-    except OSError:
-        code = code or 141
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            output.tell(_sentence(error))
+        code = code or (141 if error.errno == errno.EPIPE else RunError.exit_code)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
     return code
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what to say of an error."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    what = f"{error.filename} cannot be used" if error.filename is not None else "the output cannot be written"
+    return f"{what}: {error.strerror}"
 
 
 def _unread() -> bool:

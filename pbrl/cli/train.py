@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pbrl.cli import display, options, process
+from pbrl.cli import display, options, output, process
 from pbrl.cli.display import say
 from pbrl.errors import RunError
 from pbrl.report import plots
@@ -28,14 +28,17 @@ def train(run: Run, conclude: Callable[[Run], None]) -> None:
 
     process.start(run.float64)
     driver = driver_module(run)
-    hosts.all_or_none(lambda: driver.check(run))
+    need = []
+    hosts.all_or_none(lambda: need.append(driver.check(run)))
     if not hosts.is_first():
         driver.train(run)
         return
-    announce(run)
-    with display.report(run) as report:
-        driver.train(run, report)
-    conclude(run)
+    with output.patient():
+        announce(run)
+        say(f"memory: at least {need[0]}")
+        with display.report(run) as report:
+            driver.train(run, report)
+        conclude(run)
 
 
 def announce(run: Run) -> None:

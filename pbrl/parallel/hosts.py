@@ -46,7 +46,7 @@ def together() -> Iterator[None]:
         raise
 
 
-def all_or_none(function: Callable[[], None]) -> None:
+def all_or_none(function: Callable[[], object]) -> None:
     """Call a function on every host; where it fails on some, raise the first of these errors on all."""
     mine = None
     try:

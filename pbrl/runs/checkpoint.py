@@ -6,6 +6,7 @@ Orbax (`pbrl.runs.array_store`) restores a file with a flipped byte without a wo
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.errors import CheckpointError, HostLost, OtherSchema
-from pbrl.parallel import devices, hosts
+from pbrl.parallel import devices, hosts, memory
 from pbrl.runs import array_store, files, manifest
 from pbrl.runs.manifest import Leaf, Manifest
 
@@ -95,6 +96,9 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
     found, path = _newest_good(Path(folder), step)
     wanted = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(template)}
     _compare(path, found.leaves, {name: _of_all_hosts(array_store.describe(leaf)) for name, leaf in wanted.items()})
+    size, there = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in found.leaves.values()), None
+    if hosts.alone() and (there := memory.of_machine()) is not None and size > there:
+        raise CheckpointError(f"{path} holds arrays of {size:,} bytes, and {there:,} are free here")
     try:
         stored = {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape}
         arrays = array_store.read(path / ARRAYS, stored)

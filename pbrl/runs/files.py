@@ -5,16 +5,12 @@ such a way that the operating system refuses a link. The folder itself may be a 
 """
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from pbrl.errors import RunError
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""A disk, a quota or a limit on files is full."""
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pbrl import config as configs
 from pbrl.errors import RunError
 from pbrl.runs import files, software
 from pbrl.runs.run import DRIVERS, Run, agent_module
-from pbrl.runs.schedule import LIMIT, Schedule
+from pbrl.runs.schedule import MOST_ROWS, Schedule
 
 NAME = "config.json"
 MAX_BYTES = 64 * 2**20
@@ -98,7 +98,7 @@ def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> N
     """Raise `RunError` where a checkpoint's `info` is not of this very run, or not what `pbrl.train.resume` writes."""
     where = f"the checkpoint of step {step} in {run.folder}"
     capacity, seconds, given_up = (info.get(name) for name in ("capacity", "seconds", "diverged_at"))
-    sound = type(capacity) is int and 0 < capacity < LIMIT
+    sound = type(capacity) is int and 0 < capacity <= MOST_ROWS
     sound = sound and isinstance(seconds, int | float) and math.isfinite(seconds)
     if run.trials:
         numbers = isinstance(given_up, list) and all(type(x) is int for x in given_up)

@@ -95,6 +95,11 @@ class Schedule:
             most = MOST_ROWS if field.name in ("buffer_size", "imagine_buffer") else MOST
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
                 raise ValueError(f"schedule.{field.name}: expected an integer from {low} to {most}, got {value!r}")
+        if self.capacity > MOST_ROWS:
+            raise ValueError(
+                f"schedule.buffer_size: a buffer of every step has {self.capacity} rows, expected at most {MOST_ROWS}; "
+                "give it a size with --schedule.buffer-size"
+            )
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"schedule.real_fraction: expected a share in [0, 1], got {self.real_fraction!r}")
         lengths = self.imagine_length

@@ -24,7 +24,8 @@ from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module, share
 from pbrl.runs.run import check as check_settings
 from pbrl.runs.schedule import Schedule
-from pbrl.train import session, step
+from pbrl.train import footprint, session, step
+from pbrl.train.footprint import Footprint
 from pbrl.train.guard import NEVER, Guard
 from pbrl.train.learn import Learner
 from pbrl.train.notices import require_windows
@@ -153,8 +154,8 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     return session.train(run, Driver, report)
 
 
-def check(run: Run) -> None:
-    """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written."""
+def check(run: Run) -> Footprint:
+    """Return the memory that a run needs; raise `RunError` or `EnvError` where it cannot be, before it is begun."""
     session.check(run, "device")
     if run.schedule.eval_on_training_env or run.schedule.step_timeout:
         raise RunError(
@@ -164,6 +165,9 @@ def check(run: Run) -> None:
     task = task_of(run)
     jax_env.check(task.env, run.env)
     require_windows(run, task.env.spec)
+    first = jax.eval_shape(task.env.reset, seeding.root(0))
+    extras = jax.eval_shape(task.env.extras, first) if run.oracle else {}
+    return footprint.require(footprint.of(run, task.env.spec, extras))
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:

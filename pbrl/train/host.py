@@ -15,8 +15,9 @@ from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module, share
-from pbrl.train import fitting, learn, model_data, session
+from pbrl.train import fitting, footprint, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
+from pbrl.train.footprint import Footprint
 from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
 from pbrl.train.notices import require_windows
@@ -84,15 +85,19 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
     return session.train(run, Driver, report)
 
 
-def check(run: Run) -> None:
-    """Raise `RunError` or `EnvError` for a run that cannot be, before anything is written.
+def check(run: Run) -> Footprint:
+    """Return the memory that a run needs; raise `RunError` or `EnvError` where it cannot be, before it is begun.
 
     The environment that it makes for that is closed again before there is another.
     """
     session.check(run, "host")
-    env = GymEnv(run.env)
-    env.close()
-    require_windows(run, env.spec)
+    with contextlib.closing(GymEnv(run.env)) as env:
+        require_windows(run, env.spec)
+        extras = {}
+        if run.oracle:
+            env.reset(0)
+            extras = env.extras()
+        return footprint.require(footprint.of(run, env.spec, extras))
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:

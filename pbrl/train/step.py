@@ -4,6 +4,7 @@ The order is that of the host driver: act, step, store, fit the model, imagine, 
 outside the state, so that a `vmap` over states leaves it alone and what is not due is skipped, not masked.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,11 +44,14 @@ class Plan(NamedTuple):
     @classmethod
     def of(cls, task: Task) -> "Plan":
         """Ask the host's own functions, once, for every step: what the drivers do at a step cannot differ."""
-        schedule, steps = task.schedule, range(1, task.schedule.total_steps + 1)
+        schedule, count = task.schedule, task.schedule.total_steps + 1
         abilities = task.agent.abilities(task.config)
-        fits = [0 if task.oracle else fitting.fit_batches(abilities, schedule, step) for step in steps]
-        rows = fits, [schedule.imagined_steps(step) for step in steps], [schedule.updates_at(step) for step in steps]
-        return cls(*(np.array([0, *row], np.int32) for row in rows))
+        fits = lambda step: 0 if task.oracle else fitting.fit_batches(abilities, schedule, step)  # noqa: E731
+
+        def row(due: Callable[[int], int]) -> np.ndarray:
+            return np.fromiter((due(step) if step else 0 for step in range(count)), np.int32, count)
+
+        return cls(row(fits), row(schedule.imagined_steps), row(schedule.updates_at))
 
 
 @flax.struct.dataclass

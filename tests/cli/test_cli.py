@@ -151,7 +151,9 @@ def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, 
     folder, small = str(tmp_path / "run"), [*SMALL[1:6], "--config.actor-hidden=8", "--config.critic-hidden=8,8"]
     assert call("train", "sac", "--env", "elsewhere:Elsewhere-v0", "--steps=60", "--out", folder, *small) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["driver"] == "device"
-    assert call("eval", folder, "--episodes=2") == 0
+    assert call("eval", folder, "--episodes=2") == 2
+    assert "add --trust-env elsewhere" in capsys.readouterr().err
+    assert call("eval", folder, "--episodes=2", "--trust-env", "elsewhere") == 0
     assert "on elsewhere:Elsewhere-v0, step 60, 2 fresh episodes" in capsys.readouterr().out
 
 
