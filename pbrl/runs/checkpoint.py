@@ -179,6 +179,8 @@ def _left(folder: Path) -> str:
 
 def _reason(error: Exception) -> str:
     """Return an error as one short line: what the operating system said, where storage buries it in detail."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = " ".join(str(error).split()) or type(error).__name__
     buried = re.search(r"os_error_code='(\d+)'", text)
     if buried:
