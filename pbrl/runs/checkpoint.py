@@ -21,18 +21,10 @@ import numpy as np
 from pbrl.errors import CheckpointError, HostLost, OtherSchema
 from pbrl.parallel import devices, hosts, memory
 from pbrl.runs import array_store, files, manifest
-from pbrl.runs.manifest import Leaf, Manifest
+from pbrl.runs.manifest import Leaf, Manifest, steps
 
 ARRAYS = "arrays"
 PARTIAL = ".partial"
-STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
-
-
-def steps(folder: Path) -> list[int]:
-    """Return the steps of all complete checkpoints, oldest first. A torn write never shows up here."""
-    folder = Path(folder)
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(int(path.name) for path in found if STEP.fullmatch(path.name) and path.is_dir())
 
 
 def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int = 2) -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from pbrl.errors import CheckpointError, RunError
+from pbrl.errors import RunError
 from pbrl.runs import files, record, software
 from pbrl.runs.run import Run
 
@@ -61,8 +61,6 @@ def refuse_module_within(env: str, folder: Path) -> None:
 
 def refuse_another(run: Run) -> None:
     """Raise `RunError` where the folder holds a run that is not this very one, by `config.json` or by a checkpoint."""
-    from pbrl.runs import checkpoint, manifest  # which import jax
-
     if (run.folder / record.NAME).exists():
         differing = record.differences(record.run_of(run.folder).identity(), run.identity())
         if differing:
@@ -70,13 +68,7 @@ def refuse_another(run: Run) -> None:
                 f"{run.folder} holds another run; it differs in {'; '.join(differing)}. "
                 "Give the old values to resume it, or another folder with --out"
             )
-    folder = run.folder / "checkpoints"
-    for step in checkpoint.steps(folder):
-        try:
-            info = manifest.read(folder / str(step)).info
-        except (CheckpointError, OSError):
-            continue  # which is said where it is read
-        record.require_same(info, run, step, "Give the old values to resume it, or another folder with --out")
+    record.require_checkpoints_of(run, "Give the old values to resume it, or another folder with --out")
 
 
 def prepare(run: Run, step: int = 0) -> None:

@@ -7,6 +7,7 @@ manifest itself. Names in it are compared with what is there and never opened, s
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from pbrl.errors import CheckpointError, OtherSchema
 SCHEMA = 2
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 MAX_BYTES = 64 * 2**20
+STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 class Leaf(NamedTuple):
@@ -35,6 +37,13 @@ class Manifest(NamedTuple):
     info: dict[str, Any]
     leaves: dict[str, Leaf]
     files: dict[str, list]
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of all complete checkpoints, oldest first. A torn write never shows up here."""
+    folder = Path(folder)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if STEP.fullmatch(path.name) and path.is_dir())
 
 
 def write(folder: Path, step: int, info: dict[str, Any], leaves: dict[str, Leaf]) -> None:

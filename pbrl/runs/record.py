@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pbrl import config as configs
-from pbrl.errors import RunError
-from pbrl.runs import files, software
+from pbrl.errors import CheckpointError, RunError
+from pbrl.runs import files, manifest, software
 from pbrl.runs.run import DRIVERS, Run, agent_module
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
@@ -42,14 +42,18 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def run_of(folder: Path) -> Run:
-    """Return the run that a folder's `config.json` describes. Raises `RunError` that names the first wrong entry."""
+    """Return the run that a folder's `config.json` describes.
+
+    Raises `RunError` that names the first wrong entry, or what the folder's checkpoints say otherwise.
+    """
     data = read(folder)
     try:
         run = parse(data, Path(folder))
         run.schedule.validate()
-        return run
     except (ValueError, RecursionError) as error:
         raise RunError(f"{Path(folder) / NAME} cannot be used: {_short(error)}{_remedy(folder)}") from None
+    require_checkpoints_of(run, f"{NAME} has been changed since: put the old values back{_remedy(folder)}")
+    return run
 
 
 def parse(data: Mapping[str, Any], folder: Path) -> Run:
@@ -91,7 +95,21 @@ def parse(data: Mapping[str, Any], folder: Path) -> Run:
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Return what two identities (`Run.identity`) differ in, as `config.tau (0.005 there, 0.1 here)`."""
     unsaid = {"driver": "host", "float64": False, "oracle": "none"}  # what an identity leaves out
-    return _differences({**unsaid, **there}, {**unsaid, **here})
+    old, new = ({**unsaid, **it} for it in (there, here))
+    for it in (old, new):
+        it["oracle"] = "fidelity" if it["oracle"] is True else it["oracle"]
+    return _differences(old, new)
+
+
+def require_checkpoints_of(run: Run, remedy: str) -> None:
+    """Raise `RunError` where a checkpoint in a run's folder is of another run, by its manifest alone."""
+    folder = run.folder / "checkpoints"
+    for step in manifest.steps(folder):
+        try:
+            info = manifest.read(folder / str(step)).info
+        except (CheckpointError, OSError):
+            continue  # which is said where it is read
+        require_same(info, run, step, remedy)
 
 
 def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> None:
@@ -170,7 +188,7 @@ def _remedy(folder: Path) -> str:
     """Say what to do about a bad file."""
     if not _trained(folder):
         return ""
-    return ". Move it away: the `pbrl train` command that made this run writes it again, from its checkpoints on"
+    return ". Or move it away: the `pbrl train` command that made this run writes it again, from its checkpoints on"
 
 
 def _trained(folder: Path) -> bool:

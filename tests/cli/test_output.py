@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -88,3 +89,17 @@ def test_what_is_dropped_is_told_once_somebody_reads_again(monkeypatch):
         assert "pieces of output were dropped" in (seen := os.read(read, 2**16).decode()) and seen.endswith("again\n")
         os.close(read)
         patient.write("nobody\n")  # as `head` leaves it: no error
+
+
+def test_a_terminal_after_ctrl_s_stops_nobody(monkeypatch):
+    monkeypatch.setattr(output, "PATIENCE", 0.01)
+    master, terminal = os.openpty()
+    termios.tcflow(terminal, termios.TCOOFF)
+    with os.fdopen(terminal, "w") as stream:
+        patient = output.Patient(stream)
+        patient.write("unseen\n")
+        assert patient.dropped == 1
+        termios.tcflow(terminal, termios.TCOON)
+        patient.write("seen\n")
+        assert "seen" in os.read(master, 1000).decode() and not patient.dropped
+    os.close(master)

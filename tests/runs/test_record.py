@@ -113,7 +113,9 @@ CONTENTS += [b"\0" * 100, b'{"agent": NaN}', b"{'agent': 'td3'}", b"\xef\xbb\xbf
 def test_what_is_no_run_is_one_sentence(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(RunError, match=r"config.json cannot be (read|used): .*Move it away: the `pbrl train` command"):
+    with pytest.raises(
+        RunError, match=r"config.json cannot be (read|used): .*Or move it away: the `pbrl train` command"
+    ):
         load(tmp_path)
 
 
@@ -168,8 +170,13 @@ def test_the_checkpoint_is_asked_which_run_it_is_of(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(other.to_json()))
     with pytest.raises(RunError, match=r"checkpoint of step 5 in .*differs in config.tau"):
         refuse_another(other)
-    with pytest.raises(RunError, match=r"holds another run; it differs in config.tau \(0.5 there, 0.005 here\)"):
+    with pytest.raises(RunError, match=r"config.json has been changed since: put the old values back"):
         refuse_another(run)
+    with pytest.raises(RunError, match=r"config.json has been changed since: put the old values back"):
+        record.run_of(tmp_path)
+    prepare(replace(run, folder=tmp_path / "other"))
+    with pytest.raises(RunError, match=r"holds another run; it differs in config.tau \(0.005 there, 0.5 here\)"):
+        refuse_another(replace(other, folder=tmp_path / "other"))
 
 
 INFOS = [
