@@ -56,6 +56,7 @@ def area(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
 def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
     """Write CSV, JSON and picture of everything that has been evaluated, and print the table."""
     from pbrl.report import plots
+    from pbrl.report.curves import evaluation_curve
 
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     summary: dict[str, Any] = {
@@ -69,7 +70,7 @@ def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
         for row, run in rows:
             if not (run.folder / "config.json").exists():
                 continue
-            steps, returns = plots.evaluation_curve(run.folder)
+            steps, returns = evaluation_curve(run.folder)
             returns, steps = returns[:, steps <= run.schedule.total_steps], steps[steps <= run.schedule.total_steps]
             for seed, values in zip(run.seeds, returns, strict=True):
                 writer.writerows([row.env, row.label, seed, t, f"{v:.3f}"] for t, v in zip(steps, values, strict=True))

@@ -26,6 +26,7 @@ from suites import SUITES, Suite, make_run
 
 from pbrl.diagnose import diagnosis
 from pbrl.report import plots, stats
+from pbrl.report.curves import evaluation_curve
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 
@@ -71,7 +72,7 @@ def summarise(name: str, suite: Suite) -> None:
     report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
     for row in suite.rows:
         run = make_run(suite, name, row, suite.seeds, suite.steps)
-        steps, values = plots.evaluation_curve(run.folder)
+        steps, values = evaluation_curve(run.folder)
         if len(steps) < 2:
             continue
         agent = row.label.split(", ")[0]

@@ -23,6 +23,7 @@ from pbrl.agents import mage
 from pbrl.parallel import devices
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
+from pbrl.report.curves import evaluation_curve
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -69,7 +70,7 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["label", "seed", "step", "quantity", "value"])
         for label, run in runs.items():
-            for quantity, (steps, values) in (("return", plots.evaluation_curve(run.folder)), ("‖∇ₐQ‖", metric(run))):
+            for quantity, (steps, values) in (("return", evaluation_curve(run.folder)), ("‖∇ₐQ‖", metric(run))):
                 curves[quantity][label] = steps, values
                 for seed, of_seed in zip(run.seeds, values, strict=True):
                     cells = zip(steps, of_seed, strict=True)

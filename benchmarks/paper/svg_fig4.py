@@ -24,6 +24,7 @@ from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
+from pbrl.report.curves import evaluation_curve
 from pbrl.runs.run import Run, default_seed_mode
 from pbrl.runs.schedule import Schedule
 from pbrl.runs.seeding import episode_seed
@@ -123,7 +124,7 @@ def main() -> None:
         for cell, run in runs.items():
             measured = measurements.read(run.folder / "bias.jsonl")
             steps, size, signed = (measured[name] for name in ("step", "size", "signed"))
-            at, returns = plots.evaluation_curve(run.folder)
+            at, returns = evaluation_curve(run.folder)
             returns = returns[:, np.isin(at, steps)]
             for i, seed in enumerate(run.seeds):
                 columns = zip(steps, returns[i], size[i], signed[i], strict=True)

@@ -1,5 +1,6 @@
 """`pbrl plot`: the learning curves of runs."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +20,8 @@ def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
     """Draw the learning curves of runs: the mean over seeds, and its bootstrap band.
 
     Args:
-        runs: Folders of runs; those of one agent on one environment add up their seeds (with an oracle, on the
-            device or in float64 it is another).
+        runs: Folders of runs; those that differ in nothing but seeds and length add up their seeds. Others get a curve
+            each, which names what differs.
         out: The picture to write, whose ending says its format.
     """
     if not runs:
@@ -31,5 +32,5 @@ def plot(runs: tuple[Path, ...], /, *, out: Path = Path("curves.png")) -> None:
             raise RunError(f"{folder} has no evaluation to draw yet; train it, with --schedule.eval-every above 0")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise RunError(f"--out: expected a name that ends in .png, .pdf or .svg, got {str(out)!r}")
-    plots.run_curves(list(runs), out)
+    plots.run_curves(list(runs), out, lambda word: print(f"pbrl: warning: {word}", file=sys.stderr))
     print(out)

@@ -127,7 +127,7 @@ def _space(path: str, spec: Any, base: Run) -> Space:
 def summarise(run: Run) -> None:
     """Rank a finished sweep: print the table, write `sweep.csv`, `sweep.json` and `curve.png`."""
     step, results = outcome.ranked(run)
-    kept = results[0].diverged_at is None
+    kept = not math.isnan(results[0].final)
     rerun = repeat.command_line(outcome.winner(run, results[0].trial)) if kept else None
     about = {**run.identity(), "step": step, "confidence": 0.95, "rerun": rerun}
     about.pop("trials")
@@ -143,7 +143,7 @@ def summarise(run: Run) -> None:
         )
         print(f"Measure it on fresh seeds:\n  {rerun}")
     else:
-        print("Every trial lost at least one seed to divergence, so there is no winner; narrow the --space")
+        print("Every trial lost the last return of a seed, so there is no winner; its row says why. Narrow the --space")
     print(f"table: {run.folder / 'sweep.csv'}, {run.folder / 'sweep.json'}; {curves}")
 
 

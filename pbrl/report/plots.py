@@ -1,7 +1,7 @@
 """Learning curves: mean over seeds with a bootstrap band, one panel a task."""
 
-import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from pbrl.report import stats
-from pbrl.runs.log import read_rows
-from pbrl.runs.run import titled
+from pbrl.report.curves import gather
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Label -> (steps [T], returns [N seeds, T])."""
 
-LEADERS = 5  # of a sweep's trials
 COLOURS = (
     "#3b6fb6", "#d1703c", "#4b9a5f", "#8b62b0", "#b8494f", "#7a6a53", "#d18fb5", "#6c757d", "#b5a32c", "#3aa6a6",
 )  # fmt: skip
@@ -37,7 +35,8 @@ def panels(
     """Draw one panel for each task of `groups` and save it, in the format that the path's ending says; return the path.
 
     A task without curves leaves a gap. A label has one colour in all panels.
-    A line is `statistic` over seeds (`stats.mean` or `stats.iqm`), the band its 95 % bootstrap interval.
+    A line is `statistic` over seeds (`stats.mean` or `stats.iqm`), the band its 95 % bootstrap interval; where some
+    seeds have no return (NaN), it is dashed and over the others.
     `references` maps tasks to labelled returns, such as published ones, drawn as dashed lines; `limits` maps those
     whose axis should not follow the data to its ends. `one_legend` stands above all panels, in place of one in each.
     """
@@ -95,10 +94,18 @@ def _panel(
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     for label, (steps, returns) in curves.items():
-        colour, centre = colours[label], statistic(returns.T)
-        axis.plot(steps, centre, color=colour, linewidth=1.8, label=f"{label} (n = {len(returns)})")
-        if len(returns) > 1:
-            axis.fill_between(steps, *stats.bootstrap_band(returns, statistic), color=colour, alpha=0.16, linewidth=0)
+        colour, there = colours[label], np.isfinite(returns).sum(0)
+        centre = stats.of_those_there(lambda x: statistic(x.T), returns)
+        whole = there == len(returns)
+        count = str(len(returns)) if whole.all() else f"{there.min()} to {there.max()}"
+        look: Any = {"color": colour, "linewidth": 1.8}
+        axis.plot(steps, np.where(whole, centre, np.nan), label=f"{label} (n = {count})", **look)
+        if not whole.all():  # dashed, on from the last step that all seeds reach
+            beside = ~whole | np.append(~whole[1:], False) | np.append(False, ~whole[:-1])
+            axis.plot(steps, np.where(beside, centre, np.nan), linestyle=(0, (3, 2)), **look)
+        if there.max(initial=0) > 1:
+            low, high = (stats.of_those_there(lambda x, end=end: _band(x, statistic)[end], returns) for end in (0, 1))
+            axis.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
     for label, value in references.items():
         axis.axhline(value, color="0.45", linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
         axis.annotate(
@@ -112,6 +119,12 @@ def _panel(
     finish(axis)
 
 
+def _band(returns: np.ndarray, statistic: stats.Statistic) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the bootstrap band, NaN where one seed alone has none."""
+    nothing = np.full(returns.shape[1], np.nan)
+    return stats.bootstrap_band(returns, statistic) if len(returns) > 1 else (nothing, nothing)
+
+
 def finish(axis: Any, legend: int = 9) -> None:
     """Give a panel the look of all: no box, a faint grid, a legend without a frame, of that size."""
     axis.spines[["top", "right"]].set_visible(False)
@@ -119,54 +132,13 @@ def finish(axis: Any, legend: int = 9) -> None:
     axis.legend(frameon=False, fontsize=legend)
 
 
-def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return evaluation steps `[T]` and returns `[N, T]` of a run so far."""
-    rows = read_rows(folder, "eval")
-    returns = [np.atleast_1d(row["eval/return"]) for row in rows]
-    return np.array([row["step"] for row in rows]), np.array(returns, float).T
+def run_curves(folders: Sequence[Path], path: Path, say: Callable[[str], object] = warnings.warn) -> Path:
+    """Draw run folders, a panel for each task, a curve for each kind of run (`curves.gather`); return the path.
 
-
-def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Put the seeds of several runs on one grid, `(steps [T], returns [N, T])`.
-
-    The grid holds every evaluation step that all of them have reached; between its own, a run is interpolated.
-    Raises `ValueError` where runs have no step in common.
+    `say` takes a sentence for each thing that a reader would not see in the picture, such as a run that ended early.
+    Raises `RunError` where a folder holds no evaluation yet.
     """
-    first, last = max(s[0] for s, _ in curves), min(s[-1] for s, _ in curves)
-    grid = np.unique(np.concatenate([s for s, _ in curves]))
-    grid = grid[(grid >= first) & (grid <= last)]
-    if not len(grid):
-        raise ValueError(f"expected runs that overlap, got one that starts at step {first} and one that ends at {last}")
-    return grid, np.concatenate([[np.interp(grid, steps, one) for one in returns] for steps, returns in curves])
-
-
-def run_curves(folders: Sequence[Path], path: Path) -> Path:
-    """Draw run folders: runs of one agent on one task add up their seeds, tasks get a panel each.
-    With an oracle, on the device or in float64 an agent counts as another.
-
-    Of a sweep, the `LEADERS` best trials so far get a curve each.
-
-    Raises `ValueError` where a folder holds no evaluation yet.
-    """
-    collected: dict[str, dict[str, list]] = {}
-    for folder in folders:
-        config = json.loads((Path(folder) / "config.json").read_text())
-        steps, returns = evaluation_curve(Path(folder))
-        if not len(steps):
-            raise ValueError(f"{folder} holds no evaluation yet; wait for the first, or lower schedule.eval_every")
-        about = {name: config[name] for name in ("agent", "oracle", "driver", "float64") if name in config}
-        agents, title = collected.setdefault(config["env"], {}), titled(**about)
-        if trials := config.get("trials"):
-            by_trial = returns.reshape(len(trials), -1, len(steps))
-            for i in stats.order(by_trial[..., -1])[:LEADERS]:
-                label = f"{title}, trial {i}: {_written(trials[i])}"
-                agents.setdefault(label, []).append((steps, by_trial[i]))
-        else:
-            agents.setdefault(title, []).append((steps, returns))
-    groups = {task: {agent: merge(runs) for agent, runs in agents.items()} for task, agents in collected.items()}
+    groups, words = gather(folders)
+    for word in words:
+        say(word)
     return panels(groups, path)
-
-
-def _written(trial: Mapping[str, float]) -> str:
-    """Return a sweep's draw as `actor_lr 0.0003, tau 0.005`."""
-    return ", ".join(f"{leaf.removeprefix('config.')} {value:.3g}" for leaf, value in trial.items())

@@ -27,6 +27,20 @@ def iqm(scores: np.ndarray, axis: int | None = -1) -> np.ndarray:
     return np.where(np.isnan(scores).any(-1), np.nan, middle)
 
 
+def of_those_there(function: Callable[[np.ndarray], np.ndarray], curves: np.ndarray) -> np.ndarray:
+    """Return `function` `[n, t] -> [t]` of curves `[seeds, T]` at each step over the seeds that are finite there.
+
+    NaN `[T]` at steps where none is. Steps at which the same seeds are there are computed together.
+    """
+    curves = np.asarray(curves, float)
+    there, out = np.isfinite(curves), np.full(curves.shape[1], np.nan)
+    for seeds in np.unique(there, axis=1).T:
+        if seeds.any():
+            at = (there == seeds[:, None]).all(0)
+            out[at] = function(curves[seeds][:, at])
+    return out
+
+
 def order(scores: np.ndarray) -> list[int]:
     """Return groups from best to worst by the mean of `scores [groups, n]`; one with a NaN comes last."""
     means = scores.mean(-1)

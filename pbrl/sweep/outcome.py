@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pbrl.report import plots
+from pbrl.report.curves import evaluation_curve
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.sweep import ranking
@@ -17,7 +17,7 @@ FRESH_SEEDS = 5
 def ranked(run: Run) -> tuple[int, list[Result]]:
     """Return the step of the last evaluation of a finished sweep, and all its trials by it, the best first."""
     shape = (len(run.trials), len(run.seeds))
-    steps, returns = plots.evaluation_curve(run.folder)
+    steps, returns = evaluation_curve(run.folder)
     diverged_at = np.reshape(read_rows(run.folder, "eval")[-1]["train/diverged_at"], shape)
     skipped = np.reshape(read_rows(run.folder, "train")[-1]["train/skipped_updates"], shape)
     return int(steps[-1]), ranking.rank(run.trials, steps, returns.reshape(*shape, -1), diverged_at, skipped)

@@ -29,6 +29,7 @@ class Result:
     overlaps_best: bool | None  # whether the intervals of `final` do; None where there are none
     diverged_at: int | None  # the step at which the first of its seeds was given up
     skipped_updates: int  # of all its seeds
+    missing: int  # evaluations, of all its seeds, that have no return
     returns: tuple[float, ...]  # the last evaluation, by seed
 
 
@@ -41,7 +42,8 @@ def rank(
 ) -> list[Result]:
     """Rank trials by mean return at the last of `steps [T]`, the best first.
 
-    `returns [trials, seeds, T]` are evaluations, NaN from where a seed diverged on; `diverged_at [trials, seeds]` is
+    A trial that has lost the last return of a seed comes last. `returns [trials, seeds, T]` are evaluations, NaN from
+    where a seed diverged on, and where one broke; `diverged_at [trials, seeds]` is
     the step at which it did, -1 for never; `skipped [trials, seeds]` counts undone updates.
     """
     areas, results = _area(steps, returns), list[Result]()
@@ -60,6 +62,7 @@ def rank(
                 overlaps_best=overlaps,
                 diverged_at=int(lost.min()) if lost.size else None,
                 skipped_updates=int(skipped[i].sum()),
+                missing=int(np.isnan(returns[i]).sum()),
                 returns=tuple(returns[i, :, -1].tolist()),
             )
         )  # fmt: skip
@@ -91,12 +94,22 @@ def table(results: Sequence[Result]) -> list[str]:
                 _bracket(r.final, r.final_low, r.final_high),
                 _bracket(r.area, r.area_low, r.area_high),
                 *(f"{r.values[path]:.4g}" for path in paths),
-                f"diverged at step {r.diverged_at}" if r.diverged_at is not None else "~ best" * bool(r.overlaps_best),
+                _note(r),
             ]
         )
-    rows[1][-1] = rows[1][-1].replace("~ best", "best")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _note(result: Result) -> str:
+    """Say what sets a trial apart: that it is the best or close to it, or why it cannot be ranked."""
+    if result.diverged_at is not None:
+        return f"diverged at step {result.diverged_at}"
+    lost = f"{result.missing} of its evaluations have no return" if result.missing else ""
+    if math.isnan(result.final):
+        return f"{lost}, the last one included: not ranked"
+    best = ("best" if result.rank == 1 else "~ best") if result.overlaps_best else ""
+    return ", ".join(filter(None, (best, lost)))
 
 
 def _bracket(mean: float, low: float, high: float) -> str:

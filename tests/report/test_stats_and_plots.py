@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -6,7 +5,6 @@ import numpy as np
 import pytest
 
 from pbrl.report import plots, stats
-from pbrl.runs.log import RunLog
 
 
 def test_iqm_by_hand():
@@ -79,20 +77,6 @@ def test_one_seed_has_no_spread():
     assert group.low == group.mean == group.high == 7.0
 
 
-def test_runs_of_one_group_share_a_grid():
-    steps, returns = plots.merge([
-        (np.array([0, 10, 20]), np.array([[0.0, 10.0, 20.0]])),
-        (np.array([0, 5, 15]), np.array([[0.0, 1.0, 3.0], [5.0, 5.0, 5.0]])),
-    ])  # fmt: skip
-    assert steps.tolist() == [0, 5, 10, 15]
-    np.testing.assert_allclose(returns, [[0, 5, 10, 15], [0, 1, 2, 3], [5, 5, 5, 5]])
-
-
-def test_runs_without_a_common_step_are_refused():
-    with pytest.raises(ValueError, match="starts at step 5 and one that ends at 1"):
-        plots.merge([(np.array([0, 1]), np.zeros((1, 2))), (np.array([5, 6]), np.zeros((1, 2)))])
-
-
 def test_a_panel_draws_the_statistic_its_band_and_references(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
@@ -151,39 +135,20 @@ def test_drawing_leaves_the_backend_of_a_notebook_alone(tmp_path):
     assert (tmp_path / "x.png").exists()
 
 
-def make_run(folder, agent, seeds, evaluations=3):
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"agent": agent, "env": "Pendulum-v1"}))
-    log = RunLog(folder, sinks=("jsonl",))
-    for i in range(evaluations):
-        log.write("eval", 100 * i, {"eval/return": np.arange(seeds) + 10.0 * i})
-    return folder
+def test_what_some_seeds_lack_is_taken_over_the_others():
+    curves = np.array([[1.0, 1, np.nan, np.nan], [3, np.nan, np.nan, 5]])
+    np.testing.assert_array_equal(stats.of_those_there(lambda x: x.mean(0), curves), [2, 1, np.nan, 5])
 
 
-def test_run_folders_become_a_picture(tmp_path):
-    folders = [
-        make_run(tmp_path / "a", "mage", 2),
-        make_run(tmp_path / "b", "mage", 3),
-        make_run(tmp_path / "c", "td3", 1),
-    ]
-    path = plots.run_curves(folders, tmp_path / "curve.png")
-    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+def test_a_line_is_dashed_where_seeds_are_missing_and_the_legend_counts_them(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
 
-
-def test_of_a_sweep_the_leading_trials_get_a_curve_each(tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(plots, "panels", lambda groups, path: drawn.update(groups))
-    folder = make_run(tmp_path / "a", "sac", 14)
-    trials = [{"config.tau": 0.01 * i, "config.discount": 0.9} for i in range(7)]
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "trials": trials}))
-    plots.run_curves([folder], tmp_path / "curve.png")
-    curves = drawn["Pendulum-v1"]
-    assert list(curves) == [f"sac, trial {i}: tau {0.01 * i:.3g}, discount 0.9" for i in (6, 5, 4, 3, 2)]
-    steps, returns = curves["sac, trial 6: tau 0.06, discount 0.9"]
-    assert steps.tolist() == [0, 100, 200] and returns.tolist() == [[12, 22, 32], [13, 23, 33]]
-
-
-def test_a_run_without_evaluation_says_so(tmp_path):
-    with pytest.raises(ValueError, match="holds no evaluation yet"):
-        plots.run_curves([make_run(tmp_path / "a", "mage", 2, evaluations=0)], tmp_path / "x.png")
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    returns = np.array([[0.0, 1, 2, 3], [2, 3, 4, np.nan], [4, 5, 6, np.nan]])
+    plots.panels({"Task": {"td3": (np.arange(4), returns)}}, tmp_path / "x.png")
+    (axis,) = figures[0].axes
+    whole, dashed = axis.lines
+    np.testing.assert_array_equal(whole.get_ydata(), [2, 3, 4, np.nan])
+    np.testing.assert_array_equal(dashed.get_ydata(), [np.nan, np.nan, 4, 3])
+    assert dashed.get_linestyle() != "-" and axis.get_legend().get_texts()[0].get_text() == "td3 (n = 1 to 3)"

@@ -171,6 +171,16 @@ def test_trials_are_ranked_by_their_last_return_with_diverged_ones_last():
     assert lines[4].endswith("diverged at step 7")
 
 
+def test_a_trial_without_a_last_return_says_why_it_is_last():
+    returns = np.array([[[1.0, math.nan]], [[math.nan, 2]], [[0, 1]]])
+    never, none = -np.ones((3, 1)), np.zeros((3, 1))
+    results = ranking.rank([{"config.tau": 0.1}] * 3, np.array([0, 10]), returns, never, none)
+    assert [r.trial for r in results] == [1, 2, 0]
+    _, first, second, last = ranking.table(results)
+    assert first.endswith("1 of its evaluations have no return") and second.endswith("0.1")
+    assert last.endswith("1 of its evaluations have no return, the last one included: not ranked")
+
+
 def test_one_seed_has_no_interval():
     (only,) = ranking.rank([{"config.tau": 0.1}], np.array([0]), np.ones((1, 1, 1)), -np.ones((1, 1)), np.zeros((1, 1)))
     assert only.final == only.area == 1.0 and math.isnan(only.final_low) and only.overlaps_best is None

@@ -1,0 +1,227 @@
+"""The learning curves of run folders: which runs are of one kind, and what a reader must know of the mean over them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pbrl import config as configs
+from pbrl.errors import RunError
+from pbrl.report import stats
+from pbrl.runs.log import read_rows
+from pbrl.runs.run import agent_module, titled
+from pbrl.runs.schedule import Schedule
+
+LEADERS = 5  # of a sweep's trials
+LENGTH = 48
+"""Longest list of settings that a label takes in; a longer one is told in words beside the picture."""
+UNMOVING = {
+    "seed_mode",
+    *(f"schedule.{name}" for name in ("eval_every", "log_every", "diagnose_every", "max_skipped_updates")),
+    *(f"schedule.{name}" for name in ("checkpoint_every", "checkpoint_minutes")),
+}
+"""Settings that move no return beyond rounding: runs that differ in these alone add up their seeds."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The seeds of one folder that go into a curve."""
+
+    folder: Path
+    seeds: tuple[Any, ...]  # [N]; numbers, or objects that equal nothing else where a folder does not tell them
+    steps: np.ndarray  # [T]
+    returns: np.ndarray  # [N, T], NaN where a seed has none
+    settings: Mapping[str, Any]  # leaf's path -> value
+
+
+def gather(folders: Sequence[Path]) -> tuple[dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], list[str]]:
+    """Return task -> label -> (steps `[T]`, returns `[N, T]`), and sentences on what a reader would not see in them.
+
+    Runs on one task that differ in nothing but their seeds, their length and `UNMOVING` add up their seeds. Others get
+    a curve each, whose label names what differs. A folder given twice counts once, and so does a seed of equal settings
+    in two folders. Of a sweep, the `LEADERS` best trials so far get a curve each.
+
+    Raises `RunError` where a folder holds no evaluation yet, or none that can be read.
+    """
+    words: list[str] = []
+    kinds: dict[str, dict[str, dict[str, list[Part]]]] = {}  # task -> title -> settings -> parts
+    for folder in _once(folders, words):
+        for task, title, part in _read(folder):
+            kind = json.dumps({k: v for k, v in part.settings.items() if k not in UNMOVING}, sort_keys=True)
+            kinds.setdefault(task, {}).setdefault(title, {}).setdefault(kind, []).append(part)
+    groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for task, titles in kinds.items():
+        for title, settings in titles.items():
+            parts = list(settings.values())
+            for label, of_one in zip(_labels(title, task, parts, words), parts, strict=True):
+                kept = _each_seed_once(of_one, f"{label} on {task}", words)
+                words += _remarks(kept, f"{label} on {task}")
+                groups.setdefault(task, {})[label] = merge([(part.steps, part.returns) for part in kept])
+    return groups, words
+
+
+def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return evaluation steps `[T]` and returns `[N, T]` of a run so far; a return that is not finite reads as NaN.
+
+    Of several evaluations of one step the last counts. Raises `RunError` for a row that is no evaluation.
+    """
+    rows = {}
+    for row in read_rows(folder, "eval"):
+        try:
+            rows[int(row["step"])] = np.atleast_1d(np.asarray(row["eval/return"], float))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise RunError(
+                f"{folder}: metrics.jsonl has an evaluation at step {row['step']!r} without numbers for its returns; "
+                "mend or delete that line"
+            ) from None
+    shapes = {row.shape for row in rows.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise RunError(f"{folder}: metrics.jsonl has evaluations of different numbers of seeds; were two runs mixed?")
+    steps = np.array(sorted(rows), int)
+    returns = np.array([rows[step] for step in steps], float).T
+    return steps, np.where(np.isfinite(returns), returns, np.nan)
+
+
+def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put the seeds of several runs on one grid, `(steps [T], returns [N, T])`.
+
+    The grid holds every evaluation step of any of them. Between its own steps a run is interpolated; before its first
+    and after its last it has NaN.
+    """
+    grid = np.unique(np.concatenate([steps for steps, _ in curves]))
+    rows = [
+        np.interp(grid, steps, one, left=np.nan, right=np.nan) for steps, returns in curves for one in returns
+    ]  # fmt: skip
+    return grid, np.array(rows)
+
+
+def _once(folders: Sequence[Path], words: list[str]) -> Iterator[Path]:
+    """Give each folder once, whatever path leads there."""
+    seen: set[Path] = set()
+    for folder in map(Path, folders):
+        if folder.resolve() in seen:
+            words.append(f"{folder} was given twice; it counts once")
+        else:
+            seen.add(folder.resolve())
+            yield folder
+
+
+def _read(folder: Path) -> Iterator[tuple[str, str, Part]]:
+    """Give (task, title, part) of a run, or of the best trials of a sweep. Raises `RunError`."""
+    try:
+        data = json.loads((folder / "config.json").read_text("utf-8"))
+        task, trials, settings = str(data["env"]), data.get("trials") or [], _settings(data)
+        title = titled(**{name: data[name] for name in ("agent", "oracle", "driver", "float64") if name in data})
+        steps, returns = evaluation_curve(folder)
+        if not len(steps):
+            raise RunError(f"{folder} holds no evaluation yet; wait for the first, or set schedule.eval_every above 0")
+        by_trial = returns.reshape(max(len(trials), 1), -1, len(steps))
+        seeds = tuple(data.get("seeds", ()))
+        if len(seeds) != by_trial.shape[1]:
+            seeds = tuple(object() for _ in by_trial[0])  # a folder that does not tell them
+        if not trials:
+            yield task, title, Part(folder, seeds, steps, returns, settings)
+            return
+        for i in stats.order(by_trial[..., -1])[:LEADERS]:
+            label = f"{title}, trial {i}: {_written(trials[i])}"
+            yield task, label, Part(folder, seeds, steps, by_trial[i], settings | trials[i])
+    except RunError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{folder / 'config.json'} is no run's: {error}") from None
+
+
+def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's identity but for seeds and trials, as leaves by path; what an older run lacks has its default."""
+    full = {
+        "seed_mode": data.get("seed_mode"),
+        "config": configs.to_json(agent_module(data["agent"]).Config()) | data.get("config", {}),
+        "schedule": configs.to_json(Schedule()) | data.get("schedule", {}),
+    }
+    full["schedule"].pop("total_steps")
+    return dict(_flat(full))
+
+
+def _flat(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", value
+
+
+def _labels(title: str, task: str, groups: Sequence[Sequence[Part]], words: list[str]) -> list[str]:
+    """Name groups of one title by the settings in which they differ, or by a folder where that takes too long."""
+    firsts = [parts[0].settings for parts in groups]
+    paths = {path for settings in firsts for path in settings} - UNMOVING
+    differing = sorted(p for p in paths if any(s.get(p) != firsts[0].get(p) for s in firsts))
+    told = [_written({path: settings.get(path) for path in differing}) for settings in firsts]
+    if len(groups) == 1:
+        return [title]
+    if max(map(len, told)) <= LENGTH and len(set(told)) == len(told):
+        return [f"{title} ({said})" for said in told]
+    labels = [f"{title} ({parts[0].folder})" for parts in groups]
+    words += [f"{label} on {task}: {said}" for label, said in zip(labels, told, strict=True)]
+    return labels
+
+
+def _each_seed_once(parts: Sequence[Part], label: str, words: list[str]) -> list[Part]:
+    """Leave out seeds that another folder has run as far: equal seeds of equal settings are one run twice."""
+    kept: list[Part] = []
+    for part in sorted(parts, key=lambda part: -part.steps[-1]):  # stable: the first given of equally long ones
+        taken = {seed: other.folder for other in kept for seed in other.seeds}
+        fresh = [i for i, seed in enumerate(part.seeds) if seed not in taken]
+        if len(fresh) < len(part.seeds):
+            twice = [seed for seed in part.seeds if seed in taken]
+            where = sorted({str(taken[seed]) for seed in twice})
+            words.append(
+                f"{label}: {_some('seed', twice)} of {part.folder} count once, from {', '.join(where)}; equal seeds of "
+                "equal settings are one run twice"
+            )
+        if fresh:
+            seeds = tuple(part.seeds[i] for i in fresh)
+            kept.append(Part(part.folder, seeds, part.steps, part.returns[fresh], part.settings))
+    return kept
+
+
+def _remarks(parts: Sequence[Part], label: str) -> list[str]:
+    """Say where a curve is not the mean over all of its seeds, and which settings were taken for equal."""
+    words, last = [], max(part.steps[-1] for part in parts)
+    for part in parts:
+        if part.steps[-1] < last:
+            words.append(
+                f"{label}: {part.folder} ends at step {part.steps[-1]}, others at {last}; from there on the line is "
+                "dashed, the mean over those that went on"
+            )
+        for i, (seed, one) in enumerate(zip(part.seeds, part.returns, strict=True)):
+            lost, who = part.steps[np.isnan(one)], f"seed {seed}" if isinstance(seed, int) else f"stream {i}"
+            if len(lost):
+                words.append(
+                    f"{label}: {who} of {part.folder} has no return at {_some('step', lost.tolist())} (a broken "
+                    "evaluation, or a seed that diverged); there the line is dashed, the mean over the others"
+                )
+    for path in sorted(UNMOVING):
+        values = {json.dumps(part.settings.get(path)) for part in parts}
+        if len(values) > 1:
+            words.append(f"{label}: runs with {path} of {' and '.join(sorted(values))} are drawn as one kind")
+    return words
+
+
+def _some(noun: str, values: Sequence[Any]) -> str:
+    """Return `seeds 0, 1`, the first few of many."""
+    shown = ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    return f"{noun}{'s' if len(values) > 1 else ''} {shown}"
+
+
+def _written(values: Mapping[str, Any]) -> str:
+    """Return settings or a sweep's draw as `actor_lr 0.0003, tau 0.005`; names lose `config.` and `schedule.`."""
+    return ", ".join(f"{path.partition('.')[2] or path} {_short(value)}" for path, value in values.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "×".join(map(_short, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,166 @@
+"""Runs put into curves: what differs is told apart and named, and nothing is pooled, cut or lost without a word."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pbrl.cli import main
+from pbrl.errors import RunError
+from pbrl.report import curves, plots
+from pbrl.runs.log import RunLog
+from pbrl.runs.schedule import Schedule
+
+TASK = "Pendulum-v1"
+
+
+def make_run(folder, agent="td3", seeds=(0, 1), returns=None, steps=(0, 100, 200), **identity):
+    """A run folder whose evaluations are `returns [T, N]`; else seed i has 10 more at each evaluation, from i on."""
+    folder.mkdir(parents=True)
+    about = {"agent": agent, "env": TASK, "seeds": list(seeds), "config": {}, **identity}
+    (folder / "config.json").write_text(json.dumps(about))
+    log = RunLog(folder, sinks=("jsonl",))
+    for i, step in enumerate(steps):
+        log.write("eval", step, {"eval/return": np.array(seeds) + 10.0 * i if returns is None else returns[i]})
+    return folder
+
+
+def gathered(*folders):
+    """The one task's curves, and all words in one."""
+    groups, words = curves.gather(folders)
+    return groups[TASK], " | ".join(words)
+
+
+def test_seeds_of_equal_settings_add_up(tmp_path):
+    found, said = gathered(make_run(tmp_path / "a"), make_run(tmp_path / "b", seeds=(2, 3, 4)))
+    assert found["td3"][1][:, -1].tolist() == [20, 21, 22, 23, 24] and not said
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "labels"),
+    [
+        (
+            {"config": {"actor_lr": 1e-5}},
+            {"config": {"actor_lr": 1e-3}},
+            ["td3 (actor_lr 1e-05)", "td3 (actor_lr 0.001)"],
+        ),
+        ({}, {"config": {"actor_hidden": [8, 8]}}, ["td3 (actor_hidden 384×384)", "td3 (actor_hidden 8×8)"]),
+        ({}, {"schedule": {"batch_size": 8}}, ["td3 (batch_size 1024)", "td3 (batch_size 8)"]),
+        ({}, {"schedule": {"eval_episodes": 1}}, ["td3 (eval_episodes 10)", "td3 (eval_episodes 1)"]),
+        ({}, {"driver": "device"}, ["td3", "td3, device"]),
+        ({}, {"float64": True}, ["td3", "td3, float64"]),
+        ({}, {"agent": "sac"}, ["td3", "sac"]),
+        (
+            {"agent": "mage", "oracle": True},
+            {"agent": "mage", "oracle": "speed"},
+            ["mage, oracle", "mage, oracle, speed"],
+        ),
+    ],
+)
+def test_runs_that_differ_get_a_curve_each_that_names_what_differs(tmp_path, one, other, labels):
+    found, _ = gathered(make_run(tmp_path / "a", **one), make_run(tmp_path / "b", **other))
+    assert list(found) == labels and all(len(returns) == 2 for _, returns in found.values())
+
+
+def test_many_differences_are_told_in_words(tmp_path):
+    changed = {"actor_lr": 1e-5, "critic_lr": 1e-5, "tau": 0.1, "discount": 0.5, "exploration": 0.7}
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", config=changed)
+    found, said = gathered(a, b)
+    assert list(found) == [f"td3 ({a})", f"td3 ({b})"] and f"td3 ({b}) on {TASK}: actor_lr 1e-05, critic_lr" in said
+
+
+def test_what_moves_no_return_is_pooled_with_a_word(tmp_path):
+    found, said = gathered(make_run(tmp_path / "a"), make_run(tmp_path / "b", seeds=(2,), schedule={"log_every": 7}))
+    assert len(found["td3"][1]) == 3 and "runs with schedule.log_every of 1000 and 7 are drawn as one kind" in said
+
+
+def test_a_folder_given_twice_counts_once(tmp_path):
+    folder = make_run(tmp_path / "a")
+    (tmp_path / "link").symlink_to(folder)
+    found, said = gathered(folder, tmp_path / "b" / ".." / "a", tmp_path / "link")
+    assert len(found["td3"][1]) == 2 and said.count("was given twice; it counts once") == 2
+
+
+def test_a_seed_in_two_folders_counts_once_from_the_one_that_went_further(tmp_path):
+    short, long = make_run(tmp_path / "a", seeds=(0, 1), steps=(0, 100)), make_run(tmp_path / "b", seeds=(1, 2))
+    found, said = gathered(short, long)
+    assert sorted(found["td3"][1][:, 0]) == [0, 1, 2]
+    assert f"seed 1 of {short} count once, from {long}" in said
+
+
+def test_a_short_run_does_not_cut_the_others(tmp_path):
+    found, said = gathered(make_run(tmp_path / "a", seeds=(0,), steps=(0, 50)), make_run(tmp_path / "b", seeds=(1,)))
+    steps, returns = found["td3"]
+    assert steps.tolist() == [0, 50, 100, 200]
+    np.testing.assert_array_equal(np.sort(returns, 0), [[0, 6, 11, 21], [1, 10, np.nan, np.nan]])
+    assert "ends at step 50, others at 200; from there on the line is dashed" in said
+
+
+def test_a_broken_evaluation_is_named_and_makes_no_mean_nan(tmp_path, monkeypatch):
+    rows = [[0.0, 2.0], [np.nan, 3.0], [4.0, 4.0]]
+    found, said = gathered(make_run(tmp_path / "a", returns=rows))
+    np.testing.assert_array_equal(found["td3"][1], np.array(rows).T)
+    assert "seed 0 of" in said and "has no return at step 100" in said
+
+
+def test_of_several_evaluations_of_a_step_the_last_counts(tmp_path):
+    steps, returns = curves.evaluation_curve(make_run(tmp_path / "a", steps=(0, 0, 100)))
+    assert steps.tolist() == [0, 100] and returns[0].tolist() == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"eval/return": [1.0]}, "different numbers of seeds"),
+        ({"eval/return": "high"}, "without numbers for its returns"),
+        ({"eval/return": {}}, "without numbers for its returns"),
+        ({"eval/return": [[1.0, 2.0]]}, "different numbers of seeds"),
+        ({}, "without numbers for its returns"),
+        ({"eval/return": [1.0, 2.0], "step": "soon"}, "without numbers for its returns"),
+    ],
+)
+def test_a_row_that_is_no_evaluation_gets_a_sentence(tmp_path, row, said):
+    folder = make_run(tmp_path / "a")
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"kind": "eval", "step": 300, "time": 0.0, **row}) + "\n")
+    with pytest.raises(RunError, match=said):
+        curves.evaluation_curve(folder)
+
+
+def test_seeds_of_several_runs_share_a_grid():
+    steps, returns = curves.merge([
+        (np.array([0, 10, 20]), np.array([[0.0, 10.0, 20.0]])),
+        (np.array([0, 5, 15]), np.array([[0.0, 1.0, 3.0], [5.0, 5.0, 5.0]])),
+    ])  # fmt: skip
+    assert steps.tolist() == [0, 5, 10, 15, 20]
+    np.testing.assert_allclose(returns, [[0, 5, 10, 15, 20], [0, 1, 2, 3, np.nan], [5, 5, 5, 5, np.nan]])
+
+
+def test_of_a_sweep_the_leading_trials_get_a_curve_each(tmp_path):
+    trials = [{"config.tau": 0.01 * i, "config.discount": 0.9} for i in range(7)]
+    rows = [np.arange(14) + 10.0 * i for i in range(3)]
+    folder = make_run(tmp_path / "a", "sac", returns=rows, trials=trials)
+    found, said = gathered(folder)
+    assert list(found) == [f"sac, trial {i}: tau {0.01 * i:.3g}, discount 0.9" for i in (6, 5, 4, 3, 2)] and not said
+    steps, returns = found["sac, trial 6: tau 0.06, discount 0.9"]
+    assert steps.tolist() == [0, 100, 200] and returns.tolist() == [[12, 22, 32], [13, 23, 33]]
+
+
+def test_a_run_without_evaluation_says_so(tmp_path):
+    with pytest.raises(RunError, match="holds no evaluation yet"):
+        curves.gather([make_run(tmp_path / "a", steps=())])
+
+
+def test_run_folders_become_a_picture_and_words(tmp_path):
+    folders = [make_run(tmp_path / "a"), make_run(tmp_path / "b", "sac", seeds=(0,)), tmp_path / "a"]
+    with pytest.warns(UserWarning, match="was given twice"):
+        path = plots.run_curves(folders, tmp_path / "curve.png")
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_command_prints_the_words(tmp_path, capsys):
+    folder = make_run(tmp_path / "a", schedule=vars(Schedule()), seed_mode="map")
+    main.run(["plot", str(folder), str(folder), "--out", str(tmp_path / "x.png")])
+    printed = capsys.readouterr()
+    assert f"pbrl: warning: {folder} was given twice; it counts once" in printed.err
+    assert printed.out == f"{tmp_path / 'x.png'}\n"
