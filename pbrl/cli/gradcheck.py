@@ -22,10 +22,11 @@ def check_gradients(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Compare gradients through an environment's own dynamics with central differences of them, in float64.
+    """Compare gradients through an environment's own dynamics with differences of them, in float64.
 
     From states that random actions reached, J = the rewards of H random actions + c · the last observation, c random
-    and fixed. A policy's gradient is made of the slopes of J.
+    and fixed. An eighth of the actions' coordinates are exactly ±1; there the slope is that from inside, as the
+    one-sided differences are. A policy's gradient is made of the slopes of J.
 
     Args:
         env: An id with an oracle: `Hopper-v5`, `Pendulum-v1`, `brax/hopper-positional`.

@@ -14,7 +14,9 @@ from pbrl.envs.gym import GymEnv
 from pbrl.types import Array, Dynamics, Transition
 
 DIRECTIONS, WIDTH = 8, 1e-6
-"""Random directions in the actions, and half the width of the differences along them."""
+"""Random directions in the actions, and the step of the differences along them."""
+AT_BOUNDS = 0.125
+"""Share of the actions' coordinates that are exactly ±1, where simulators clip them."""
 TRUSTED = 1e-3
 """Largest median relative error of a gradient that is called trustworthy here."""
 
@@ -26,7 +28,7 @@ class Row(NamedTuple):
     finite: float
     """Share of states whose whole gradient is finite."""
     cosine: tuple[float, float]
-    """Between the derivatives along the directions, by the gradient and by central differences."""
+    """Between the derivatives along the directions, by the gradient and by one-sided differences of second order."""
     error: tuple[float, float]
     """Relative, of the same."""
     norm: tuple[float, float]
@@ -48,8 +50,7 @@ def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> C
     dynamics, longest = oracles.oracle(env_id), max(horizons)
     batch, rng = reached(env_id, states, seed), np.random.default_rng(seed)
     start = jax.jit(dynamics.start)(batch)
-    actions = jnp.asarray(rng.uniform(-0.9, 0.9, (longest, *batch.action.shape)))
-    directions = jnp.asarray(rng.normal(size=(DIRECTIONS, *actions.shape)))
+    actions, directions = drawn((longest, *batch.action.shape), rng)
     size = dynamics.observe(start).shape[-1]
     c = jnp.asarray(rng.normal(size=size)) / jnp.sqrt(size)
 
@@ -60,14 +61,23 @@ def measure(env_id: str, horizons: tuple[int, ...], states: int, seed: int) -> C
     for horizon in horizons:
         paid, last = masks(horizon, at)
         gradient, of_rewards = slope(actions, paid, last), slope(actions, paid, 0.0 * last)
-        ends = ([value(actions + h * v, paid, last) for v in directions] for h in (WIDTH, -WIDTH))
-        above, below = (np.stack([np.asarray(x) for x in end]) for end in ends)
-        differences = (above - below) / (2 * WIDTH)  # [directions, states]
+        ahead = ([value(actions + h * v, paid, last) for v in directions] for h in (WIDTH, 2 * WIDTH))
+        one, two = (np.stack([np.asarray(x) for x in points]) for points in ahead)
+        differences = (4 * one - two - 3 * np.asarray(value(actions, paid, last))) / (2 * WIDTH)  # [directions, states]
         said = np.asarray((directions * gradient).sum((1, 3)))
         rows.append(_row(horizon, said, differences, np.asarray(gradient), np.asarray(of_rewards)))
     begin = time.perf_counter()
     jax.block_until_ready(slope(actions, *masks(longest, at)))
     return Check(rows, compiled - began, 1e3 * (time.perf_counter() - begin))
+
+
+def drawn(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return random actions `shape`, `AT_BOUNDS` of them exactly ±1, and directions that lead inwards from there."""
+    actions, directions = rng.uniform(-0.9, 0.9, shape), rng.normal(size=(DIRECTIONS, *shape))
+    held = rng.uniform(size=shape) < AT_BOUNDS
+    actions = np.where(held, np.sign(actions), actions)
+    directions = np.where(held, -np.sign(actions) * np.abs(directions), directions)
+    return jnp.asarray(actions), jnp.asarray(directions)
 
 
 def objective(dynamics: Dynamics, start: Any, c: Array) -> Callable[[Array, Array, Array], Array]:

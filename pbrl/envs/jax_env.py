@@ -29,7 +29,7 @@ class JaxEnv:
             episode terminated and 1 otherwise.
         observe: `state -> f32[S]`.
         start: `batch of transitions -> states`, each as it was before its action, for an oracle alone. Then `step` and
-            `observe` take any leading axes, and are differentiable in state and action.
+            `observe` take any leading axes, and are differentiable in state and action: at ±1 `from_inside`.
         extras: `state -> dict of arrays`, what `start` needs besides the observation; stored with each transition.
     """
 
@@ -40,12 +40,46 @@ class JaxEnv:
     start: Callable[[Transition], Any] | None = None
     extras: Callable[[Any], dict[str, Array]] = no_extras
 
+    def __post_init__(self) -> None:
+        """Let every step, whoever wrote it, be differentiated `from_inside` the bounds of actions."""
+        object.__setattr__(self, "step", _inside(self.step))
+
     @property
     def oracle(self) -> Dynamics:
         """The environment as what a rollout differentiates through. Raises `EnvError` where it has no `start`."""
         if self.start is None:
             raise EnvError("this environment cannot begin in a replayed transition's state; give it a `start`")
         return Dynamics(self.start, self.step, self.observe, self.extras)
+
+
+@jax.custom_jvp
+def from_inside(action: Array) -> Array:
+    """Return actions `[*, A]` as they are, such that what is computed from them is differentiated from within ±1.
+
+    A clip to its bounds, as physics have it, shares the gradient at a tie: half of it would be lost at exactly ±1,
+    where float32's tanh and clipped noise end. Where something is differentiated, an action at a bound is pulled in by
+    four units of rounding, so that no rescaling ends in a tie; beyond the bounds the derivative is what it was.
+    """
+    return action
+
+
+@from_inside.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (action,) = primals
+    edge = 1.0 - 4.0 * float(jnp.finfo(action.dtype).eps)
+    pulled = action + jax.lax.stop_gradient(jnp.clip(action, -edge, edge) - action)
+    return jnp.where(jnp.abs(action) <= 1.0, pulled, action), tangents[0]
+
+
+@functools.cache
+def _inside(step: Callable) -> Callable:
+    """Return a step that is differentiated `from_inside`; the same for the same, since steps are static fields."""
+
+    @functools.wraps(step)
+    def inside(state: Any, action: Array, *key: Key | None) -> tuple[Any, Array, Array]:
+        return step(state, from_inside(jnp.asarray(action)), *key)
+
+    return inside
 
 
 def from_spec(

@@ -13,6 +13,12 @@ from pbrl.envs.tasks import cartpole as numbers
 from pbrl.envs.tasks import rewards
 from pbrl.types import Array, EnvSpec, Key
 
+
+def held(x: Array, low: float, high: float) -> Array:
+    """Return `clip(x, low, high)`, whose derivative at exactly a bound is that from inside, 1."""
+    return jnp.where(x < low, low, jnp.where(x > high, high, x))
+
+
 # Pendulum: Gymnasium's Pendulum-v1, equations of motion of a rod with 1 kg and 1 m
 
 
@@ -24,7 +30,7 @@ def pendulum_reset(key: Key) -> Array:
 def pendulum_advance(state: Array, action: Array) -> Array:
     """Apply a torque of `2 a` newton metres for 50 ms; the speed is clipped to ±8 rad/s."""
     angle, speed = state[..., 0], state[..., 1]
-    speed = jnp.clip(speed + 0.05 * (15.0 * jnp.sin(angle) + 3.0 * 2.0 * action[..., 0]), -8.0, 8.0)
+    speed = held(speed + 0.05 * (15.0 * jnp.sin(angle) + 3.0 * 2.0 * action[..., 0]), -8.0, 8.0)
     return jnp.stack([angle + 0.05 * speed, speed], -1)
 
 
@@ -72,7 +78,7 @@ def double_integrator_advance(state: Array, action: Array) -> Array:
     The original holds both below 1e6 as well. No episode of 26 steps from (1, 1) reaches either bound.
     """
     speed = state[..., 1]
-    return jnp.maximum(state + 0.05 * jnp.stack([speed, action[..., 0]], -1), -1.0)
+    return held(state + 0.05 * jnp.stack([speed, action[..., 0]], -1), -1.0, jnp.inf)
 
 
 def double_integrator_reward(obs: Array, action: Array, next_obs: Array) -> Array:
