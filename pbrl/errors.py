@@ -1,8 +1,8 @@
 """Every error that pbrl raises on purpose, and the code that it ends a process with. Imports nothing of pbrl's.
 
-0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint;
-129, 130, 143: stopped by a signal, after saving. Whatever else is raised is a bug, of pbrl's or of a user's program,
-and passes with its traceback.
+0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint, or
+what was learned could not be saved; 4: memory ran out; 129, 130, 143: stopped by a signal, after saving. Whatever else
+is raised is a bug, of pbrl's or of a user's program, and passes with its traceback.
 """
 
 import errno
@@ -66,11 +66,18 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What a disk says that cannot take more."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, the machine's or a device's."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)[:1000]
+
+
 def exit_code(error: BaseException) -> int | None:
     """Return the code that an error ends the process with; None for a bug."""
     code = getattr(error, "exit_code", None)
     if code is None and isinstance(error, OSError) and (error.filename is not None or error.errno in NO_ROOM):
         code = 2  # a folder that cannot be written, output to a full disk, and the like
+    if code is None and out_of_memory(error):
+        code = 4
     return code
 
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from pbrl import __version__
 from pbrl.cli import output
-from pbrl.errors import RunError, exit_code
+from pbrl.errors import RunError, exit_code, out_of_memory
 
 HELP = """\
 usage: pbrl [-h] [--version] COMMAND ...
@@ -101,6 +101,12 @@ def guarded(function: Callable[[], None]) -> int:
 
 def _sentence(error: BaseException) -> str:
     """Return what to say of an error."""
+    if out_of_memory(error) and not isinstance(error, RunError):
+        detail = " ".join(str(error).split())[:200]
+        return (
+            f"memory ran out ({detail or 'MemoryError'}); the last checkpoint stands. Lower --seeds, "
+            "--schedule.buffer-size, --schedule.imagine-batch or widths, or take a machine with more"
+        )
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     what = f"{error.filename} cannot be used" if error.filename is not None else "the output cannot be written"

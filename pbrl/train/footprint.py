@@ -67,7 +67,7 @@ def require(need: Footprint) -> Footprint:
     there = memory.available()
     if there is not None and need.total > there:
         raise RunError(
-            f"this run needs at least {need} of memory, and {_size(there)} are free here. Lower "
+            f"this run needs memory of at least {need}, and {_size(there)} are free here. Lower "
             "--schedule.buffer-size (the replay buffer keeps every step of a run by default), "
             "--schedule.imagine-buffer or --seeds, or take a machine with more"
         )

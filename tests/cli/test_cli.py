@@ -327,6 +327,8 @@ def failing(error):
         (Stopped("stopped at step 3", 143), 143),
         (PermissionError(13, "Permission denied", "runs"), 2),
         (KeyboardInterrupt(), 130),
+        (MemoryError(), 4),
+        (OSError(28, "No space left on device"), 2),
     ],
 )
 def test_expected_errors_have_their_exit_codes(error, code):
@@ -351,3 +353,24 @@ def test_own_warnings_are_sentences_and_others_say_where_they_come_from():
         assert process._format("too long", UserWarning, file, 3) == "pbrl: warning: too long\n"
     assert "RuntimeWarning: overflow" in process._format("overflow", RuntimeWarning, process.__file__, 3)
     assert "/elsewhere/x.py:3: UserWarning: too long" in process._format("too long", UserWarning, "/elsewhere/x.py", 3)
+
+
+GOOD = '{"agent": "sac", "env": "Pendulum-v1", "seeds": [0], "seed_mode": "map", "config": {}, "schedule": %s}'
+BAD_CONFIGS = [
+    "", "{", "[]", "null", "3", "{}", "[" * 50_000, '{"agent": 3}', GOOD % "3", GOOD % '{"total_steps": 1e99}',
+    GOOD % '{"total_steps": 10000000000}', GOOD % '{"model_every": [25]}', GOOD.replace("Pendulum-v1", "x:Y-v0") % "{}",
+    GOOD.replace("[0]", "[[0]]") % "{}", GOOD.replace('"map"', "NaN") % "{}", GOOD.replace("sac", "../sac") % "{}",
+    GOOD.replace('"config": {}', '"config": {"horizon": -1}') % "{}",
+    GOOD.replace("[0]", "[1" + "0" * 5000 + "]") % "{}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BAD_CONFIGS, ids=range(len(BAD_CONFIGS)))
+def test_a_malformed_config_is_one_sentence_of_every_command(text, capsys, tmp_path):
+    """But where it names a module, which `plot` has no need to import; there is no evaluation to draw either way."""
+    (tmp_path / "config.json").write_text(text)
+    for command in ("eval", "video", "diagnose", "plot"):
+        assert call(command, str(tmp_path)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4 and all(line.startswith("pbrl: ") and len(line) < 900 for line in told)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

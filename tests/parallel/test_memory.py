@@ -91,7 +91,9 @@ def test_a_need_is_that_of_the_arrays(tmp_path):
 def test_what_cannot_fit_is_refused_before_it_is_begun(tmp_path, monkeypatch, schedule):
     monkeypatch.setattr(host, "Driver", lambda run: pytest.fail("it was begun"))
     monkeypatch.setattr(memory, "of_machine", lambda: 16 * 2**30)
-    with pytest.raises(RunError, match=r"needs at least \d+\.\d GiB \(replay .*and 16.0 GiB are free here. Lower"):
+    with pytest.raises(
+        RunError, match=r"needs memory of at least \d+\.\d GiB \(replay .*and 16.0 GiB are free here. Lower"
+    ):
         host.train(make(tmp_path, **schedule))
     assert not list(tmp_path.iterdir())
 
