@@ -42,10 +42,10 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "right": Part("right", "run", 120, "numbers and gradients beside the CPU's, by matmul precision"),
-    "updates": Part("updates", "run", 190, "updates at the papers' sizes, by number of seeds and precision"),
-    "training": Part("training", "run", 120, "whole trainings on Pendulum, on the device and on the host"),
-    "twins": Part("twins", "run", 75, "steps and gradients of MuJoCo's twins"),
+    "right": Part("right", "run", 130, "numbers and gradients beside the CPU's, by matmul precision"),
+    "updates": Part("updates", "run", 170, "updates at the papers' sizes, by number of seeds and precision"),
+    "training": Part("training", "run", 150, "whole trainings on Pendulum, on the device and on the host"),
+    "twins": Part("twins", "run", 70, "steps and gradients of MuJoCo's twins"),
     "learning": Part("training", "learning", 60, "MAAC on HalfCheetah at the paper's sizes, as far as it gets"),
 }
 
@@ -54,6 +54,7 @@ def environment(cache: Path) -> dict[str, str]:
     """Return what a part's process is started with. Several processes share the device, so none may take all of it."""
     ours = {
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
         "PYTHONUNBUFFERED": "1",

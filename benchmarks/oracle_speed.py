@@ -28,7 +28,7 @@ from pbrl.diagnose import gradcheck
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError
-from pbrl.types import Transition
+from pbrl.types import Dynamics, Transition
 
 RESULTS = Path(__file__).parent / "results" / "oracle-speed.json"
 ENVS = (
@@ -55,10 +55,9 @@ def live(env_id: str) -> float:
     return took / max(BATCHES) * 1e3
 
 
-def programs(env_id: str, preset: str, batch: Transition) -> dict[str, tuple[Callable[[], Any], float]]:
-    """Return a step and a step with its gradient, compiled, with seconds that compiling took."""
-    dynamics, key = oracles.oracle(env_id, preset), jax.random.key(0)
-    state = jax.jit(dynamics.start)(batch)
+def program(dynamics: Dynamics, what: str, batch: Transition) -> tuple[Callable[[], Any], float]:
+    """Return a step ("step"), or one with its gradient ("gradient"), compiled, with seconds that compiling took."""
+    key, state = jax.random.key(0), jax.jit(dynamics.start)(batch)
 
     def step(state: Any, action: jax.Array) -> tuple:
         after, reward, _ = dynamics.step(state, action, key)
@@ -70,15 +69,9 @@ def programs(env_id: str, preset: str, batch: Transition) -> dict[str, tuple[Cal
 
         return jax.grad(total, argnums=(0, 1), allow_int=True)(state, action)
 
-    made = {}
-    for name, function in {"step": step, "gradient": gradient}.items():
-        begin = time.perf_counter()
-        compiled = jax.jit(function).lower(state, batch.action).compile()
-        made[name] = (
-            lambda compiled=compiled: jax.block_until_ready(compiled(state, batch.action)),
-            time.perf_counter() - begin,
-        )
-    return made
+    begin = time.perf_counter()
+    compiled = jax.jit({"step": step, "gradient": gradient}[what]).lower(state, batch.action).compile()
+    return lambda: jax.block_until_ready(compiled(state, batch.action)), time.perf_counter() - begin
 
 
 def milliseconds(program: Callable[[], Any]) -> float:
@@ -99,16 +92,17 @@ def measure(env_id: str) -> dict[str, Any]:
         for size in BATCHES:
             batch = jax.tree.map(lambda x, size=size: x[:size], whole)
             try:
-                found = programs(env_id, preset, batch)
+                dynamics = oracles.oracle(env_id, preset)
             except EnvError:  # a preset that it lacks
                 break
-            made |= {f"{preset}, batch {size}, {name}": program for name, program in found.items()}
+            for what in ("step", "gradient"):
+                made[f"{preset}, batch {size}, {what}"] = program(dynamics, what, batch)
     times: dict[str, list[float]] = {name: [] for name in made}
-    for program, _ in made.values():
-        program()
+    for call, _ in made.values():
+        call()
     for _ in range(TURNS):
-        for name, (program, _) in made.items():
-            times[name].append(milliseconds(program))
+        for name, (call, _) in made.items():
+            times[name].append(milliseconds(call))
     for name, (_, compile_s) in made.items():
         rows[name] = {"ms": statistics.median(times[name]), "ms_min": min(times[name]), "compile_s": compile_s}
     return rows

@@ -1,13 +1,16 @@
 """Whole trainings: milliseconds of an environment step of all seeds, and seconds until Pendulum is solved.
 
-A cell trains from nothing, compilation included, until its time is up or all its steps are taken. It is written with
-every evaluation. `ms_per_step` is over the steps past the warm-up, fits of the model as they fall due, evaluations
-apart; the first interval, which compiles, is not counted. `whole_s` is what all steps of the preset would take.
+What trains on the device is compiled first, all of it side by side (`compile_s`); `seconds` begin after that. On the
+host the phases compile when they are first due, within `seconds`. A cell is written with every evaluation, and ends
+when Pendulum is solved and the steps are timed, when its time is up, or with its last step. `ms_per_step` is over the
+steps past the warm-up, fits of the model as they fall due, evaluations apart; the first interval is not counted.
+`whole_s` is what all steps would take.
 """
 
 import contextlib
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +24,8 @@ from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import Schedule
 from pbrl.train.drivers import driver_module
 
-SOLVED = -200.0
-"""Mean return over the seeds at which Pendulum counts as solved."""
+SOLVED, INTERVALS = -200.0, 4
+"""Mean return over the seeds at which Pendulum counts as solved, and intervals that are timed at least."""
 
 
 class Training(NamedTuple):
@@ -43,11 +46,11 @@ class Training(NamedTuple):
 
 
 PENDULUM = (
-    Training("mage", "pbrl/MagePendulum-v0", "paper", 16, "device", 50, 250),
-    Training("sac", "Pendulum-v1", "cpu", 16, "device", 20, 500),
+    Training("mage", "pbrl/MagePendulum-v0", "paper", 16, "device", 45, 250),
+    Training("sac", "Pendulum-v1", "cpu", 16, "device", 10, 500),
     Training("mage", "pbrl/MagePendulum-v0", "paper", 16, "host", 40, 250),
-    Training("sac", "Pendulum-v1", "cpu", 256, "device", 20, 500),
-    Training("svg", "Pendulum-v1", "cpu", 16, "device", 25, 500),
+    Training("sac", "Pendulum-v1", "cpu", 256, "device", 15, 500),
+    Training("svg", "Pendulum-v1", "cpu", 16, "device", 20, 500),
 )
 HALF_CHEETAH = (Training("maac", "pbrl/MaacHalfCheetah-v0", "paper", 4, "host", math.inf, 1_000, episodes=1),)
 QUICK = (
@@ -70,27 +73,39 @@ def run_of(training: Training) -> Run:
     return Run(*names, seed_mode="vmap", driver=training.driver)
 
 
-def train(cells: Cells, training: Training) -> None:
+def ready(training: Training) -> tuple[Any, float]:
+    """Return a cell's driver, on the device with its programs compiled, and the seconds that this took."""
+    begin = time.perf_counter()
+    driver = driver_module(run := run_of(training)).Driver(run)
+    driver.begin()
+    if training.driver == "device":
+        driver.advance(1)
+        driver.scores()
+    return driver, time.perf_counter() - begin
+
+
+def train(cells: Cells, training: Training, driver: Any, compile_s: float) -> None:
     """Train until the cell's time is up, and write what came of it with every evaluation."""
     run, began = run_of(training), time.perf_counter()
     total, every, warmup = run.schedule.total_steps, run.schedule.eval_every, run.schedule.warmup_steps
     curve: list[dict[str, float]] = []
     stepping: list[tuple[float, int]] = []
     until = began + min(training.seconds, cells.left() - 5)
-    with contextlib.closing(driver_module(run).Driver(run)) as driver:
-        driver.begin()
-        while driver.step < total and time.perf_counter() < until:
-            first, chunk = driver.step, time.perf_counter()
-            goal = min(total, first + every)
-            while driver.step < goal and time.perf_counter() < until:
-                driver.advance(goal)
-            jax.block_until_ready(driver.learner)
-            if first > warmup:
-                stepping.append((time.perf_counter() - chunk, driver.step - first))
-            returns = driver.scores()["eval/return"] if driver.step == goal else np.full(1, math.nan)
-            point = {"step": driver.step, "seconds": time.perf_counter() - began, "return": float(np.mean(returns))}
-            curve.append(point)
-            cells.record(training.name, summary(training, run, curve, stepping))
+    while driver.step < total and time.perf_counter() < until:
+        first, chunk = driver.step, time.perf_counter()
+        goal = min(total, (first // every + 1) * every)
+        while driver.step < goal and time.perf_counter() < until:
+            driver.advance(goal)
+        jax.block_until_ready(driver.learner)
+        if first > warmup:
+            stepping.append((time.perf_counter() - chunk, driver.step - first))
+        returns = driver.scores()["eval/return"] if driver.step == goal else np.full(1, math.nan)
+        point = {"step": driver.step, "seconds": time.perf_counter() - began, "return": float(np.mean(returns))}
+        curve.append(point)
+        row = summary(training, run, curve, stepping)
+        cells.record(training.name, row | {"compile_s": compile_s})
+        if row["solved_s"] is not None and len(stepping) > INTERVALS:
+            return
 
 
 def summary(training: Training, run: Run, curve: list, stepping: list) -> dict[str, Any]:
@@ -114,15 +129,19 @@ def summary(training: Training, run: Run, curve: list, stepping: list) -> dict[s
 
 
 def fill(cells: Cells, trainings: tuple[Training, ...]) -> None:
-    """Fill cells, one after the other."""
-    chosen = {training.name: training for training in trainings}
-    for name in cells.missing(chosen):
+    """Fill cells: make all drivers side by side, then train one after the other."""
+    names = cells.missing(training.name for training in trainings)
+    with ThreadPoolExecutor(len(trainings)) as pool:
+        jobs = [(training, pool.submit(ready, training)) for training in trainings if training.name in names]
+    for training, job in jobs:
         if cells.left() < 10:
             return
         try:
-            train(cells, chosen[name])
+            driver, compile_s = job.result()
+            with contextlib.closing(driver):
+                train(cells, training, driver, compile_s)
         except Exception as error:  # one training that fails ends no other
-            cells.failed(name, error)
+            cells.failed(training.name, error)
 
 
 def run(cells: Cells) -> None:
