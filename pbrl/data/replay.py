@@ -87,7 +87,7 @@ def _turned_back(replay: Replay, more: int) -> Array:
     return jnp.where(replay.inserted > MOST - more, replay.inserted - rounds, replay.inserted)
 
 
-def count_up(count: Array, more: Array) -> Array:
+def count_up(count: Array, more: Array | int) -> Array:
     """Return the sum of two counts, i32[], or the largest that there is."""
     return jnp.minimum(count, MOST - more) + more
 

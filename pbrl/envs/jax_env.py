@@ -149,7 +149,7 @@ def paid(before: Any, after: Any, reward: Array) -> Array:
         there = getattr(after, part, None)
         if moving := [getattr(there, name) for name in ("q", "qd", "qpos", "qvel") if hasattr(there, name)]:
             sound &= within_bounds(*moving)
-        if hasattr(there, "time"):
+        if there is not None and hasattr(there, "time"):
             sound &= there.time >= getattr(before, part).time
     return jnp.where(sound, reward, jnp.nan)
 
