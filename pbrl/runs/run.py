@@ -69,12 +69,10 @@ class Run:
 
     def validate(self) -> "Run":
         """Return self, or raise `RunError`."""
+        from pbrl.runs import seeding
+
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise RunError(f"seeds: expected distinct numbers, got {list(self.seeds)}; equal seeds are one run twice")
-        if not all(0 <= seed < 2**32 for seed in self.seeds):
-            raise RunError(
-                f"seeds: expected numbers from 0 to {2**32 - 1}, got {list(self.seeds)}; take them modulo 2^32"
-            )
         if self.seed_mode not in ("vmap", "map"):
             raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
         if self.driver not in DRIVERS:
@@ -82,6 +80,7 @@ class Run:
         if "jsonl" not in self.sinks or not set(self.sinks) <= set(SINKS):
             raise RunError(f"sinks: expected jsonl and some of {', '.join(SINKS[1:])}, got {', '.join(self.sinks)}")
         try:
+            seeding.bits(self.seeds)
             check(agent_module(self.agent), self.config, self.schedule, self.dynamics())
         except (ValueError, OverflowError) as error:  # a number that no array can hold
             raise RunError(str(error)) from None

@@ -23,8 +23,15 @@ FRESH = 1 << 32
 """Added to the step of an evaluation after training, for episodes that no evaluation of the run itself has seen."""
 
 
+def bits(seeds: Sequence[int]) -> Array:
+    """Return seeds as u32[N], which keys are made from. Raises `ValueError` for one that does not fit."""
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"seeds: expected numbers from 0 to {2**32 - 1}, got {list(seeds)}; take them modulo 2^32")
+    return jnp.asarray(seeds, jnp.uint32)
+
+
 def root(seed: Array | int) -> Key:
-    """Return the key that all keys of a seed derive from."""
+    """Return the key that all keys of a seed derive from, which is below 2^32."""
     return jax.random.fold_in(jax.random.key(0), seed)
 
 
@@ -35,7 +42,7 @@ def at(root: Key, step: Array | int, phase: int) -> Key:
 
 def of_streams(seeds: Sequence[int], step: Array | int, phase: int) -> Key:
     """Return `at` of every stream, by its seed, `[N]`."""
-    return jax.vmap(lambda seed: at(root(seed), step, phase))(jnp.asarray(seeds, jnp.uint32))
+    return jax.vmap(lambda seed: at(root(seed), step, phase))(bits(seeds))
 
 
 def episode_seed(seed: int, step: int, episode: int, stream: int = EVALUATION_STREAM) -> int:

@@ -108,7 +108,7 @@ class Programs:
 
     def __init__(self, run: Run):
         self.task = task = task_of(run)
-        roots = jnp.asarray(run.stream_seeds, jnp.uint32)
+        roots = seeding.bits(run.stream_seeds)
         self.mesh = devices.own_mesh(len(roots))
         spread = partial(devices.spread, mesh=self.mesh)
         over = lambda function: spread(devices.over_seeds(function, run.seed_mode))  # noqa: E731

@@ -45,7 +45,7 @@ def planners(run: Run, state: Any, step: int, config: Config) -> Act:
             act = partial(cem.act, agent, state)
             return jax.vmap(lambda obs, extras, key: act(obs, key, config, extras))(obs, extras, keys)
 
-        return over(one)(state, obs, extras, jnp.asarray(run.stream_seeds, jnp.uint32))
+        return over(one)(state, obs, extras, seeding.bits(run.stream_seeds))
 
     return lambda obs, extras: plan(state, obs, extras, next(calls))
 
