@@ -1,8 +1,9 @@
 """Every error that pbrl raises on purpose, and the code that it ends a process with. Imports nothing of pbrl's.
 
 0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint, or
-what was learned could not be saved; 4: memory ran out; 129, 130, 143: stopped by a signal, after saving. Whatever else
-is raised is a bug, of pbrl's or of a user's program, and passes with its traceback.
+what was learned could not be saved; 4: memory ran out; 75: an environment hangs, what could be is saved; 129, 130, 138,
+143: stopped by a signal, after saving. Whatever else is raised is a bug, of pbrl's or of a user's program, and passes
+with its traceback.
 """
 
 import errno
@@ -44,6 +45,12 @@ class Diverged(RuntimeError):
     exit_code = 1
 
 
+class Hung(RuntimeError):
+    """A call of an environment has not returned in time; what could be saved has been."""
+
+    exit_code = 75
+
+
 class HostLost(RuntimeError):
     """Another process of the job has ended or cannot be reached, so that this one ends as well."""
 
@@ -55,7 +62,10 @@ class EndedAtOnce(SystemExit):
 
 
 class Stopped(RuntimeError):
-    """Training stopped on a signal after saving; `exit_code`: 130 (Ctrl-C), 143 (SIGTERM) or 129 (closed terminal)."""
+    """Training stopped on a signal after saving.
+
+    `exit_code`: 130 (Ctrl-C), 143 (SIGTERM), 138 (SIGUSR1) or 129 (closed terminal).
+    """
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)

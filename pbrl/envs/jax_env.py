@@ -146,7 +146,7 @@ def paid(before: Any, after: Any, reward: Array) -> Array:
     """
     sound = jnp.array(True)
     for part in ("pipeline_state", "data"):
-        there = getattr(after, part, None)
+        there: Any = getattr(after, part, None)
         if moving := [getattr(there, name) for name in ("q", "qd", "qpos", "qvel") if hasattr(there, name)]:
             sound &= within_bounds(*moving)
         if there is not None and hasattr(there, "time"):

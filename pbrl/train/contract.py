@@ -50,8 +50,13 @@ class Driver(Protocol):
     def advance(self, limit: int) -> None:
         """Take environment steps, one or more but none after step `limit`, with all that belongs to them.
 
-        Raises `Diverged` where updates have failed for good, and `EnvError` where an environment has.
+        Raises `Diverged` where updates have failed for good, and `EnvError` where an environment has. To call it again
+        goes on from there, by broken steps.
         """
+        ...
+
+    def park(self) -> None:
+        """Leave the training environments alone from here on: every step is a broken one, and none is saved."""
         ...
 
     def scores(self) -> dict[str, np.ndarray]:

@@ -232,6 +232,9 @@ class Driver:
                 "that is not finite; see what the environment does there"
             )
 
+    def park(self) -> None:
+        """Do nothing: what hangs is no environment here."""
+
     def scores(self) -> dict[str, np.ndarray]:
         """Play whole episodes with every policy's mode, in one program; warn of seeds some of whose were broken."""
         scores = {name: np.asarray(x, float) for name, x in self.programs.evaluate(self.state, self.step).items()}

@@ -157,7 +157,6 @@ class Driver:
     def advance(self, limit: int) -> None:
         """Take one environment step, fit the model where it is due, imagine, and update the agents."""
         schedule, programs = self.run.schedule, self.programs
-        self.guard.require_one()
         step = self.step + 1
         if step <= schedule.warmup_steps:
             actions = programs.random(step)
@@ -177,6 +176,11 @@ class Driver:
             self.metrics |= metrics
             streaks = np.maximum(np.asarray(self.learner.streak), np.asarray(self.learner.fit_streak))
             self.guard.check(streaks, step)
+        self.guard.require_one()
+
+    def park(self) -> None:
+        """Leave the training environments alone from here on."""
+        self.streams.parked = True
 
     def scores(self) -> dict[str, np.ndarray]:
         """Play whole episodes with every policy's mode, in environments of their own or between training's episodes."""

@@ -1,13 +1,13 @@
 """When the hosts of a job wait for each other while they train, and what they agree on. One by itself never waits."""
 
 import time
-from typing import NoReturn
 
-from pbrl.errors import Diverged, EnvError, RunError
+from pbrl.errors import ActionError, Diverged, EnvError, Hung, RunError
 from pbrl.parallel import hosts
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 
+KINDS = {kind.__name__: kind for kind in (ActionError, Diverged, EnvError, Hung)}
 SECONDS = 1.0
 """About how far apart hosts meet, so that a signal to one of them is heard by all."""
 
@@ -39,33 +39,28 @@ class HostSync:
         self.step, self.began = step, time.perf_counter()
         return due if hosts.alone() else min(due, step + self.stride)
 
-    def agree(self, step: int, signal: int | None, overdue: bool, error: Exception | None) -> tuple[int | None, bool]:
-        """Meet at `step`; return a signal that some host got, and whether some checkpoint is overdue, alike on all.
+    def agree(
+        self, step: int, signal: int | None, overdue: bool, error: Exception | None
+    ) -> tuple[int | None, bool, Exception | None]:
+        """Meet at `step`; return, alike on all, what some host has met with since they met last.
 
-        Raises on all hosts what went wrong on one of them since they met last.
+        A signal, whether some checkpoint is overdue, and the first error.
         """
         if hosts.alone():
-            if error is not None:
-                raise error
-            return signal, overdue
+            return signal, overdue, error
         pace = (step - self.step) * SECONDS / max(time.perf_counter() - self.began, 1e-9)
         told = hosts.everyone(
             {
                 "signal": signal,
                 "overdue": overdue,
                 "steps": int(pace),
-                "error": None if error is None else [isinstance(error, Diverged), str(error)],
+                "error": None if error is None else [type(error).__name__, str(error)],
             }
         )
-        for one in told:
-            if one["error"]:
-                _fail(*one["error"])
         # Steps take longer once updates begin.
         settled = step != self.schedule.warmup_steps
         self.stride = max(1, min(2 * self.stride, *(one["steps"] for one in told))) if settled else 1
         signals = [one["signal"] for one in told if one["signal"] is not None]
-        return signals[0] if signals else None, any(one["overdue"] for one in told)
-
-
-def _fail(diverged: bool, text: str) -> NoReturn:
-    raise hosts.agreed((Diverged if diverged else EnvError)(f"{text}; the last checkpoint stands"))
+        errors = [KINDS.get(kind, EnvError)(text) for kind, text in (one["error"] for one in told if one["error"])]
+        overdue = any(one["overdue"] for one in told)
+        return signals[0] if signals else None, overdue, errors[0] if errors else None

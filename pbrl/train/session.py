@@ -15,17 +15,18 @@ import numpy as np
 
 from pbrl.diagnose import diagnosis
 from pbrl.diagnose.watch import Watch
-from pbrl.errors import Diverged, EnvError, RunError, Stopped
+from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
 from pbrl.runs.lock import locked
 from pbrl.runs.log import RunLog, read_rows
 from pbrl.runs.run import Run, require_width, share
-from pbrl.train import host_sync
+from pbrl.train import host_sync, watchdog
 from pbrl.train.contract import Driver
 from pbrl.train.notices import Notices
 from pbrl.train.resume import Checkpoints, begin_at
 from pbrl.train.stopping import Stop
+from pbrl.train.watchdog import Watchdog
 
 
 @dataclass
@@ -63,7 +64,8 @@ def train(run: Run, make_driver: Callable[[Run], Driver], report: Callable[[Prog
 
     On several hosts, each trains its share of the seeds, and the first holds and writes the folder that all see.
     """
-    with hosts.together(), contextlib.ExitStack() as held, Stop() as stop:
+    seconds = watchdog.timeout_of(run.schedule.step_timeout)
+    with hosts.together(), contextlib.ExitStack() as held, Stop() as stop, Watchdog(stop, seconds) as watch:
 
         def begin() -> None:
             if hosts.is_first():
@@ -74,6 +76,7 @@ def train(run: Run, make_driver: Callable[[Run], Driver], report: Callable[[Prog
         hosts.all_or_none(begin)
         hosts.all_or_none(lambda: host_sync.agree_on(run))
         session = Session(run, make_driver(run))
+        watch.rescue = session.rescue
         try:
             return session.run_to_end(stop, report)
         finally:
@@ -90,6 +93,8 @@ class Session:
         self.notices = Notices(driver.run)
         self.checkpoints = Checkpoints(run, driver)
         self.seconds = self.checkpoints.begin_or_resume()
+        self.limit = driver.step  # where hosts meet next
+        self.stage, self.hang = "", None  # what a rescue has to know
         self.began_step, self.began = driver.step, time.perf_counter()
         if hosts.is_first():
             self.log = RunLog(run.folder, sinks=run.sinks, resume_step=driver.step or -1)
@@ -101,26 +106,71 @@ class Session:
         self.evaluated_step = last.get("step", 0)
 
     def run_to_end(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
-        """Step until the schedule ends, a signal comes, or updates fail for good."""
-        schedule, driver = self.run.schedule, self.driver
-        if driver.step == 0 and schedule.eval_every:
+        """Step until the schedule ends, a signal comes, or updates or environments fail for good."""
+        if self.driver.step == 0 and self.run.schedule.eval_every:
             self._evaluate()
+        return self._go_on(stop, report)
+
+    def _go_on(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
+        schedule, driver = self.run.schedule, self.driver
         reported = 0.0
         while driver.step < schedule.total_steps:
             error = self._advance()
-            signal, overdue = self.sync.agree(driver.step, stop.signal, self.checkpoints.overdue(), error)
+            signal, overdue, error = self.sync.agree(driver.step, stop.signal, self.checkpoints.overdue(), error)
+            if error is not None:
+                self.save(str(error))
+                raise hosts.agreed(type(error)(f"{error}; {self._saved()}")) from error
             logged = self._log_and_evaluate()
             signal = stop.signal if hosts.alone() else signal  # hosts hear of it when they meet
             if signal is not None:
-                self.checkpoints.save_at_last(self.elapsed, "stopped by a signal")
+                self.save("stopped by a signal")
                 raise Stopped(f"stopped at step {driver.step}, saved; the same command resumes", 128 + signal)
             if driver.step % schedule.checkpoint_every == 0 or overdue:
                 self.checkpoints.try_to_save(self.elapsed)
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
                 reported = time.perf_counter()
-        self.checkpoints.save_at_last(self.elapsed, "the run has ended")
+        self.save("the run has ended")
         return self.progress()
+
+    def save(self, why: str) -> None:
+        """Write a checkpoint of where the driver stands, before the run ends; `why` says what ends it.
+
+        Raises `CheckpointError` where that fails, and `Diverged` where nothing is sound (`Checkpoints.save`).
+        """
+        self.stage = "save"
+        self.checkpoints.save_at_last(self.elapsed, why)
+        self.stage = ""
+
+    def _saved(self) -> str:
+        """Say what a run that ends here leaves, once `save` has returned."""
+        step = self.driver.step
+        return f"what was learned is saved at step {step}" if step else "nothing had been learned"
+
+    def rescue(self, stop: Stop, hang: Hung | None) -> None:
+        """Save in the place of a thread that is stuck in an environment; raise what ends the run.
+
+        That is `hang`, or `Stopped` on a signal. Saved is the state after the last whole step, and the training
+        environments' own only where another one is stuck. Of several hosts this one goes on to where they meet, by
+        broken steps, and all save there; an evaluation has no such place.
+        """
+        why = "stopped while an environment hangs"
+        try:
+            if self.stage != "evaluation" or self.run.schedule.eval_on_training_env:
+                self.driver.park()
+            if hosts.alone():
+                self.save(str(hang or why))
+                if hang is not None:
+                    raise Hung(f"{hang}, at step {self.driver.step + 1}; {self._saved()}")
+                raise Stopped(f"{why}; {self._saved()}", 128 + (stop.signal or 0))
+            if self.stage == "evaluation":
+                raise Hung(f"{hang or why}; the last checkpoint stands")
+            self.hang = hang and Hung(f"{hang}, at step {self.driver.step + 1}")
+            if self.stage == "save":
+                self.save(str(hang or why))
+            self._go_on(stop, lambda progress: None)
+        finally:
+            self.log.close()
 
     def close(self) -> None:
         """Close environments and logs."""
@@ -148,19 +198,20 @@ class Session:
         )
 
     def _advance(self) -> Exception | None:
-        """Step on, with other hosts to the next meeting; return what went wrong."""
-        driver = self.driver
-        limit = self.sync.following(driver.step)
-        try:
-            driver.advance(limit)
-            while driver.step < limit and not hosts.alone():
-                driver.advance(limit)
-        except (Diverged, EnvError) as error:
-            if not hosts.alone():
-                return error
-            self.checkpoints.save_at_last(self.elapsed, str(error))
-            return type(error)(f"{error}; what was learned is saved at step {driver.step}")
-        return None
+        """Step on, with other hosts to the next meeting; return what went wrong.
+
+        There is a meeting for a host that fails, too, so that all save at one step: it goes on by broken steps.
+        """
+        driver, error = self.driver, None
+        if driver.step >= self.limit:
+            self.limit = self.sync.following(driver.step)
+        while True:
+            try:
+                driver.advance(self.limit)
+            except (Diverged, EnvError) as new:
+                error = error or new
+            if hosts.alone() or driver.step >= self.limit:
+                return error or self.hang
 
     def _log_and_evaluate(self) -> bool:
         """Write what is due at this step; return whether anything but a diagnosis was."""
@@ -187,7 +238,9 @@ class Session:
 
     def _evaluate(self) -> None:
         guard, step = self.driver.guard, self.driver.step
+        self.stage = "evaluation"
         scores = guard.mask(self.driver.scores())
+        self.stage = ""
         row = hosts.joined({**scores, **guard.metrics(), "eval/seconds": self.elapsed})
         self.evaluation, self.evaluated_step = {name: row[name] for name in scores}, step
         self.log.write("eval", step, row)

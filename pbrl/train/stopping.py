@@ -1,4 +1,4 @@
-"""Stop on Ctrl-C, SIGTERM or a closed terminal: the first signal asks, so that the loop can save; a second ends it."""
+"""Stop on Ctrl-C, SIGTERM, SIGUSR1 or a closed terminal: the first asks, so that the loop saves; a second ends it."""
 
 import signal
 from types import FrameType
@@ -10,10 +10,11 @@ from pbrl.errors import EndedAtOnce
 class Stop:
     """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked.
 
-    A hang-up that is ignored, as `nohup` has it, stays so.
+    SIGUSR1 is what SLURM is asked to send before a job's time is over. A hang-up that is ignored, as `nohup` has it,
+    stays so.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -34,8 +35,10 @@ class Stop:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGHUP:
-            return  # a terminal that closes sends two: the shell's, and the kernel's as the shell ends
+        if self.signal is not None and number in (signal.SIGHUP, signal.SIGUSR1):
+            return  # a terminal that closes sends two: the shell's, and the kernel's as the shell ends; SLURM to each
+        if self.signal == signal.SIGUSR1 and number == signal.SIGTERM:
+            return  # what follows the warning: no reason to leave the save half done
         if self.signal is not None:
             raise EndedAtOnce(128 + number)
         self.signal = number

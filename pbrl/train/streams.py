@@ -30,6 +30,7 @@ class Streams:
     faults: np.ndarray  # i64[N], broken steps in a row
     extras: bool  # whether transitions carry what the environment's oracle starts from
     parked: bool = False  # whether environments are left alone, so that every step is a broken one
+    simulators: list[dict[str, np.ndarray]] = field(default_factory=lambda: [{}])  # the newest extras
     blank: dict[str, np.ndarray] = field(default_factory=dict)  # what a snapshot of one environment looks like
 
     ARRAYS = ("obs", "episodes", "returns", "finished", "faults")
@@ -52,6 +53,7 @@ class Streams:
             streams = cls(envs, seeds, obs, counts, np.zeros(n), np.full(n, np.nan), counts.copy(), extras)
             for i in range(n):
                 streams._begin_episode(i)
+            streams.simulators = [env.extras() for env in envs] if extras else [{}]
             streams.blank = {name: np.zeros_like(x) for name, x in envs[0].snapshot().items()}
         except BaseException:
             for env in envs:
@@ -93,7 +95,7 @@ class Streams:
         """
         n = len(self.envs)
         obs, next_obs = self.obs.copy(), self.obs.copy()
-        simulators = [env.extras() for env in self.envs] if self.extras else [{}]
+        simulators = self._extras()
         reward, discount, last = np.full(n, np.nan, width()), np.ones(n, width()), np.ones(n, bool)
         for i, env in enumerate(() if self.parked else self.envs):
             try:
@@ -112,6 +114,11 @@ class Streams:
         rows: dict[str, Any] = {"obs": obs, "action": actions, "reward": reward, "discount": discount}
         rows |= {"next_obs": next_obs, "extras": {k: np.stack([s[k] for s in simulators]) for k in simulators[0]}}
         return Transition(**jax.tree.map(lambda x: x[:, None], rows)), last[:, None]
+
+    def _extras(self) -> list[dict[str, np.ndarray]]:
+        if self.extras and not self.parked:
+            self.simulators = [env.extras() for env in self.envs]
+        return self.simulators
 
     def example(self) -> dict[str, np.ndarray]:
         """Return extras as the transitions of one stream carry them, without leading axes."""
