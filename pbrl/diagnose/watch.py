@@ -22,20 +22,22 @@ class Watch:
         self.worried: set[str] = set()
 
     def row(self, agents: Any, replay: Replay, step: int) -> dict[str, np.ndarray]:
-        """Return `diagnose/...` of the streams of all hosts; nothing, with a warning, where the environment breaks.
+        """Return `diagnose/...` of the streams of all hosts; with a warning, nothing of those whose environment breaks.
 
         `agents` and `replay` are those of this process, stacked over its streams.
         """
-        if self.diagnosis is None:
-            self.diagnosis = Diagnosis(self.run)
+        mine = {}
         try:
+            if self.diagnosis is None:
+                self.diagnosis = Diagnosis(self.run)
             mine = self.diagnosis.of(agents, replay, step)
+        except ActionError:
+            raise
         except EnvError as error:
-            if isinstance(error, ActionError) or not hosts.alone():
-                raise
             warnings.warn(f"step {step}: no diagnosis, since {error}", stacklevel=2)
+        row = hosts.joined(mine)  # NaN for those without
+        if not row:
             return {}
-        row = hosts.joined(mine)
         for name, sentence in worries(row).items():
             if name not in self.worried and hosts.is_first():
                 warnings.warn(f"step {step}: {sentence}", stacklevel=2)

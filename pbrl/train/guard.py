@@ -1,6 +1,7 @@
 """Streams that diverge: each is given up by itself, and the others train on; a run ends when none is left."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -45,12 +46,11 @@ class Guard:
         self._give_up(bad, step, "its policy's actions are not finite")
         return np.where(self._lost(actions), 0.0, actions).astype(actions.dtype)
 
-    def state(self, agent: Any, step: int) -> None:
-        """Look at all streams' states, stacked, before they are saved; raise `Diverged` where none is worth it."""
-        bad = ~np.asarray(_finite(agent))
-        self._give_up(bad, step, "its networks or statistics hold NaN or infinity")
-        if bad.all():
-            self.require_one()
+    def worth_saving(self, agent: Any, step: int) -> bool:
+        """Look at all streams' states, stacked, give up those that are not finite, and return whether any is."""
+        finite = np.asarray(_finite(agent))
+        self._give_up(~finite, step, "its networks or statistics hold NaN or infinity")
+        return bool(finite.any())
 
     def require_one(self) -> None:
         """Raise `Diverged` where no stream is left to train."""
@@ -69,13 +69,9 @@ class Guard:
         """Return what is logged: the step at which each stream was given up, -1 for never."""
         return {"train/diverged_at": self.since.copy()}
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold, as JSON."""
-        return {"diverged_at": self.since.tolist()}
-
-    def restore(self, info: dict[str, Any]) -> None:
-        """Go back to what `snapshot` returned."""
-        self.since = np.array(info["diverged_at"])
+    def restore(self, since: Sequence[int]) -> None:
+        """Go back to what `since` was."""
+        self.since = np.array(since)
 
     def _give_up(self, bad: np.ndarray, step: int, why: str) -> None:
         new = bad & (self.since == NEVER)

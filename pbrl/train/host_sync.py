@@ -44,7 +44,8 @@ class HostSync:
     ) -> tuple[int | None, bool, Exception | None]:
         """Meet at `step`; return, alike on all, what some host has met with since they met last.
 
-        A signal, whether some checkpoint is overdue, and the first error.
+        A signal, whether some checkpoint is overdue, and the first error. That no seed of one host is left to train is
+        none while others have some.
         """
         if hosts.alone():
             return signal, overdue, error
@@ -63,4 +64,7 @@ class HostSync:
         signals = [one["signal"] for one in told if one["signal"] is not None]
         errors = [KINDS.get(kind, EnvError)(text) for kind, text in (one["error"] for one in told if one["error"])]
         overdue = any(one["overdue"] for one in told)
-        return signals[0] if signals else None, overdue, errors[0] if errors else None
+        diverged = [error for error in errors if isinstance(error, Diverged)]
+        hard = [error for error in errors if not isinstance(error, Diverged)]
+        ending = hard or (diverged if len(diverged) == len(told) else [])
+        return signals[0] if signals else None, overdue, ending[0] if ending else None

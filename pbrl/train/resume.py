@@ -65,9 +65,10 @@ class Checkpoints:
         hosts.visible(self.folder / str(step))
         shapes = self.driver.shapes(info["capacity"])
         contents, info, step = checkpoint.restore(self.folder, shapes, step=step)
-        self.driver.guard.restore(info)
         share = self.driver.run
         n, capacity = len(share.stream_seeds), share.schedule.capacity
+        first = self.run.stream_seeds.index(share.stream_seeds[0])
+        self.driver.guard.restore(info["diverged_at"][first : first + n])
         learner = devices.lay(contents["learner"], n)
         grown = devices.lay(jax.vmap(partial(replay.grow, capacity=capacity))(learner.replay), n)
         self.driver.put_back({**contents, "learner": replace(learner, replay=grown)}, step)
@@ -82,16 +83,19 @@ class Checkpoints:
         driver = self.driver
         if self.saved == driver.step:
             return
-        try:
-            driver.guard.state(driver.learner.agent, driver.step)
-        except Diverged as error:
+        if not any(hosts.everyone(driver.guard.worth_saving(driver.learner.agent, driver.step))):
             stands = f"the checkpoint of step {self.saved} stands" if self.saved else "there is no checkpoint before"
-            raise Diverged(f"{error}; what is there is not sound and was not saved: {stands}") from None
+            raise hosts.agreed(
+                Diverged(
+                    f"the state of every seed holds NaN or infinity at step {driver.step}, and was not saved: {stands}. "
+                    "Lower the learning rates, with another --out, or resume an older checkpoint by --from-step"
+                )
+            )
         info = {
             "run": self.run.identity(),
             "seconds": seconds,
             "capacity": driver.learner.replay.capacity,
-            **driver.guard.snapshot(),
+            "diverged_at": [step for steps in hosts.everyone(driver.guard.since.tolist()) for step in steps],
         }
         checkpoint.save(self.folder, driver.step, driver.contents(), info)
         self.saved, self.saved_at = driver.step, time.perf_counter()

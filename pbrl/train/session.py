@@ -15,7 +15,7 @@ import numpy as np
 
 from pbrl.diagnose import diagnosis
 from pbrl.diagnose.watch import Watch
-from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
+from pbrl.errors import CheckpointError, Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
 from pbrl.runs.lock import locked
@@ -94,6 +94,7 @@ class Session:
         self.checkpoints = Checkpoints(run, driver)
         self.seconds = self.checkpoints.begin_or_resume()
         self.limit = driver.step  # where hosts meet next
+        self.met: tuple[int | None, bool] = None, False  # what they agreed on when they last did
         self.stage, self.hang = "", None  # what a rescue has to know
         self.began_step, self.began = driver.step, time.perf_counter()
         if hosts.is_first():
@@ -120,18 +121,26 @@ class Session:
             if error is not None:
                 self.save(str(error))
                 raise hosts.agreed(type(error)(f"{error}; {self._saved()}")) from error
+            self.met = signal, overdue
             logged = self._log_and_evaluate()
-            signal = stop.signal if hosts.alone() else signal  # hosts hear of it when they meet
-            if signal is not None:
-                self.save("stopped by a signal")
-                raise Stopped(f"stopped at step {driver.step}, saved; the same command resumes", 128 + signal)
-            if driver.step % schedule.checkpoint_every == 0 or overdue:
-                self.checkpoints.try_to_save(self.elapsed)
+            self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
                 reported = time.perf_counter()
         self.save("the run has ended")
         return self.progress()
+
+    def _save_what_is_due(self, stop: Stop) -> None:
+        """Save where a signal has come, and raise `Stopped` then, or where a checkpoint is due."""
+        signal, overdue = self.met
+        signal = stop.signal if hosts.alone() else signal  # hosts hear of it when they meet
+        if signal is not None:
+            self.save("stopped by a signal")
+            raise Stopped(f"stopped at step {self.driver.step}, saved; the same command resumes", 128 + signal)
+        if self.driver.step and (self.driver.step % self.run.schedule.checkpoint_every == 0 or overdue):
+            self.stage = "save"
+            self.checkpoints.try_to_save(self.elapsed)
+            self.stage = ""
 
     def save(self, why: str) -> None:
         """Write a checkpoint of where the driver stands, before the run ends; `why` says what ends it.
@@ -152,22 +161,27 @@ class Session:
 
         That is `hang`, or `Stopped` on a signal. Saved is the state after the last whole step, and the training
         environments' own only where another one is stuck. Of several hosts this one goes on to where they meet, by
-        broken steps, and all save there; an evaluation has no such place.
+        broken steps, and all save there; its seeds have no evaluation where that is what hangs.
         """
-        why = "stopped while an environment hangs"
+        why, stage, step = "stopped while an environment hangs", self.stage, self.driver.step
+        elsewhere = stage == "diagnosis" or (stage == "evaluation" and not self.run.schedule.eval_on_training_env)
+        if not elsewhere:
+            self.driver.park()
+        self.hang = hang and Hung(f"{hang}, at step {step + 1}")
         try:
-            if self.stage != "evaluation" or self.run.schedule.eval_on_training_env:
-                self.driver.park()
             if hosts.alone():
-                self.save(str(hang or why))
-                if hang is not None:
-                    raise Hung(f"{hang}, at step {self.driver.step + 1}; {self._saved()}")
+                self.save(str(self.hang or why))
+                if self.hang is not None:
+                    raise Hung(f"{self.hang}; {self._saved()}")
                 raise Stopped(f"{why}; {self._saved()}", 128 + (stop.signal or 0))
-            if self.stage == "evaluation":
-                raise Hung(f"{hang or why}; the last checkpoint stands")
-            self.hang = hang and Hung(f"{hang}, at step {self.driver.step + 1}")
-            if self.stage == "save":
-                self.save(str(hang or why))
+            if stage == "evaluation":
+                self._write_evaluation({})
+            if stage == "diagnosis" and (row := hosts.joined({})):
+                self.log.write("diagnose", step, row)
+            if elsewhere:
+                self._save_what_is_due(stop)
+            if stage == "save":
+                self.save(str(self.hang or why))
             self._go_on(stop, lambda progress: None)
         finally:
             self.log.close()
@@ -227,8 +241,10 @@ class Session:
             due = True
         if schedule.due_after_warmup(step, schedule.diagnose_every):
             learner = self.driver.learner
+            self.stage = "diagnosis"
             if row := self.watch.row(learner.agent, learner.replay, step):
                 self.log.write("diagnose", step, row)
+            self.stage = ""
         return due
 
     def _metrics(self) -> dict[str, np.ndarray]:
@@ -237,10 +253,14 @@ class Session:
         return jax.tree.map(np.asarray, {**self.driver.newest_metrics(), **counters})
 
     def _evaluate(self) -> None:
-        guard, step = self.driver.guard, self.driver.step
         self.stage = "evaluation"
-        scores = guard.mask(self.driver.scores())
+        scores = self.driver.guard.mask(self.driver.scores())
         self.stage = ""
-        row = hosts.joined({**scores, **guard.metrics(), "eval/seconds": self.elapsed})
+        self._write_evaluation(scores)
+
+    def _write_evaluation(self, scores: dict[str, np.ndarray]) -> None:
+        """Put all hosts' scores `[N]` together; without any these seeds' are NaN."""
+        step = self.driver.step
+        row = hosts.joined({**scores, **self.driver.guard.metrics(), "eval/seconds": self.elapsed})
         self.evaluation, self.evaluated_step = {name: row[name] for name in scores}, step
         self.log.write("eval", step, row)

@@ -14,6 +14,7 @@ from pbrl.runs.seeding import TRAINING_STREAM, episode_seed
 from pbrl.types import Transition, width
 
 MAX_FAULTS = 10  # broken steps in a row before the run gives up
+MOST_TOLD = 20  # of broken steps, so that a log stays readable
 UNSAVED = -1  # in place of the faults: a snapshot lacks the environment's own state
 
 
@@ -29,6 +30,7 @@ class Streams:
     finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one
     faults: np.ndarray  # i64[N], broken steps in a row
     extras: bool  # whether transitions carry what the environment's oracle starts from
+    told: int = 0  # warnings of broken steps in this process
     parked: bool = False  # whether environments are left alone, so that every step is a broken one
     simulators: list[dict[str, np.ndarray]] = field(default_factory=lambda: [{}])  # the newest extras
     blank: dict[str, np.ndarray] = field(default_factory=dict)  # what a snapshot of one environment looks like
@@ -83,7 +85,10 @@ class Streams:
         if self.faults[i] >= MAX_FAULTS:
             self.parked = True
             raise error
-        warnings.warn(f"seed {self.seeds[i]}: an episode of training is cut, since {error}", stacklevel=1)
+        self.told += 1
+        if self.told <= MOST_TOLD:
+            last = "; more of them are counted by train/refused_rows alone" if self.told == MOST_TOLD else ""
+            warnings.warn(f"seed {self.seeds[i]}: an episode of training is cut, since {error}{last}", stacklevel=1)
 
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every environment by one action `[N, A]`; return transitions `[N, 1]` and `last [N, 1]`.

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 
 from pbrl.envs import calls
-from pbrl.errors import Hung, exit_code
+from pbrl.errors import Hung, Stopped, exit_code
 from pbrl.parallel import hosts
 from pbrl.train.stopping import Stop
 
@@ -112,7 +112,8 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
         try:
             if self.rescue is None:
-                raise Hung(f"{hang or call.who}; nothing has been trained since the last checkpoint")
+                nothing = "nothing has been trained since the last checkpoint"
+                raise Hung(f"{hang}; {nothing}") if hang else Stopped(f"stopped; {nothing}", code)
             if self.stop.signal is None and self.heard:
                 self.stop.signal = self.heard[0]
             self.rescue(self.stop, hang)

@@ -125,6 +125,31 @@ def test_an_environment_that_stays_broken_ends_the_run_and_loses_nothing(train, 
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 60
 
 
+class CannotClose(Fragile):
+    """Has nothing to close any more."""
+
+    def close(self):
+        raise AttributeError("'NoneType' object has no attribute 'free'")
+
+
+def test_a_close_that_fails_neither_ends_nor_spoils_a_run(train, tmp_path):
+    gymnasium.register("test/Fragile-v0", entry_point=CannotClose, max_episode_steps=LIMIT)
+    with pytest.warns(UserWarning, match="its close raised AttributeError"):
+        train()
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 60 and returns(tmp_path) == [LIMIT] * 3
+
+
+def test_an_environment_that_ends_the_process_ends_its_episode_alone(train):
+    def end(count):
+        if count == FIRST + 15:
+            raise SystemExit(0)
+
+    with pytest.warns(UserWarning, match=r"seed 0: an episode of training is cut, since .* raised SystemExit: 0"):
+        folder = train(broken_step=end)
+    assert checkpoint.steps(folder / "checkpoints")[-1] == 60
+    assert read_rows(folder, "train")[-1]["train/refused_rows"] == [1]
+
+
 def test_a_save_in_the_middle_of_a_step_is_resumed_with_new_episodes():
     """Environments before the broken one have stepped, and the broken one may hold anything."""
     streams = Streams.start("pbrl/ToyPendulum-v0", (0, 1))

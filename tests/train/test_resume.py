@@ -191,7 +191,7 @@ def handler():
         signal.signal(number, action)
 
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)

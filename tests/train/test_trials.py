@@ -153,7 +153,7 @@ def test_a_policy_without_finite_actions_is_given_up_for_good(tmp_path):
     np.testing.assert_array_equal(guard.actions(np.ones((4, 1)), 8)[:, 0], [1, 1, 0, 1])
     np.testing.assert_array_equal(guard.mask({"eval/return": np.ones(4)})["eval/return"], [1, 1, np.nan, 1])
     twin = Guard(guard.run)
-    twin.restore(json.loads(json.dumps(guard.snapshot())))
+    twin.restore(json.loads(json.dumps(guard.since.tolist())))
     np.testing.assert_array_equal(twin.since, [NEVER, NEVER, 7, NEVER])
     ordinary = Guard(replace(guard.run, trials=()))
     with pytest.warns(UserWarning, match=r"seeds \[4\] are given up at step 7: its policy's actions are not finite"):
