@@ -49,7 +49,7 @@ def opened(path: Path) -> int:
 
     Raises as `whole`, and for a link.
     """
-    _refuse_link(path)
+    refuse_link(path)
     _refuse_non_file(path)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
@@ -90,7 +90,7 @@ def read(path: Path, limit: int) -> bytes:
 
 def folder(path: Path) -> Path:
     """Make a folder within a run's, where there is none. Raises `RunError` for a link or a file in its place."""
-    _refuse_link(path)
+    refuse_link(path)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is in the way: a folder has to be there; move it elsewhere")
     path.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,8 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _refuse_link(path: Path) -> None:
+def refuse_link(path: Path) -> None:
+    """Raise `RunError` for a link."""
     if path.is_symlink():
         raise RunError(
             f"{path} is a link to {os.readlink(path)}, and pbrl does not write through links within a run's folder; "

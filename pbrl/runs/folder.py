@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pbrl.errors import RunError
-from pbrl.runs import files, record, software
+from pbrl.runs import files, record, rows, software
 from pbrl.runs.run import Run
 
 
@@ -78,6 +78,8 @@ def prepare(run: Run, step: int = 0) -> None:
     kept in the file's `history`. Raises `RunError` where the folder cannot be written.
     """
     refuse_another(run)
+    for name in (rows.JSONL, "checkpoints", "tensorboard", "wandb"):  # now, not when something is written first
+        files.refuse_link(run.folder / name)
     path = run.folder / record.NAME
     before = record.read(run.folder) if path.exists() else {}
     history = software.history(before, step)

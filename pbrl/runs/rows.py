@@ -44,11 +44,7 @@ def read_rows(folder: Path, kind: str) -> list[Row]:
 
 def read(folder: Path) -> list[Line]:
     """Return every line of the record but empty ones and a torn last one."""
-    try:
-        content = files.read(folder / JSONL, MAX_BYTES)
-    except FileNotFoundError:
-        return []
-    *whole, last = content.split(b"\n")
+    *whole, last = _content(folder).split(b"\n")
     lines = [Line(i, raw, _row(raw)) for i, raw in enumerate(whole, 1) if raw.strip()]
     if (row := _row(last)) is not None:
         lines.append(Line(len(whole) + 1, last, row))
@@ -67,9 +63,10 @@ def go_on_from(folder: Path, step: int) -> set[tuple[str, int]]:
     """
     path, lines = folder / JSONL, read(folder)
     newest = _newest(lines)
+    last = {id(row) for row in newest}
     damaged = [line for line in lines if line.row is None]
     later = [line for line in lines if line.row and line.row["step"] > step]
-    kept = [line.raw for line in lines if line.row and line.row["step"] <= step and any(line.row is r for r in newest)]
+    kept = [line.raw for line in lines if line.row and line.row["step"] <= step and id(line.row) in last]
     doubled = len(lines) - len(damaged) - len(later) - len(kept)
     if step > 0 and not path.exists():
         warnings.warn(f"{path} is missing: the run goes on from step {step}, its earlier rows are lost", stacklevel=3)
@@ -90,13 +87,20 @@ def go_on_from(folder: Path, step: int) -> set[tuple[str, int]]:
             )
         if doubled:
             warnings.warn(f"{path} held {doubled} row(s) of steps that have a later one; those are gone", stacklevel=3)
-        if len(kept) != len(lines):
+        if _text(kept) != _content(folder):  # a torn last line goes as well
             files.write(path, _text(kept))
     except OSError as error:
         raise RunError(
             f"{path} cannot be brought back to step {step}: {files.reason(error)}; make room, or the folder writable"
         ) from None
     return {(row["kind"], row["step"]) for row in newest}
+
+
+def _content(folder: Path) -> bytes:
+    try:
+        return files.read(folder / JSONL, MAX_BYTES)
+    except FileNotFoundError:
+        return b""
 
 
 def plain(value: Any) -> Any:
@@ -136,7 +140,7 @@ def _row(raw: bytes) -> Row | None:
         numbers = [x for value in values for x in (value if isinstance(value, list) else [value])]
         lengths = {len(value) for value in values if isinstance(value, list)}
         sound = all(x is None or (type(x) in (int, float) and float(x) is not None) for x in numbers)
-        return row if sound and len(lengths) <= 1 and 0 not in lengths and row["step"] >= 0 else None
+        return row if sound and len(lengths) <= 1 and 0 not in lengths and 0 <= row["step"] < 2**63 else None
     except (ValueError, KeyError, OverflowError, RecursionError):
         return None
 

@@ -119,7 +119,7 @@ class Session:
             error = self._advance()
             signal, overdue, error = self.sync.agree(driver.step, stop.signal, self.checkpoints.overdue(), error)
             if error is not None:
-                self.save(str(error))
+                self.save(f"{error}; this ended the run")
                 raise hosts.agreed(type(error)(f"{error}; {self._saved()}")) from error
             self.met = signal, overdue
             logged = self._log_and_evaluate()
@@ -188,9 +188,9 @@ class Session:
 
     def close(self) -> None:
         """Close environments and logs."""
+        self.log.close()  # first: what an environment does when it is closed costs no row
         self.driver.close()
         self.watch.close()
-        self.log.close()
 
     @property
     def elapsed(self) -> float:

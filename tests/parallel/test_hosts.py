@@ -17,7 +17,8 @@ from pbrl.cli import main
 from pbrl.errors import RunError
 from pbrl.parallel import hosts
 from pbrl.runs import checkpoint
-from pbrl.runs.folder import load, locked
+from pbrl.runs.folder import load
+from pbrl.runs.lock import locked
 from pbrl.runs.log import read_rows
 from pbrl.train.drivers import driver_module
 

@@ -273,6 +273,18 @@ def test_a_damaged_line_is_named_and_kept_aside_and_the_csv_is_not_shrunk(tmp_pa
     assert [row["step"] for row in table(tmp_path / "train.csv")][::2] == ["10", "30", "40"]
 
 
+@pytest.mark.parametrize("torn", [b'{"kind": "train", "st', b"\0" * 30, b"\xff", b'{"kind"'])
+def test_what_a_crash_tore_is_no_damage_later(tmp_path, torn):
+    write(tmp_path, 10, 20)
+    with open(tmp_path / "metrics.jsonl", "ab") as file:
+        file.write(torn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log = RunLog(tmp_path, sinks=("jsonl", "csv"), resume_step=20)
+        log.write("train", 30, {"loss": [1.0, 2.0]})
+        assert [row["step"] for row in read_rows(tmp_path, "train")] == [10, 20, 30]
+
+
 def test_a_record_that_is_gone_is_missed(tmp_path):
     write(tmp_path, 10, 20)
     (tmp_path / "metrics.jsonl").unlink()
