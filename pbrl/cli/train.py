@@ -29,11 +29,11 @@ def train(run: Run, conclude: Callable[[Run], None]) -> None:
     process.start(run.float64)
     driver = driver_module(run)
     need = []
-    hosts.all_or_none(lambda: need.append(driver.check(run)))
-    if not hosts.is_first():
-        driver.train(run)
-        return
     with output.patient():
+        hosts.all_or_none(lambda: need.append(driver.check(run)))
+        if not hosts.is_first():
+            driver.train(run)
+            return
         announce(run)
         say(f"memory: at least {need[0]}")
         with display.report(run) as report:

@@ -17,6 +17,8 @@ from pbrl.runs import files
 
 JSONL = "metrics.jsonl"
 KINDS = ("train", "eval", "diagnose")
+NEEDED = {"eval": "eval/return"}
+"""What a row of a kind is for."""
 MAX_BYTES = 2**31
 Row = dict[str, Any]
 
@@ -140,7 +142,8 @@ def _row(raw: bytes) -> Row | None:
         numbers = [x for value in values for x in (value if isinstance(value, list) else [value])]
         lengths = {len(value) for value in values if isinstance(value, list)}
         sound = all(x is None or (type(x) in (int, float) and float(x) is not None) for x in numbers)
-        return row if sound and len(lengths) <= 1 and 0 not in lengths and 0 <= row["step"] < 2**63 else None
+        sound = sound and len(lengths) <= 1 and 0 not in lengths and NEEDED.get(row["kind"], "step") in row
+        return row if sound and 0 <= row["step"] < 2**63 else None
     except (ValueError, KeyError, OverflowError, RecursionError):
         return None
 

@@ -133,7 +133,7 @@ def fill(folder):
 
 
 def test_a_torn_line_does_not_swallow_the_next_row(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"kind": "eval", "step": 1}\n{"kind": "eval", "st')
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "eval", "step": 1, "eval/return": 1}\n{"kind": "eval", "st')
     log = RunLog(tmp_path, sinks=("jsonl",))
     log.write("eval", 2, {"eval/return": [1.0]})
     assert [row["step"] for row in read_rows(tmp_path, "eval")] == [1, 2]
@@ -250,6 +250,7 @@ BAD_LINES = [
     b'{"kind": "train", "step": 5, "loss": [1.0, 2.0], "b": [1.0]}',
     b'{"kind": "train", "step": 5, "a": 1' + b"0" * 400 + b"}",
     b'{"kind": "train", "step": 5, "a": 1' + b"0" * 5000 + b"}", b'{"kind": "train", "step": 5, "loss": [true, false]}',
+    b'{"kind": "eval", "step": 10, "eval/retrun": [1.0, 2.0]}',
     b'{"kind": "train", "step": 10, "loss": [1.0, 2.0', b'"kind": "train", "step": 10}',
 ]  # fmt: skip
 
@@ -318,7 +319,9 @@ def test_the_first_evaluation_of_a_run_that_never_saved_is_not_doubled(tmp_path)
 
 
 def test_of_rows_that_an_earlier_version_doubled_the_last_counts(tmp_path):
-    lines = [{"kind": "eval", "step": 0, "a": i} for i in range(3)] + [{"kind": "train", "step": 0, "a": 9}]
+    lines = [{"kind": "eval", "step": 0, "eval/return": 0, "a": i} for i in range(3)] + [
+        {"kind": "train", "step": 0, "a": 9}
+    ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [row["a"] for row in read_rows(tmp_path, "eval")] == [2]
     with pytest.warns(UserWarning, match=r"held 2 row\(s\) of steps that have a later one"):
