@@ -87,7 +87,7 @@ def prepare(run: Run, step: int = 0) -> None:
     if step and (differing := software.differences(last, history[-1])):
         warnings.warn(
             f"{run.folder} goes on from step {step} under other software or on another machine than before: "
-            f"{'; '.join(differing)}. Its numbers will not be those of an uninterrupted run",
+            f"{'; '.join(differing)}. Its numbers may differ from those of an uninterrupted run",
             stacklevel=3,
         )
     content = json.dumps({**run.to_json(), "history": history}, indent=2) + "\n"
