@@ -105,6 +105,7 @@ def _training(report: Report) -> str:
         "−200 after, s",
         "got to step",
         "return there",
+        "compiled before, s",
     ]
     rows = []
     for name, row in _measured(report).items():

@@ -113,12 +113,13 @@ def summary(training: Training, run: Run, curve: list, stepping: list) -> dict[s
     counted = stepping[1:] or stepping
     steps = sum(count for _, count in counted)
     ms = 1e3 * sum(seconds for seconds, _ in counted) / steps if steps else math.nan
+    returns = [point["return"] for point in curve if not math.isnan(point["return"])]
     solved = [point["seconds"] for point in curve if point["return"] >= SOLVED and "Pendulum" in training.env]
     schedule = run.schedule
     return {
         "step": curve[-1]["step"],
         "seconds": curve[-1]["seconds"],
-        "return": curve[-1]["return"],
+        "return": returns[-1] if returns else math.nan,
         "ms_per_step": ms,
         "updates_per_second": 1e3 * training.seeds * schedule.updates_per_step / ms if ms else math.nan,
         "whole_s": ms * schedule.total_steps / 1e3,

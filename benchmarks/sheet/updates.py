@@ -206,7 +206,7 @@ def run(cells: Cells) -> None:
     """Fill the part's cells, wave by wave."""
     quick = cells.quick
     if "peaks" not in cells.report:
-        cells.fact("peaks", peaks(512 if quick else PEAK_SIZE))
+        cells.fact("peaks", peaks(PEAK_SIZE if jax.default_backend() != "cpu" else 1024))
         print("  peaks, TFLOP/s: " + ", ".join(f"{k} {v:.3g}" for k, v in cells.report["peaks"].items()), flush=True)
     plan = waves(quick)
     if "compiled_alone" not in cells.report:
