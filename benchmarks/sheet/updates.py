@@ -10,11 +10,12 @@ import math
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from sheet.cells import Cells
 from workloads import TRANSITIONS, WORKLOADS, data
 
@@ -112,6 +113,21 @@ def _weights(inputs: int, hidden: tuple[int, ...], outputs: int) -> tuple[int, i
     return sum(layers), layers[0]
 
 
+def start(agent: str, config: Any, spec: EnvSpec) -> learn.Learner:
+    """Return a learner whose buffer is full of random transitions."""
+    rows = data({"obs": spec.obs_size, "action": spec.action_size})
+    empty = learn.start(agent_module(agent), jax.random.key(0), spec, config, TRANSITIONS)
+    return learn.collect(agent_module(agent), empty, rows, jnp.zeros(TRANSITIONS, bool))
+
+
+@cache
+def beginning(agent: str, quick: bool) -> list[np.ndarray]:
+    """Return the arrays of that learner. They are made on the CPU, where it compiles soonest; seeds begin alike."""
+    config, _, spec = settings(agent, "highest", quick)
+    with jax.default_device(jax.devices("cpu")[0]):
+        return [np.asarray(x) for x in jax.tree.leaves(jax.jit(partial(start, agent, config, spec))())]
+
+
 class Timed:
     """A cell's program, compiled, with states of its own that each call takes on."""
 
@@ -122,23 +138,16 @@ class Timed:
         begin = time.perf_counter()
         every = devices.over_seeds(self._one, "vmap")
         keys = jax.random.split(jax.random.key(0), work.seeds)
-        shapes = jax.eval_shape(self._start, keys)
+        shapes = jax.eval_shape(jax.vmap(lambda _: start(work.agent, self.config, self.spec)), jnp.arange(work.seeds))
+        self.structure = jax.tree.structure(shapes)
         self.compiled = jax.jit(every, donate_argnums=0).lower(shapes, keys).compile()
         self.compile_s = time.perf_counter() - begin
+        self.leaves = beginning(work.agent, quick)
 
     def _one(self, learner: learn.Learner, key: jax.Array) -> learn.Learner:
         if self.work.phase == "update":
             return learn.learn(self.agent, learner, key, self.schedule)[0]
         return fitting.fit(self.agent, learner, key, UPDATES, self.schedule)[0]
-
-    def _start(self, keys: jax.Array) -> learn.Learner:
-        rows = data({"obs": self.spec.obs_size, "action": self.spec.action_size})
-
-        def one(key: jax.Array) -> learn.Learner:
-            empty = learn.start(self.agent, key, self.spec, self.config, TRANSITIONS)
-            return learn.collect(self.agent, empty, rows, jnp.zeros(TRANSITIONS, bool))
-
-        return jax.vmap(one)(keys)
 
     def measure(self) -> dict[str, Any]:
         """Return the milliseconds of an update of all seeds, and what follows from them."""
@@ -148,7 +157,9 @@ class Timed:
         limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
         if needed > limit:
             raise MemoryError(f"{needed / 2**30:.0f} GiB are needed, {limit / 2**30:.0f} are there")
-        state = jax.block_until_ready(jax.jit(self._start)(keys))
+        alike = [jnp.repeat(jnp.asarray(x)[None], seeds, 0) for x in self.leaves]
+        state = jax.block_until_ready(jax.tree.unflatten(self.structure, alike))
+        del alike  # the program takes the state's memory
         times: list[float] = []
         while len(times) < 1 + CALLS or sum(times) < LEAST_S:
             begin = time.perf_counter()
