@@ -58,7 +58,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, action)
-        td_error = y - q
+        td_error = y[None] - q
         return td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)

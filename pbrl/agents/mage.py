@@ -83,7 +83,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         """λ-weighted Huber losses of δ_i and ‖∇ₐδ_i‖ (eq. 8), the mean over both critics."""
         q, q_gradient = nets.q_and_action_gradient(critic, batch.obs, action)
-        td_error, gradient_error = y - q, y_gradient - q_gradient
+        td_error, gradient_error = y[None] - q, y_gradient[None] - q_gradient
         metrics = {
             "critic/q": q.mean(),
             "critic/td_error": jnp.abs(td_error).mean(),

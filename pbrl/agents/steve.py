@@ -88,7 +88,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def soft_value(obs: Array, action: Array, log_prob: Array) -> Array:
         """Q̄ - α log π `[C, *]`: of neighbouring target critics the smaller."""
-        return neighbour_minima(nets.q(state.ac.target_critic, obs, action)) - alpha * log_prob
+        return neighbour_minima(nets.q(state.ac.target_critic, obs, action)) - alpha * log_prob[None]
 
     policy = partial(nets.sample, state.ac.actor)
     member_steps = alone(dynamics) if state.oracle else several

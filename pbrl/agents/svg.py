@@ -27,7 +27,7 @@ from pbrl.equations.expansion import mve_targets, rollout, soft_value_expansion,
 from pbrl.models import sequence_world
 from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, words
 
 
 @flax.struct.dataclass
@@ -152,19 +152,22 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         """Squared errors of every Q_i at the K states that have a target, weighted."""
         q = nets.q(critic, targets.obs, targets.action)  # [C, K, B]
-        loss = squared_td_loss((targets.y - q).reshape(q.shape[0], -1), targets.weight.reshape(-1))
-        return loss, {"critic/q": q.mean(), "critic/td_error": jnp.abs(targets.y - q).mean()}
+        td_error = targets.y[None] - q
+        loss = squared_td_loss(td_error.reshape(q.shape[0], -1), targets.weight.reshape(-1))
+        return loss, {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
 
+    raw, key_of = words(actor_key)  # what goes into either branch of a condition, as into a scan
+
     def sac_loss(actor: Params) -> tuple[Array, Array]:
         """α log π(u|x) - min_j Q_j(x, u): through the critic alone."""
-        action, log_prob = nets.sample(actor, batch.obs, actor_key)
+        action, log_prob = nets.sample(actor, batch.obs, key_of(raw))
         return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
 
     def svg_loss(actor: Params) -> tuple[Array, Array]:
         """Minus eq. 7 over its H + 1 terms; with the log-density of the first action, which adapts the temperature."""
-        dynamics, (roll_key, last_key) = simulator(state), jax.random.split(actor_key)
+        dynamics, (roll_key, last_key) = simulator(state), jax.random.split(key_of(raw))
         path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(batch), roll_key, cfg.horizon)
         action, log_prob = nets.sample(actor, path.final_obs, last_key)
         log_probs = jnp.concatenate([path.info, log_prob[None]])

@@ -39,6 +39,9 @@ def check_gradients(
     if out and not out.parent.is_dir():
         raise RunError(f"--out: there is no folder {out.parent}; make it, or write elsewhere")
     process.start(float64=True)
+    import jax
+
+    jax.devices()  # what jax cannot begin on is said as such, and is no fault of the environment
     from pbrl.diagnose import gradcheck
 
     check = gradcheck.measure(env, tuple(sorted(set(horizons))), states, seed)

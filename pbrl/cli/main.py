@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pbrl import __version__
-from pbrl.cli import output
+from pbrl.cli import output, process
 from pbrl.errors import RunError, exit_code, out_of_memory
 
 HELP = """\
@@ -84,11 +84,13 @@ def guarded(function: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        code = 141 if isinstance(error, BrokenPipeError) and _unread() else exit_code(error)
+        code, said = 141 if isinstance(error, BrokenPipeError) and _unread() else exit_code(error), ""
+        if code is None and (said := process.refused_by_jax(error)):
+            code = 2
         if code is None:
             raise
         if code != 141:
-            output.tell(_sentence(error))
+            output.tell(said or _sentence(error))
     try:
         sys.stdout.flush()  # here, since at exit it would be too late to say anything but "Exception ignored"
     except OSError as error:

@@ -19,6 +19,27 @@ def start(float64: bool = False) -> None:
     _cache_compilations()
 
 
+def refused_by_jax(error: BaseException) -> str:
+    """Return a sentence where jax could not begin as its environment variables say; empty for any other error.
+
+    Where jax has no plugin for a platform, it raises an assertion without a word.
+    """
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = Path(frame.tb_frame.f_code.co_filename).as_posix() if frame else ""
+    first = next(iter(str(error).splitlines()), "")
+    if place.endswith("jax/_src/config.py"):
+        return f"jax cannot begin: {first}; unset that variable, or give it a value that jax knows"
+    if not place.endswith("jax/_src/xla_bridge.py"):
+        return ""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    return (
+        f"jax cannot begin on JAX_PLATFORMS={asked!r}: {first or 'this machine or this jax has no such device'}; unset "
+        "it to take what there is, or install jax for that device, such as pip install 'jax[cuda12]'"
+    )
+
+
 def _render_without_display() -> None:
     """Let MuJoCo render where there is no screen; it reads the variable when it is imported."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

@@ -112,7 +112,7 @@ def sample_sequences(replay: Replay, key: Key, batch_size: int, length: int) -> 
     total = jnp.cumsum(_window_starts(replay, length))
     pick = jax.random.randint(key, (batch_size,), 0, total[-1])
     start = jnp.searchsorted(total, pick, side="right")
-    return take(replay, start + jnp.arange(length)[:, None])
+    return take(replay, start[None] + jnp.arange(length)[:, None])
 
 
 def count_sequences(replay: Replay, length: int) -> Array:

@@ -78,6 +78,7 @@ def squared_td_loss(td_error: Array, weight: Array | float = 1.0) -> Array:
     chex.assert_rank(td_error, 2)
     if isinstance(weight, jax.Array):
         chex.assert_shape(weight, td_error.shape[1:])
+        weight = weight[None]
     return (weight * jnp.square(td_error)).mean(-1).sum()
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.equations.actor_critic import soft_td_target, td_target
-from pbrl.types import Array, Dynamics, Key, Transition
+from pbrl.types import Array, Dynamics, Key, Transition, words
 
 Policy = Callable[[Array, Key], tuple[Array, Any]]
 """`(obs [B, S], key) -> (action [B, A], info)`; `info` is any pytree, such as the action's log-density."""
@@ -64,14 +64,15 @@ def follow(dynamics: Dynamics, actions: Array, z: Any, key: Key) -> Trajectory:
 
 def _unroll(dynamics: Dynamics, act: Callable, z: Any, key: Key, given: Any, horizon: int) -> Trajectory:
     def step(z, inputs):
-        key, now = inputs
-        act_key, step_key = jax.random.split(key)
+        raw, now = inputs
+        act_key, step_key = jax.random.split(key_of(raw))
         obs = dynamics.observe(z)
         action, info = act(obs, act_key, now)
         z, reward, discount = dynamics.step(z, action, step_key)
         return z, (obs, action, info, reward, discount)
 
-    z, (obs, action, info, reward, discount) = scan(step, z, (jax.random.split(key, horizon), given))
+    keys, key_of = words(jax.random.split(key, horizon))
+    z, (obs, action, info, reward, discount) = scan(step, z, (keys, given))
     return Trajectory(obs, action, info, reward, discount, dynamics.observe(z))
 
 
@@ -159,7 +160,7 @@ def steve_mixture(candidates: Array) -> tuple[Array, Array]:
     agree takes nearly all of the weight.
     """
     certainty = 1.0 / (candidates.var(1) + 1e-8)
-    weights = certainty / certainty.sum(0)
+    weights = certainty / certainty.sum(0, keepdims=True)
     return (weights * candidates.mean(1)).sum(0), weights
 
 
@@ -199,13 +200,17 @@ def steve_candidates(
     obs = batch.next_obs
     action, log_prob = policy(obs, first_key)
     so_far, factor = batch.reward, gamma * batch.discount
-    candidates = [so_far + factor * soft_value(obs, action, log_prob)[:, None]]  # [C, 1, B]
+
+    def reached(value: Array) -> Array:
+        return so_far[None, None] + factor[None, None] * value  # [C, M, B]
+
+    candidates = [reached(soft_value(obs, action, log_prob)[:, None])]  # M = 1
     for k in range(horizon):
         each_key, several_key, step_key, act_key = jax.random.split(jax.random.fold_in(roll_key, k), 4)
         so_far = so_far - factor * alpha * log_prob
         ends, reward, discount = several(latent, action, several_key)  # [M, B, ...]
         end_values = soft_value(ends, *policy(ends, each_key))  # [C, M, B]
-        candidates.append(so_far + factor * (reward + gamma * discount * end_values))
+        candidates.append(reached(reward[None] + gamma * discount[None] * end_values))
         if k + 1 < horizon:
             latent, reward, discount = dynamics.step(latent, action, step_key)
             so_far, factor = so_far + factor * reward, factor * gamma * discount

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pbrl.nn import networks, normalizer
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Array, Key, Params, Transition
+from pbrl.types import Array, Key, Params, Transition, along
 
 MIN_LOG_VAR, MAX_LOG_VAR = -5.0, -1.0  # of the normalised change (MAGE code, `models.py`)
 MEMBERS = "members"  # the entry of the parameters, and of their moments, that has the members' axis
@@ -57,7 +57,7 @@ class Ensemble:
     def predict(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation `[E, B, S]` of the next observation; member e sees `obs[e]`."""
         mean, log_var = self._delta(params, stats, obs, action)
-        return obs + normalizer.denormalize(stats.delta, mean), jnp.exp(0.5 * log_var) * stats.delta.std
+        return obs + normalizer.denormalize(stats.delta, mean), jnp.exp(0.5 * log_var) * along(stats.delta.std, log_var)
 
     def sample(self, params: Params, stats: Statistics, obs: Array, action: Array, key: Key) -> Array:
         """Draw next observations `[B, S]`, each row from a member chosen uniformly at random for that row.
@@ -123,8 +123,9 @@ class BoundedEnsemble(Ensemble):
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         mean, raw = self._raw(params, stats, obs, action)
-        raw = params["max_log_var"] - jax.nn.softplus(params["max_log_var"] - raw)
-        return mean, params["min_log_var"] + jax.nn.softplus(raw - params["min_log_var"])
+        low, high = (along(params[name], raw) for name in ("min_log_var", "max_log_var"))
+        raw = high - jax.nn.softplus(high - raw)
+        return mean, low + jax.nn.softplus(raw - low)
 
     def loss(self, params: Params, stats: Statistics, batch: Transition) -> Array:
         """Return the mean of the members' losses on `batch [E, B]`, plus 0.01 times the distance of the bounds."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import flax.struct
 import jax.numpy as jnp
 
-from pbrl.types import LARGEST, Array, Transition
+from pbrl.types import LARGEST, Array, Transition, along
 
 MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
 STD_BOUNDS = (0.1, 10.0)
@@ -70,7 +70,7 @@ def update(normalizer: Normalizer, batch: Array) -> Normalizer:
     shift = mean - normalizer.mean
     total = n + added
     new_mean, mean_lost = _add(normalizer.mean, normalizer.mean_lost, shift * (added / total))
-    spread = jnp.square(batch - mean).sum(0) + jnp.square(shift) * (n * added / total)
+    spread = jnp.square(batch - mean[None]).sum(0) + jnp.square(shift) * (n * added / total)
     squares, squares_lost = _add(normalizer.squares, normalizer.squares_lost, spread)
     full = normalizer.count > MOST_ROWS - more
     kept = jnp.where(full, n / total, 1.0)
@@ -89,8 +89,8 @@ def _within_reach(normalizer: Normalizer, batch: Array) -> Array:
     scale = jnp.maximum((jnp.abs(normalizer.mean) + _deviation(normalizer)).max(), 1.0)
     n = normalizer.count.astype(float)
     reach = jnp.where(n > 0, scale * jnp.maximum(REACH, jnp.sqrt(3.0 * n)), LARGEST)
-    near = jnp.clip(batch, normalizer.mean - reach, normalizer.mean + reach)
-    return jnp.where(jnp.isnan(batch), normalizer.mean, near)
+    mean = normalizer.mean[None]
+    return jnp.where(jnp.isnan(batch), mean, jnp.clip(batch, mean - reach, mean + reach))
 
 
 def _deviation(normalizer: Normalizer) -> Array:
@@ -106,12 +106,12 @@ def _add(total: Array, lost: Array, term: Array) -> tuple[Array, Array]:
 
 def normalize(normalizer: Normalizer, x: Array) -> Array:
     """Centre and scale `x [..., *D]`; the moments are constants to differentiation with respect to `x`."""
-    return (x - normalizer.mean) / normalizer.std
+    return (x - along(normalizer.mean, x)) / along(normalizer.std, x)
 
 
 def denormalize(normalizer: Normalizer, x: Array) -> Array:
     """Invert `normalize`."""
-    return x * normalizer.std + normalizer.mean
+    return x * along(normalizer.std, x) + along(normalizer.mean, x)
 
 
 @flax.struct.dataclass

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from pbrl.equations import actor_critic, expansion
 from pbrl.planning.config import Config
-from pbrl.types import Array, Dynamics, EnvSpec, Key, ModelBasedAgent, Transition
+from pbrl.types import Array, Dynamics, EnvSpec, Key, ModelBasedAgent, Transition, words
 
 
 class Problem(NamedTuple):
@@ -96,15 +96,17 @@ def plan(problem: Problem, start: Transition, key: Key, config: Config) -> Plan:
     """Search for the best actions from one state; of `start`, without leading axis, `obs [S]` and `extras` matter."""
     begin_key, search_key = jax.random.split(key)
 
-    def improve(plan: Plan, key: Key) -> tuple[Plan, None]:
-        draw_key, roll_key = jax.random.split(key)
+    keys, key_of = words(jax.random.split(search_key, config.iterations))
+
+    def improve(plan: Plan, raw: Array) -> tuple[Plan, None]:
+        draw_key, roll_key = jax.random.split(key_of(raw))
         noise = jax.random.normal(draw_key, (config.candidates, *plan.mean.shape), plan.mean.dtype)
-        candidates = plan.mean + jnp.sqrt(plan.variance) * noise
+        candidates = plan.mean[None] + jnp.sqrt(plan.variance)[None] * noise
         scores = evaluate(problem, start, jnp.tanh(candidates), roll_key, config.particles)
         return refit(plan, candidates, scores, config), None
 
     first = begin(problem, start, begin_key, config)
-    return jax.lax.scan(improve, first, jax.random.split(search_key, config.iterations))[0]
+    return jax.lax.scan(improve, first, keys)[0]
 
 
 def begin(problem: Problem, start: Transition, key: Key, config: Config) -> Plan:

@@ -32,7 +32,7 @@ from pbrl.train.notices import require_windows
 from pbrl.train.session import Progress
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
-from pbrl.types import Array, Dynamics, Key, Metrics
+from pbrl.types import Array, Dynamics, Key, Metrics, unknown
 
 EPOCH_SECONDS = 1.0
 """About how long an epoch lasts, so that a signal or a clock is heard; shorter where something is due."""
@@ -83,7 +83,7 @@ def run(
 
     state = step.start(task, schedule.capacity, key)
     names = step.SCORES if schedule.eval_every else ()
-    scores = {name: jnp.full((), jnp.nan, float) for name in names}
+    scores = {name: jnp.full((), unknown(), float) for name in names}
     row = {"step": jnp.zeros((), jnp.int32), **_row(state), **scores}
     rows = {name: jnp.zeros((-(-total // every), *x.shape), x.dtype) for name, x in row.items()}
     state, _, rows = jax.lax.fori_loop(0, total, take, (state, scores, rows))

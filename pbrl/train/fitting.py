@@ -17,6 +17,7 @@ from pbrl.types import Abilities, Agent, Array, Key, Metrics, SelfStoppingAgent,
 
 MAX_HELD_OUT = 5_000  # rows that judge a member after every epoch (MBPO code, `bnn.py`; MAAC's takes all)
 PATIENCE, IMPROVEMENT = 5, 0.01  # epochs, and share of the best loss (MBPO code, `bnn.py`)
+# An epoch's order hangs on one key, which every batch of it asks again: `clone` tells `jax_debug_key_reuse` so.
 
 
 def fit_batches(abilities: Abilities, schedule: Schedule, step: int) -> int:
@@ -61,7 +62,7 @@ def _fit_in_epochs(
     batches = jnp.where(learner.replay.size > 0, batches, 0)
 
     def sample(i: Array) -> Transition:
-        return replay.sample_epoch(learner.replay, order_key, i, members, schedule.model_batch_size)
+        return replay.sample_epoch(learner.replay, jax.random.clone(order_key), i, members, schedule.model_batch_size)
 
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
     return _gradient_steps(agent, learner, sample, row, step_key, batches)
@@ -143,7 +144,8 @@ def _fit_until_stopped(
 
     def judge(state: Any) -> Array:
         def add(i: Array, total: Array) -> Array:
-            return total + agent.model_losses(state, validation.sample_held_out(rows, judge_key, i, members, size))
+            batch = validation.sample_held_out(rows, jax.random.clone(judge_key), i, members, size)
+            return total + agent.model_losses(state, batch)
 
         return jax.lax.fori_loop(0, judged, add, jnp.zeros(members)) / judged
 
@@ -156,7 +158,7 @@ def _fit_until_stopped(
 
         def step(i: Array, training: tuple) -> tuple:
             i = course.epoch * per_epoch + i
-            batch = validation.sample_training(rows, order_key, i, members, size)
+            batch = validation.sample_training(rows, jax.random.clone(order_key), i, members, size)
             return learn.attempt(update, *training, batch, jax.random.fold_in(step_key, i))
 
         training = jax.lax.fori_loop(0, per_epoch, step, training)
@@ -167,7 +169,7 @@ def _fit_until_stopped(
     start = _Course(
         best=learner.agent,
         best_loss=loss,
-        average=jnp.full(members, jnp.nan),
+        average=loss,  # until the first epoch
         active=jnp.ones(members, bool),
         stale=jnp.zeros((), jnp.int32),
         epoch=jnp.zeros((), jnp.int32),

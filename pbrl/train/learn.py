@@ -16,7 +16,7 @@ from pbrl.data import replay, soundness
 from pbrl.data.replay import Replay, count_up
 from pbrl.data.soundness import Experience
 from pbrl.runs.schedule import Schedule
-from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition
+from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, words
 
 
 @flax.struct.dataclass
@@ -105,12 +105,12 @@ def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple
     if learner.imagined is not None:
         ready &= learner.imagined.size > 0
 
-    def step(state: tuple, key: Key) -> tuple[tuple, None]:
-        sample_key, update_key = jax.random.split(key)
+    def step(state: tuple, raw: Array) -> tuple[tuple, None]:
+        sample_key, update_key = jax.random.split(key_of(raw))
         batch = _mixture(learner, sample_key, schedule)
         return attempt(agent.update, *state, batch, update_key), None
 
-    keys = jax.random.split(key, schedule.updates_per_step)
+    keys, key_of = words(jax.random.split(key, schedule.updates_per_step))
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
     nothing = begin(agent.update, learner, learner.streak, row)
     done = jax.lax.cond(ready, lambda carry: jax.lax.scan(step, carry, keys)[0], lambda carry: carry, nothing)

@@ -21,7 +21,7 @@ from pbrl.train import fitting, learn, model_data
 from pbrl.train.guard import NEVER
 from pbrl.train.learn import Learner
 from pbrl.train.streams import MAX_FAULTS
-from pbrl.types import Array, Dynamics, Key, Metrics, Transition
+from pbrl.types import Array, Dynamics, Key, Metrics, Transition, unknown, words
 
 
 class Task(NamedTuple):
@@ -88,10 +88,10 @@ def start(task: Task, capacity: int, root: Key) -> State:
         env=first,
         length=jnp.zeros((), jnp.int32),
         so_far=jnp.zeros(()),
-        finished=jnp.full((), jnp.nan, float),
+        finished=jnp.full((), unknown(), float),
         faults=jnp.zeros((), jnp.int32),
         lost=jnp.full((), NEVER, jnp.int32),
-        metrics={name: jnp.full(x.shape, jnp.nan, x.dtype) for name, x in shapes.items()},
+        metrics={name: jnp.full(x.shape, unknown(), x.dtype) for name, x in shapes.items()},
     )
 
 
@@ -163,7 +163,7 @@ def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
     spread = jnp.where(whole, jnp.square(returns - mean), 0.0).sum() / jnp.maximum(count, 1.0)
     low, high = (jnp.where(whole, returns, sign * jnp.inf) for sign in (1.0, -1.0))
     values = mean, length, jnp.sqrt(spread), low.min(), high.max()
-    scores = dict(zip(SCORES, (jnp.where(count > 0, x, jnp.nan) for x in values), strict=False))
+    scores = dict(zip(SCORES, (jnp.where(count > 0, x, unknown()) for x in values), strict=False))
     return {**scores, "eval/episodes": count}
 
 
@@ -186,10 +186,11 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
     learner = learn.collect(agent, state.learner, jax.tree.map(lambda x: x[None], row), last[None])
 
     so_far = state.so_far + reward
+    raw, key_of = words(seeding.at(root, step, seeding.RESET))
     return replace(
         state,
         learner=learner,
-        env=jax.lax.cond(last, lambda key: _reset(env, key), lambda key: after, seeding.at(root, step, seeding.RESET)),
+        env=jax.lax.cond(last, lambda raw: _reset(env, key_of(raw)), lambda raw: after, raw),
         length=jnp.where(last, 0, length),
         so_far=jnp.where(last, 0.0, so_far),
         finished=jnp.where(ended & sound, so_far, state.finished),

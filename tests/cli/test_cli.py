@@ -39,6 +39,27 @@ def _no_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "unused"))  # jax has been imported: no effect on it
 
 
+@pytest.mark.parametrize(
+    ("variable", "argv", "said"),
+    [
+        ("JAX_PLATFORMS=cuda", ("train", "sac", "--env", "Pendulum-v1"), "jax cannot begin on JAX_PLATFORMS='cuda': "),
+        ("JAX_PLATFORMS=cuda", ("gradcheck", "pbrl/ToyPointMass-v0"), "jax cannot begin on JAX_PLATFORMS='cuda': "),
+        ("JAX_ENABLE_X64=maybe", ("train", "sac", "--env", "Pendulum-v1"), "jax cannot begin: invalid truth value"),
+    ],
+)
+def test_what_jax_cannot_begin_on_is_one_sentence(variable, argv, said, tmp_path):
+    name, _, value = variable.partition("=")
+    program = "from pbrl.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        env=os.environ | {name: value},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stderr.startswith(f"pbrl: {said}") and len(done.stderr.splitlines()) == 1
+
+
 def test_help_list_and_version_import_nothing_heavy():
     program = """
 import contextlib, sys

@@ -173,7 +173,9 @@ class SoftActorCritic:
 
         def loss(critic: Params) -> tuple[Array, Metrics]:
             q = self.q(critic, batch.obs, batch.action)
-            return actor_critic.squared_td_loss(y - q), {"critic/q": q.mean(), "critic/td_error": jnp.abs(y - q).mean()}
+            td_error = y[None] - q
+            loss = actor_critic.squared_td_loss(td_error)
+            return loss, {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
         return self.descend_critics(state, loss)
 
