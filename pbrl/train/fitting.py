@@ -13,7 +13,7 @@ from pbrl.models.ensemble_world import keep_members
 from pbrl.runs.schedule import Schedule
 from pbrl.train import learn
 from pbrl.train.learn import Learner
-from pbrl.types import Abilities, Agent, Array, Key, Metrics, SelfStoppingAgent, Transition
+from pbrl.types import Abilities, Agent, Array, Key, Metrics, SelfStoppingAgent, Transition, unknown
 
 MAX_HELD_OUT = 5_000  # rows that judge a member after every epoch (MBPO code, `bnn.py`; MAAC's takes all)
 PATIENCE, IMPROVEMENT = 5, 0.01  # epochs, and share of the best loss (MBPO code, `bnn.py`)
@@ -182,7 +182,7 @@ def _fit_until_stopped(
     learner, metrics = _finish(learner, training)
     chosen = keep_members(jnp.zeros(members, bool), learner.agent, course.best)
     learner = replace(learner, agent=agent.choose_elites(chosen, course.best_loss))
-    held_out = jnp.where(there, course.best_loss.mean(), jnp.nan)
+    held_out = jnp.where(there, course.best_loss.mean(), unknown())
     return learner, metrics | {"model/held_out_loss": held_out, "model/epochs": course.epoch * 1.0}
 
 

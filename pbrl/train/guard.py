@@ -37,7 +37,7 @@ class Guard:
         limit = self.run.schedule.max_skipped_updates
         why = f"the last {limit} updates or more were not sound, and were undone, or its actions are not finite"
         for step in np.unique(since[since != NEVER]):
-            self._give_up(np.asarray(since == step), int(step), why)
+            self._give_up(np.atleast_1d(since == step), int(step), why)
         self.require_one()
 
     def actions(self, actions: np.ndarray, step: int) -> np.ndarray:

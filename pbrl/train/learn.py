@@ -16,7 +16,7 @@ from pbrl.data import replay, soundness
 from pbrl.data.replay import Replay, count_up
 from pbrl.data.soundness import Experience
 from pbrl.runs.schedule import Schedule
-from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, words
+from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, unknown, words
 
 
 @flax.struct.dataclass
@@ -160,5 +160,5 @@ def _keep_if(condition: Array, new: Array, old: Array) -> Array:
 def finish(learner: Learner, state: tuple) -> tuple[Learner, Array, Metrics]:
     """Return the learner, the phase's streak and the mean metrics of a finished carry: NaN where it kept nothing."""
     agent, skipped, streak, kept, sums = state
-    metrics = {name: jnp.where(kept > 0, total / jnp.maximum(kept, 1.0), jnp.nan) for name, total in sums.items()}
+    metrics = {name: jnp.where(kept > 0, total / jnp.maximum(kept, 1.0), unknown()) for name, total in sums.items()}
     return replace(learner, agent=agent, skipped=skipped), streak, metrics

@@ -87,7 +87,7 @@ class Checkpoints:
             stands = f"the checkpoint of step {self.saved} stands" if self.saved else "there is no checkpoint before"
             raise hosts.agreed(
                 Diverged(
-                    f"the state of every seed holds NaN or infinity at step {driver.step}, and was not saved: {stands}. "
+                    f"the state of every seed is not finite at step {driver.step}, and was not saved: {stands}. "
                     "Lower the learning rates, with another --out, or resume an older checkpoint by --from-step"
                 )
             )

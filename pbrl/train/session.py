@@ -15,7 +15,7 @@ import numpy as np
 
 from pbrl.diagnose import diagnosis
 from pbrl.diagnose.watch import Watch
-from pbrl.errors import CheckpointError, Diverged, EnvError, Hung, RunError, Stopped
+from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
 from pbrl.runs.lock import locked
