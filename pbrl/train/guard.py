@@ -42,7 +42,7 @@ class Guard:
 
     def actions(self, actions: np.ndarray, step: int) -> np.ndarray:
         """Return `actions [N, *, A]` with zeros for the streams that are given up now or were before."""
-        bad = ~np.isfinite(actions).reshape(len(actions), -1).all(1)
+        bad = np.atleast_1d(~np.isfinite(actions).reshape(len(actions), -1).all(1))
         self._give_up(bad, step, "its policy's actions are not finite")
         return np.where(self._lost(actions), 0.0, actions).astype(actions.dtype)
 

@@ -82,7 +82,7 @@ def test_a_full_disk_is_told_once_and_tried_again(make, disk, monkeypatch):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         host.train(run, report)
-    told = [str(warning.message) for warning in caught]
+    told = [text for warning in caught if "is not trained" not in (text := str(warning.message))]
     assert sum("No space left on device" in text and "Training goes on" in text for text in told) == 1
     assert sum("saving works again" in text for text in told) == 1 and len(told) == 2
     assert tries == [20, 40, 60] and steps_of(run) == [20, 60]

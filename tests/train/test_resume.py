@@ -248,7 +248,7 @@ def test_a_run_that_goes_bad_stops_with_its_seed_and_a_checkpoint(tmp_path, monk
         return state, {**metrics, "critic/loss": jax.numpy.where(bad, jax.numpy.nan, metrics["critic/loss"])}
 
     monkeypatch.setattr(module("td3"), "update", update)
-    with pytest.raises(Diverged, match=r"seeds \[3, 4\]: the last 4 updates or more were not finite"):
+    with pytest.raises(Diverged, match=r"seeds \[3, 4\] have diverged by step 26; lower the learning rates"):
         host.train(run)
     step, leaves = final(run)
     assert step == 26  # 10 good updates, two a step from step 20 on, then two bad steps
