@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pbrl.errors import CheckpointError, OtherSchema
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 MAX_BYTES = 64 * 2**20
 STEP = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)

@@ -118,9 +118,8 @@ def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> N
     capacity, seconds, given_up = (info.get(name) for name in ("capacity", "seconds", "diverged_at"))
     sound = type(capacity) is int and 0 < capacity <= MOST_ROWS
     sound = sound and isinstance(seconds, int | float) and math.isfinite(seconds)
-    if run.trials:
-        numbers = isinstance(given_up, list) and all(type(x) is int for x in given_up)
-        sound = sound and isinstance(given_up, list) and numbers and len(given_up) % len(run.trials) == 0
+    sound = sound and isinstance(given_up, list) and all(type(x) is int for x in given_up)
+    sound = sound and len(given_up) == len(run.stream_seeds)
     try:
         _expect("info", sound and isinstance(info.get("run"), dict), "what pbrl writes", "something else")
         schedule = _choice("schedule", info["run"].get("schedule"), dict)
@@ -143,8 +142,8 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 def _seeds(seeds: Any) -> tuple[int, ...]:
     sound = isinstance(seeds, list) and 0 < len(seeds) <= MAX_STREAMS
-    sound = sound and all(type(seed) is int and 0 <= seed < 2**64 for seed in seeds) and len(set(seeds)) == len(seeds)
-    _expect("seeds", sound, f"1 to {MAX_STREAMS} distinct numbers of at least 0", seeds)
+    sound = sound and all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds) and len(set(seeds)) == len(seeds)
+    _expect("seeds", sound, f"1 to {MAX_STREAMS} distinct numbers from 0 to 2^32 - 1", seeds)
     return tuple(seeds)
 
 
