@@ -129,7 +129,7 @@ def reseal(folder, content):
 def test_another_schema_is_refused_with_a_sentence(tmp_path):
     checkpoint.save(tmp_path, 1, make(), {})
     reseal(tmp_path / "1", {**sealed(tmp_path / "1"), "schema": 0})
-    with pytest.raises(CheckpointError, match="has schema 0, this pbrl reads 2"):
+    with pytest.raises(CheckpointError, match="has schema 0, this pbrl reads 3"):
         checkpoint.restore(tmp_path, make())
 
 
@@ -267,8 +267,8 @@ def test_what_is_kept_is_good(tmp_path):
 def test_a_checkpoint_of_another_version_is_neither_passed_over_nor_removed(tmp_path):
     for step in (1, 2):
         checkpoint.save(tmp_path, step, make(step), {})
-    reseal(tmp_path / "2", {**sealed(tmp_path / "2"), "schema": 3})
-    with pytest.raises(CheckpointError, match="has schema 3, this pbrl reads 2"):
+    reseal(tmp_path / "2", {**sealed(tmp_path / "2"), "schema": 4})
+    with pytest.raises(CheckpointError, match="has schema 4, this pbrl reads 3"):
         checkpoint.restore(tmp_path, make())
     checkpoint.save(tmp_path, 3, make(3), {}, keep=1)
     assert checkpoint.steps(tmp_path) == [2, 3]
