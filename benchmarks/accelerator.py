@@ -72,7 +72,7 @@ def run_part(name: str, options: argparse.Namespace, seconds: float) -> bool:
 
     Returns whether it got through by itself.
     """
-    words = ["--part", name, "--seconds", f"{seconds:.0f}", "--out", str(options.out)]
+    words = ["--part", name, "--until", str(time.time() + seconds), "--out", str(options.out)]
     command = [sys.executable, __file__, *words, *["--quick"] * options.quick]
     process = subprocess.Popen(command, env=environment(options.cache), start_new_session=True)
     try:
@@ -91,7 +91,7 @@ def fill(name: str, options: argparse.Namespace) -> None:
     from sheet.cells import Cells
 
     part = PARTS[name]
-    cells = Cells(options.out / f"{name}.json", options.seconds, options.quick)
+    cells = Cells(options.out / f"{name}.json", options.until - time.time(), options.quick)
     getattr(importlib.import_module(f"sheet.{part.module}"), part.function)(cells)
     cells.fact("complete", bool(cells.report["cells"]) and all(cells.has(name) for name in cells.report["cells"]))
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     parser.add_argument("--page", action="store_true", help="only write docs/accelerators.md from the JSON files")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
         fill(options.part, options)
