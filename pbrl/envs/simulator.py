@@ -6,9 +6,11 @@ Those of full buffers are no teleport, but the step lacks the forces of what did
 """
 
 import sys
+from types import FunctionType, ModuleType
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 DEPTH = 4  # how deep in attributes of attributes the simulator is looked for
 MOST = 1_000  # objects looked at
@@ -61,13 +63,19 @@ def find(env: gymnasium.Env) -> list[Any]:
         return [own]
     seen = {id(each) for each in level}
     for _ in range(DEPTH):
-        level = [value for each in level for value in vars(each).values()]
+        level = [value for each in level for value in _attributes(each)]
         if found := [value for value in level if isinstance(value, mujoco.MjData)]:
             return list({id(data): data for data in found}.values())
-        level = [value for value in level if hasattr(value, "__dict__") and not isinstance(value, type(sys))]
         level = [value for value in {id(x): x for x in level}.values() if id(value) not in seen][:MOST]
         seen |= {id(value) for value in level}
     return []
+
+
+def _attributes(value: Any) -> list[Any]:
+    """Return what an object holds, but for what is no part of it: classes, functions, modules."""
+    if isinstance(value, type | ModuleType | FunctionType | np.ndarray | gymnasium.Space):
+        return []
+    return list(getattr(value, "__dict__", {}).values())
 
 
 def _named(counter: Any) -> str:

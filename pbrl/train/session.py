@@ -15,7 +15,7 @@ import numpy as np
 
 from pbrl.diagnose import diagnosis
 from pbrl.diagnose.watch import Watch
-from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
+from pbrl.errors import ActionError, Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
 from pbrl.runs.lock import locked
@@ -122,7 +122,13 @@ class Session:
                 self.save(f"{error}; this ended the run")
                 raise hosts.agreed(type(error)(f"{error}; {self._saved()}")) from error
             self.met = signal, overdue
-            logged = self._log_and_evaluate()
+            try:
+                logged = self._log_and_evaluate()
+            except EnvError as error:  # environments to evaluate in cannot be made
+                if isinstance(error, ActionError) or not hosts.alone():
+                    raise
+                self.save(f"{error}; this ended the run")
+                raise EnvError(f"{error}; {self._saved()}") from error
             self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
