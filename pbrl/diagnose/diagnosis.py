@@ -93,6 +93,7 @@ class Diagnosis:
         fetched, rewards, sizes = jax.device_get((agents, replay.rows.reward, replay.size))
         batches, seen = [], []
         for i, seed in enumerate(seeds):
+            self.env.who = f"seed {seed}, diagnosis"
             state = jax.device_put(jax.tree.map(itemgetter(i), fetched))
             batch, real = self._starts(state, seed, step)
             floor, ceiling = reward_bounds(self.agent, state, rewards[i][: sizes[i]])

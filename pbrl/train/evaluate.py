@@ -67,20 +67,25 @@ class Evaluator:
         return statistics(returns, lengths)
 
     def _make(self) -> None:
-        """Make all environments, or none. Raises `EnvError` that says how to do with fewer."""
-        made: list[GymEnv] = []
+        """Make all environments, or, with a warning, one for each seed. Raises `EnvError` that says how to do without.
+
+        Where there are fewer than wanted each plays its episodes one after the other.
+        """
+        n, made = len(self.seeds), []
         try:
-            for _ in range(len(self.seeds) * self.at_once):
+            for _ in range(n * self.at_once):
                 made.append(self.make_env())
         except EnvError as error:
-            for env in made:
+            for env in made[n:] if len(made) >= n else made:
                 env.close()
-            raise EnvError(
-                f"{error}; evaluation needs {len(self.seeds) * self.at_once} more environments beside those that "
-                "train. Where there can be but one, train with --schedule.eval-on-training-env or "
-                "--schedule.eval-every=0"
-            ) from error
-        self.envs = [made[i : i + self.at_once] for i in range(0, len(made), self.at_once)]
+            if len(made) < n:
+                raise EnvError(
+                    f"{error}; evaluation needs {n} environments of its own. Where there can be no more, train with "
+                    "--schedule.eval-on-training-env=True or --schedule.eval-every=0"
+                ) from error
+            warnings.warn(f"evaluation plays one episode of each seed after the other, since {error}", stacklevel=3)
+            self.at_once = 1
+        self.envs = [made[i * self.at_once : (i + 1) * self.at_once] for i in range(n)]
 
     def _play(self, act: Callable, step: int, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Play one episode in every environment, from number `first` on; return returns and lengths `[N, E]`."""
