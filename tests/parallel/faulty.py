@@ -31,6 +31,7 @@ class Faulty(gymnasium.Env):
         there = self.training == (not where) and self.steps > (10 if where else AT)  # in its second evaluation
         fault = fault if there and jax.process_index() == 1 else ""
         if fault == "hang":
+            print("hangs", flush=True)
             time.sleep(600)
         return np.full(2, 0.1), None if fault == "None" else 1.0, False, False, {}
 

@@ -1,5 +1,6 @@
 """An environment that fails on one host of two: both say why, both save, both end alike."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,15 @@ def test_a_fault_on_one_host_is_named_and_saved_on_all(fault, every, code, said,
     monkeypatch.setenv("FAULT", "")
     train(tmp_path / "run", [*WORDS, f"--schedule.eval-every={every}"], 1)
     assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-1] == 400
+
+
+def test_a_signal_to_a_host_that_hangs_saves_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("FAULT", "hang")
+    job = start(tmp_path / "run", [*WORDS, "--schedule.eval-every=0"], 2)
+    assert "hangs\n" in iter(job[1].stdout.readline, "")
+    job[1].send_signal(signal.SIGTERM)
+    codes, printed = finish(job)
+    assert codes == [143, 143], printed
+    (step,) = checkpoint.steps(tmp_path / "run" / "checkpoints")
+    assert step >= 30 and all(f"stopped at step {step}, saved" in text for text in printed)
