@@ -1,6 +1,7 @@
 """One Gymnasium environment as agents see it: actions in [-1, 1], observations of JAX's float, ends kept apart."""
 
 import os
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -68,7 +69,7 @@ class GymEnv:
         except (KeyboardInterrupt, EndedAtOnce, EnvError):
             raise
         except BaseException as error:
-            raise EnvError(f"{self.env_id}: its {what} raised {described(error)}") from error
+            raise EnvError(f"{self.env_id}: its {what} raised {described(error)} ({_place(error)})") from error
         finally:
             calls.end(call)
 
@@ -206,6 +207,12 @@ class GymEnv:
             self._call("close", self._env.close)
         except EnvError as error:
             warnings.warn(f"{error}; nothing of the run is lost, what it held may stay open", stacklevel=1)
+
+
+def _place(error: BaseException) -> str:
+    """Say where an error was raised: a broken step goes on, so that nobody sees its traceback."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{os.path.basename(frame.f_code.co_filename)}, line {line}"
 
 
 def _short(value: Any) -> str:

@@ -102,7 +102,11 @@ def returning():
         ("raise", SystemExit("window closed"), "its step raised SystemExit: window closed"),
         ("raise", GeneratorExit(), "its step raised GeneratorExit"),
         ("raise", MemoryError(), "its step raised MemoryError"),
-        ("raise", RuntimeError("two\nlines"), "its step raised RuntimeError: two lines$"),
+        (
+            "raise",
+            RuntimeError("two\nlines"),
+            "its step raised RuntimeError: two lines .test_returns.py, line [0-9]+.$",
+        ),
     ],
 )
 def test_what_a_step_gives_that_is_no_step_is_an_env_error(returning, where, value, message):
@@ -197,7 +201,7 @@ def test_failures_of_reset_and_render_are_env_errors(failing):
 
 
 def test_a_close_that_fails_is_a_warning(failing):
-    with pytest.warns(UserWarning, match="test/Failing-v0: its close raised SystemExit: 0; nothing of the run is lost"):
+    with pytest.warns(UserWarning, match=r"its close raised SystemExit: 0 .*; nothing of the run is lost"):
         failing("close").close()
 
 

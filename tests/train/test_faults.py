@@ -115,7 +115,8 @@ def test_a_broken_reset_costs_an_episode_that_has_not_begun(train):
 def test_an_environment_that_stays_broken_ends_the_run_and_loses_nothing(train, tmp_path, kind):
     after = FIRST + 25 if kind == "step" else 5  # resets: to begin with, two of the first evaluation, two more
     with pytest.raises(
-        EnvError, match=f"its {kind} raised RuntimeError: no contact; what was learned is saved at step"
+        EnvError,
+        match=rf"its {kind} raised RuntimeError: no contact \(test_faults.py, line \d+\); what was learned is saved",
     ):
         train(**{f"broken_{kind}": lambda count: count > after})
     saved = checkpoint.steps(tmp_path / "checkpoints")[-1]
