@@ -182,13 +182,17 @@ class Session:
                 raise Stopped(f"{why}; {self._saved()}", 128 + (stop.signal or 0))
             if stage == "evaluation":
                 self._write_evaluation({})
-            if stage == "diagnosis" and (row := hosts.joined({})):
-                self.log.write("diagnose", step, row)
             if elsewhere:
+                schedule = self.run.schedule
+                diagnosed = step > 0 and schedule.due_after_warmup(step, schedule.diagnose_every)
+                if diagnosed and (row := hosts.joined({})):
+                    self.log.write("diagnose", step, row)
                 self._save_what_is_due(stop)
             if stage == "save":
                 self.save(str(self.hang or why))
             self._go_on(stop, lambda progress: None)
+            if self.hang is not None:  # as it closes
+                raise Hung(f"{self.hang}; {self._saved()}")
         finally:
             self.log.close()
 
