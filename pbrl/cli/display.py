@@ -215,10 +215,19 @@ def played(evaluation: Mapping[str, Any], asked: int) -> str:
 
 
 def statistics_line(returns: ArrayLike) -> str:
-    """Return mean and interquartile mean over seeds and, from two seeds on, their bootstrap intervals as one line."""
-    a = stats.aggregate(np.asarray(returns))
+    """Return mean and interquartile mean over seeds and, from two seeds on, their bootstrap intervals as one line.
+
+    Seeds without a whole episode, NaN, are left out, and said.
+    """
+    every = np.asarray(returns, float)
+    there = every[~np.isnan(every)]
+    left = every.size - there.size
+    out = f"; {left} of {every.size} seeds left out, which have no whole episode" if left else ""
+    if not there.size:
+        return "no seed has a whole episode"
+    a = stats.aggregate(there)
     if a.n < 2:
-        return f"mean {a.mean:.1f} (one seed: no interval)"
+        return f"mean {a.mean:.1f} (one seed: no interval{out})"
     mean = f"mean {a.mean:.1f} [{a.low:.1f}, {a.high:.1f}]"
     iqm = f"interquartile mean {a.iqm:.1f} [{a.iqm_low:.1f}, {a.iqm_high:.1f}]"
-    return f"{mean}, {iqm} (95 % bootstrap intervals over {a.n} seeds)"
+    return f"{mean}, {iqm} (95 % bootstrap intervals over {a.n} seeds{out})"

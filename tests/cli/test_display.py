@@ -95,3 +95,9 @@ def test_the_panel_shows_every_seed(capsys):
 def test_a_report_says_how_many_episodes_were_played(counts, said):
     assert display.played({"eval/episodes": counts}, 10) == said
     assert display.played({}, 10) == "whole episodes of each seed"
+
+
+def test_seeds_without_a_whole_episode_are_left_out_of_statistics_and_said():
+    assert display.statistics_line([1.0, np.nan]).startswith("mean 1.0 (one seed: no interval; 1 of 2 seeds left out")
+    assert "over 2 seeds; 1 of 3 seeds left out, which have" in display.statistics_line([1.0, np.nan, 3.0])
+    assert display.statistics_line([np.nan] * 2) == "no seed has a whole episode"
