@@ -17,7 +17,7 @@ from pbrl.cli import words
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
 from pbrl.runs.folder import default_folder, refuse_module_within
-from pbrl.runs.run import Run, agent_module, default_driver, default_seed_mode
+from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
 
 C = TypeVar("C")
@@ -121,8 +121,9 @@ def make_run(options: Train) -> Run:
     """
     if not options.env:
         raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
-    if options.seeds < 1:
-        raise RunError(f"--seeds: expected at least 1, got {options.seeds}")
+    if not 1 <= options.seeds <= MAX_STREAMS:
+        most = "at least 1" if options.seeds < 1 else f"at most {MAX_STREAMS}"
+        raise RunError(f"--seeds: expected {most}, got {options.seeds}")
     schedule = options.schedule
     if options.steps is not None:
         schedule = replace(schedule, total_steps=options.steps)

@@ -19,7 +19,7 @@ from pbrl.errors import RunError
 from pbrl.presets import overrides
 from pbrl.runs.folder import default_folder
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, agent_module, check
+from pbrl.runs.run import MAX_STREAMS, Run, agent_module, check
 from pbrl.sweep import outcome, ranking
 from pbrl.sweep import space as search
 from pbrl.sweep.ranking import Result
@@ -61,6 +61,8 @@ def parse(argv: Sequence[str]) -> Run:
         raise RunError("schedule.eval_every: expected at least 1, got 0; a sweep ranks its trials by evaluations")
     if given.trials is not None and given.trials < 1:
         raise RunError(f"--trials: expected at least 1, got {given.trials}")
+    if given.trials is not None and given.trials * given.seeds > MAX_STREAMS:
+        raise RunError(f"--trials, --seeds: expected at most {MAX_STREAMS} seeds of all trials, got more")
     if given.draw_seed < 0:
         raise RunError(f"--draw-seed: expected at least 0, got {given.draw_seed}")
     try:

@@ -55,7 +55,7 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
 
         def finish() -> None:
             manifest.write(partial, step, info, leaves)
-            if target.exists():
+            if target.is_symlink() or target.exists():
                 target.rename(before)
             partial.rename(target)
 

@@ -83,8 +83,7 @@ def prepare(run: Run, step: int = 0) -> None:
     path = run.folder / record.NAME
     before = record.read(run.folder) if path.exists() else {}
     history = software.history(before, step)
-    last = before.get("history", [before])[-1] if before else {}
-    if step and (differing := software.differences(last, history[-1])):
+    if step and (differing := software.differences(before, history[-1])):
         warnings.warn(
             f"{run.folder} goes on from step {step} under other software or on another machine than before: "
             f"{'; '.join(differing)}. Its numbers may differ from those of an uninterrupted run",

@@ -12,12 +12,11 @@ from typing import Any
 from pbrl import config as configs
 from pbrl.errors import CheckpointError, RunError
 from pbrl.runs import files, manifest, software
-from pbrl.runs.run import DRIVERS, Run, agent_module
+from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
 NAME = "config.json"
 MAX_BYTES = 64 * 2**20
-MAX_STREAMS = 2**16
 NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")
 OPTIONAL = ("oracle", "driver", "float64", "trials", "versions", "python", "device", "cpu_cores", "history")
 ORACLES = (False, True, "", "fidelity", "speed")

@@ -93,7 +93,7 @@ def go_on_from(folder: Path, step: int) -> set[tuple[str, int]]:
             files.write(path, _text(kept))
     except OSError as error:
         raise RunError(
-            f"{path} cannot be brought back to step {step}: {files.reason(error)}; make room, or the folder writable"
+            f"{path} cannot be brought back to step {step}: {files.reason(error)}; make room there"
         ) from None
     return {(row["kind"], row["step"]) for row in newest}
 

@@ -14,6 +14,8 @@ from pbrl.runs.log import SINKS
 from pbrl.runs.schedule import Schedule
 
 DRIVERS = ("host", "device")
+MAX_STREAMS = 2**16
+"""Seeds of a run, or of all trials of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Run:
 
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise RunError(f"seeds: expected distinct numbers, got {list(self.seeds)}; equal seeds are one run twice")
+        if len(self.seeds) * max(len(self.trials), 1) > MAX_STREAMS:
+            raise RunError(f"seeds: expected at most {MAX_STREAMS}, those of all trials together, got more")
         if self.seed_mode not in ("vmap", "map"):
             raise RunError(f"seed_mode: expected 'vmap' or 'map', got {self.seed_mode!r}")
         if self.driver not in DRIVERS:

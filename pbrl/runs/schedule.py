@@ -103,7 +103,12 @@ class Schedule:
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"schedule.real_fraction: expected a share in [0, 1], got {self.real_fraction!r}")
         lengths = self.imagine_length
-        if len(lengths) != 4 or lengths[0] > lengths[1] or min(lengths) < 0 or min(lengths[2:]) < 1:
+        if (
+            len(lengths) != 4
+            or lengths[0] > lengths[1]
+            or min(lengths) < 0
+            or not 1 <= min(lengths[2:]) <= max(lengths) < LIMIT
+        ):
             raise ValueError(
                 "schedule.imagine_length: expected (from step, to step, from length, to length), such as "
                 f"(20000, 100000, 1, 15), got {lengths!r}"

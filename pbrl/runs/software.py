@@ -43,8 +43,9 @@ def history(record: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
     Each entry has `from_step` and what `here` returns; the last is of this process.
     """
     past = list(record.get("history", []))
-    if not past and "versions" in record:
-        past = [{"from_step": 0, **{name: record[name] for name in _PARTS if name in record}}]
+    if "versions" in record:
+        newest = past[-1] if past else {"from_step": 0}
+        past = [*past[:-1], {**newest, **{name: record[name] for name in _PARTS if name in record}}]
     past = [entry for entry in past if entry["from_step"] < step]
     now = here()
     if past and not differences(past[-1], now):

@@ -51,7 +51,8 @@ def of(run: Run, spec: EnvSpec, extras: dict[str, Any] | None = None) -> Footpri
     learner = jax.eval_shape(lambda key, extras: start(key, extras=extras), jax.random.key(0), extras or {})
     n = len(own.stream_seeds)
     replay = _bytes(learner.replay)
-    largest = max(schedule.batch_size, schedule.imagine_batch if schedule.imagine_every else 0)
+    imagined = schedule.imagine_batch if schedule.imagine_every else 0
+    largest = max(schedule.batch_size, imagined, schedule.model_batch_size if schedule.model_every else 0)
     together = n if run.seed_mode == "vmap" else 1
     return Footprint(
         replay=n * replay,

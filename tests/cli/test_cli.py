@@ -111,6 +111,13 @@ BAD = [
     ((*PENDULUM, "--schedule.model-every=0"), "this agent learns from a model"),
     (("train", "td3", "--env", "Pendulum-v1", "--schedule.model-every=5"), "expected 0 for an agent without a model"),
     ((*PENDULUM, "--seeds=0"), "--seeds: expected at least 1, got 0"),
+    ((*PENDULUM, "--seeds=100000000000"), "--seeds: expected at most 65536, got 100000000000"),
+    ((*PENDULUM, "--steps=100000000000"), "schedule.total_steps: expected less than 2^31"),
+    ((*PENDULUM, "--schedule.imagine-buffer=100000000000"), "schedule.imagine_buffer: expected less than 2^31"),
+    (
+        ("sweep", "sac", "--env=Pendulum-v1", "--trials=1000000000", "--space=config.tau=0.1,0.2"),
+        "expected at most 65536 seeds of all trials",
+    ),
     ((*PENDULUM, "--first-seed=-1"), "expected numbers of at least 0, got -1"),
     ((*PENDULUM, "--from=nowhere.yaml"), "--from nowhere.yaml: cannot be read"),
     (("eval", "nowhere"), "not a run folder"),

@@ -194,7 +194,7 @@ def test_other_settings_than_the_checkpoints_are_refused_everywhere(make, harm):
 
 PLANTED = [
     "lock", "config.json", "config.tmp.json", "metrics.jsonl", "train.csv", "eval.tmp.csv", "checkpoints", "curve.png",
-    "curve.tmp.png", "tensorboard", "checkpoints/20.partial",
+    "curve.tmp.png", "tensorboard", "checkpoints/20.partial", "checkpoints/20",
 ]  # fmt: skip
 
 
@@ -207,7 +207,9 @@ def test_no_planted_link_is_written_through(make, tmp_path, name):
     empty.mkdir()
     path = run.folder / name
     path.parent.mkdir(parents=True)
-    path.symlink_to(empty if name in ("checkpoints", "tensorboard", "checkpoints/20.partial") else outside)
+    path.symlink_to(
+        empty if name in ("checkpoints", "tensorboard", "checkpoints/20.partial", "checkpoints/20") else outside
+    )
     from pbrl.cli import train
 
     with warnings.catch_warnings():

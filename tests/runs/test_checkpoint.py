@@ -238,6 +238,42 @@ def test_arrays_forged_with_right_checksums_end_in_a_clean_error_or_in_arrays(tm
     assert_same(checkpoint.restore(tmp_path, tree)[0], tree)
 
 
+@pytest.mark.parametrize("name", ["1", "1.partial", "1.before.partial"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_save_removes_planted_links_and_follows_none(tmp_path, name, there):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    folder.mkdir()
+    (folder / name).symlink_to(outside)
+    if there:
+        outside.mkdir()
+        (outside / "file").write_text("precious")
+    checkpoint.save(folder, 1, make(), {})
+    assert_same(checkpoint.restore(folder, make())[0], make())
+    assert [path.name for path in folder.iterdir()] == ["1"]
+    assert outside.exists() == there and (not there or (outside / "file").read_text() == "precious")
+
+
+def test_arrays_that_do_not_fit_into_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"w": np.zeros(1000)}, {})
+    monkeypatch.setattr("pbrl.parallel.memory.of_machine", lambda: 7999)
+    with pytest.raises(CheckpointError, match="holds arrays of 8,000 bytes, and 7,999 are free here"):
+        checkpoint.restore(tmp_path, {"w": np.zeros(1000)})
+
+
+def test_going_back_sets_later_ones_aside(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, make(step), {}, keep=3)
+    for _ in range(2):
+        assert all(path.name.startswith("3.aside") for path in checkpoint.go_back(tmp_path, 2))
+        assert checkpoint.steps(tmp_path) == [1, 2]
+        checkpoint.save(tmp_path, 3, make(4), {}, keep=3)
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3", "3.aside", "3.aside-2"}
+    harm(tmp_path / "2")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is good"):
+        checkpoint.go_back(tmp_path, 2)
+    assert checkpoint.steps(tmp_path) == [1, 2, 3]
+
+
 def test_names_that_are_no_steps_are_not_listed(tmp_path):
     checkpoint.save(tmp_path, 3, make(), {})
     for name in ("²", "007", "-1", "4.orbax-checkpoint-tmp", "٣", "1" * 30):

@@ -216,6 +216,15 @@ def test_other_software_is_told_and_kept(tmp_path, monkeypatch):
     assert [entry["from_step"] for entry in json.loads((tmp_path / "config.json").read_text())["history"]] == [0]
 
 
+def test_what_the_file_says_now_is_what_is_compared(tmp_path, good):
+    edited = {**good, "cpu_cores": 33}
+    (tmp_path / "config.json").write_text(json.dumps(edited))
+    with pytest.warns(UserWarning, match=r"cpu cores \(33 there"):
+        prepare(make(tmp_path), 9)
+    history = json.loads((tmp_path / "config.json").read_text())["history"]
+    assert [(entry["from_step"], entry["cpu_cores"] == 33) for entry in history] == [(0, True), (9, False)]
+
+
 def test_a_run_of_an_earlier_version_keeps_its_record(tmp_path, good):
     old = {k: v for k, v in good.items() if k != "history"} | {"versions": {"jax": "0.1", "numpy": np.__version__}}
     (tmp_path / "config.json").write_text(json.dumps(old))
