@@ -70,7 +70,8 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
             if before.exists() and not target.exists():
                 before.rename(target)
             shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(f"cannot save step {step} in {folder}: {_reason(error)}; {_left(folder)}") from error
+        text = f"cannot save step {step} in {folder}: {_reason(error)}; {_left(folder)}"
+        raise hosts.agreed(CheckpointError(text)) from error  # every stage of it fails on all hosts or on none
     if first:
         _prune(folder, step, keep)
         _clean(folder)

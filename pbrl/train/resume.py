@@ -121,10 +121,11 @@ class Checkpoints:
         try:
             self.save(seconds)
         except CheckpointError as error:
-            raise CheckpointError(
+            lost = CheckpointError(
                 f"{why} at step {self.driver.step}, but what was learned after step {self.saved} could not be saved "
                 f"and is lost: {error}. Make room, then start the same command again: it goes on from there"
-            ) from error
+            )
+            raise hosts.agreed(lost) from error
 
     def overdue(self) -> bool:
         """Return whether the newest is older than `checkpoint_minutes`, or a save that failed is to be tried again."""

@@ -151,6 +151,18 @@ def test_a_signal_to_one_host_saves_all(straight, tmp_path):
     assert_same(final(alone), final(tmp_path / "run"))
 
 
+def test_saves_that_fail_on_one_host_fail_on_all_and_training_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "checkpoints").write_text("in the way")
+    codes, printed = finish(start(folder, COMMANDS["device"], 2))
+    assert codes == [3, 3], printed
+    for text in printed:
+        assert text.count("Training goes on") == 1 and "checkpoints is in the way" in text
+        assert f"the run has ended at step {STEPS}, but what was learned after step 0 could not be saved" in text
+    assert read_rows(folder, "train")[-1]["step"] == STEPS
+
+
 def test_seeds_that_do_not_come_out_even_are_refused(tmp_path):
     codes, printed = finish(start(tmp_path / "run", [*COMMANDS["device"], "--seeds=3"], 2))
     assert codes == [2, 2] and all("3 seeds cannot be shared among 2 hosts" in text for text in printed)
