@@ -37,6 +37,10 @@ def group(place, limit, usage, cache, names=("memory.max", "memory.current", "in
 
 def test_the_machine_says_what_it_has(machine):
     assert memory.of_machine() == 700 * 1024
+    arc = machine / "spl/kstat/zfs/arcstats"
+    arc.parent.mkdir(parents=True)
+    arc.write_text("9 1 0x01 123 1 2 3\nname type data\nc_min 4 1000\nsize 4 6000\n")
+    assert memory.of_machine() == 700 * 1024 + 5000
     (machine / "meminfo").write_text("MemTotal: 1 kB\n")
     assert memory.of_machine() is None
 
