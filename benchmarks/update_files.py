@@ -45,8 +45,8 @@ def lines_run(name: str) -> Counter[str]:
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         path = Path(frame.f_code.co_filename)
-        if not path.is_relative_to(PACKAGE):
-            return None
+        if not path.is_relative_to(PACKAGE) or frame.f_code.co_name == "__post_init__":
+            return None  # the latter: JAX puts a configuration together again, which says nothing of the update
         if event == "line":
             seen.add((path.relative_to(PACKAGE).as_posix(), frame.f_lineno))
         return trace

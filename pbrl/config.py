@@ -19,6 +19,22 @@ def static(default: T) -> T:
     return dataclasses.field(default=default, metadata={"pytree_node": False})  # what flax.struct.field writes
 
 
+class Frozen:
+    """A dataclass whose lists become tuples as it is made: a list in a static field could change under a program.
+
+    JAX would go on with the program that it compiled for the old widths, or raise for want of a hash.
+    """
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if type(value) is list or (type(value) is tuple and list in map(type, value)):
+                object.__setattr__(self, name, _tuple(value))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
+
+
 def suggest(word: str, known: Iterable[str], noun: str = "name") -> str:
     """Return ` (did you mean …?)`, or the list of what is known where nothing is close."""
     known = sorted(known)

@@ -49,20 +49,6 @@ def width() -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(float))
 
 
-def words(keys: Key) -> tuple[Array, Callable[[Array], Key]]:
-    """Return the raw words of keys, and what makes keys of them again: how keys go into a scan or a condition.
-
-    Under `vmap`, `jax_debug_key_reuse` takes keys themselves there for used twice.
-    """
-    kind = jax.random.key_impl(keys)
-    return jax.random.key_data(keys), lambda raw: jax.random.wrap_key_data(raw, impl=kind)
-
-
-def along(x: Array, other: Array) -> Array:
-    """Give `x [*D]` leading axes of length 1, as many as `other [..., *D]` has more: `jax_numpy_rank_promotion`."""
-    return x.reshape((1,) * (other.ndim - x.ndim) + x.shape)
-
-
 def unknown() -> float:
     """Return what stands for a number that there is not: NaN, or infinity where `jax_debug_nans` takes NaN for a fault.
 

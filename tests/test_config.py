@@ -1,11 +1,15 @@
+import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
+import jax
 import pytest
 
-from pbrl import config
+from pbrl import AGENTS, config
 from pbrl.agents import mage
 from pbrl.config import static
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 
 
@@ -66,3 +70,23 @@ def test_bad_overrides_say_where_and_what(changes, message):
 def test_schedules_that_cannot_work_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Schedule(**changes).validate()
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_lists_become_tuples_in_every_configuration(name):
+    """A list could change under a program that was compiled for it."""
+    cls = importlib.import_module(f"pbrl.agents.{name}").Config
+    widths = {f.name: value for f in fields(cls) if isinstance(value := getattr(cls(), f.name), tuple)}
+    given = {name: list(value) for name, value in widths.items()}
+    made = cls(**given)
+    assert widths and made == cls() and jax.tree.structure(made) == jax.tree.structure(cls())
+    assert replace(cls(), **given) == cls()
+    given["actor_hidden"].append(9)
+    assert made == cls()
+
+
+def test_lists_become_tuples_in_runs_and_schedules():
+    schedule = Schedule(imagine_length=[0, 1, 2, 3])
+    run = Run("sac", "X", [0, 1], None, schedule, Path(), sinks=["jsonl"], trials=[{"config.tau": 0.1}])
+    assert (schedule.imagine_length, run.seeds, run.sinks) == ((0, 1, 2, 3), (0, 1), ("jsonl",))
+    assert run.trials == ({"config.tau": 0.1},) and replace(run, seeds=[[3], 4]).seeds == ((3,), 4)

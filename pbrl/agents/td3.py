@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
-from pbrl.config import static
+from pbrl.config import Frozen, static
 from pbrl.equations.actor_critic import add_noise, clipped_minimum, td_loss, td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
@@ -23,7 +23,7 @@ from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params
 
 
 @flax.struct.dataclass
-class Config:
+class Config(Frozen):
     """Hyper-parameters; the defaults are those of MAGE's released code, whose baseline this is."""
 
     discount: float = 0.99

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.equations.actor_critic import soft_td_target, td_target
-from pbrl.types import Array, Dynamics, Key, Transition, words
+from pbrl.types import Array, Dynamics, Key, Transition
 
 Policy = Callable[[Array, Key], tuple[Array, Any]]
 """`(obs [B, S], key) -> (action [B, A], info)`; `info` is any pytree, such as the action's log-density."""
@@ -91,6 +91,15 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], z: Any, inputs: Any) -> tu
     z, begun = step(z, first)
     z, outputs = jax.lax.scan(step, z, rest)
     return z, jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), begun, outputs)
+
+
+def words(keys: Key) -> tuple[Array, Callable[[Array], Key]]:
+    """Return the raw words of keys, and what makes keys of them again: how keys go into a scan or a condition.
+
+    Under `vmap`, `jax_debug_key_reuse` takes keys themselves there for used twice.
+    """
+    kind = jax.random.key_impl(keys)
+    return jax.random.key_data(keys), lambda raw: jax.random.wrap_key_data(raw, impl=kind)
 
 
 # Value expansions

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pbrl.nn import networks, normalizer
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Array, Key, Params, Transition, along
+from pbrl.types import Array, Key, Params, Transition
 
 MIN_LOG_VAR, MAX_LOG_VAR = -5.0, -1.0  # of the normalised change (MAGE code, `models.py`)
 MEMBERS = "members"  # the entry of the parameters, and of their moments, that has the members' axis
@@ -57,7 +57,9 @@ class Ensemble:
     def predict(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation `[E, B, S]` of the next observation; member e sees `obs[e]`."""
         mean, log_var = self._delta(params, stats, obs, action)
-        return obs + normalizer.denormalize(stats.delta, mean), jnp.exp(0.5 * log_var) * along(stats.delta.std, log_var)
+        return obs + normalizer.denormalize(stats.delta, mean), jnp.exp(0.5 * log_var) * normalizer.along(
+            stats.delta.std, log_var
+        )
 
     def sample(self, params: Params, stats: Statistics, obs: Array, action: Array, key: Key) -> Array:
         """Draw next observations `[B, S]`, each row from a member chosen uniformly at random for that row.
@@ -123,7 +125,7 @@ class BoundedEnsemble(Ensemble):
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         mean, raw = self._raw(params, stats, obs, action)
-        low, high = (along(params[name], raw) for name in ("min_log_var", "max_log_var"))
+        low, high = (normalizer.along(params[name], raw) for name in ("min_log_var", "max_log_var"))
         raw = high - jax.nn.softplus(high - raw)
         return mean, low + jax.nn.softplus(raw - low)
 

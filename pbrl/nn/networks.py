@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pbrl.types import Array, Key, Params, along, words
+from pbrl.types import Array, Key, Params
 
 
 @jax.custom_jvp
@@ -56,9 +56,12 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
     in: with jax 0.10 two of them, side by side on a CPU of two cores, wait for each other forever. (Other batched
     routines of LAPACK do so too, such as the Cholesky factors of MJX' steps; those have not been seen to.)
     """
-    raw, key_of = words(key)
-    draw = nn.initializers.orthogonal()
-    return jax.custom_batching.sequential_vmap(lambda raw: draw(key_of(raw), shape, dtype))(raw)
+    kind, draw = jax.random.key_impl(key), nn.initializers.orthogonal()
+
+    def one(raw: Array) -> Array:  # raw words, since `jax_debug_key_reuse` takes a scan over keys for a second use
+        return draw(jax.random.wrap_key_data(raw, impl=kind), shape, dtype)
+
+    return jax.custom_batching.sequential_vmap(one)(jax.random.key_data(key))
 
 
 GLOROT, ZEROS = nn.initializers.xavier_uniform(), nn.initializers.zeros_init()
@@ -158,7 +161,11 @@ class GRUCell(nn.Module):
         draw = uniform(1 / math.sqrt(self.width))
         of_input, of_hidden = (_dense(3 * self.width, draw, draw, self.precision, name) for name in ("input", "hidden"))
         given = of_input(x)
-        kept = along(of_hidden.variables["params"]["bias"], given) if hidden is None else of_hidden(hidden)
+        kept = (
+            jnp.broadcast_to(of_hidden.variables["params"]["bias"], given.shape)
+            if hidden is None
+            else of_hidden(hidden)
+        )
         (reset_x, update_x, new_x), (reset_h, update_h, new_h) = (jnp.split(v, 3, axis=-1) for v in (given, kept))
         new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_h) * new_h)
         update = jax.nn.sigmoid(update_x + update_h)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import flax.struct
 import jax.numpy as jnp
 
-from pbrl.types import LARGEST, Array, Transition, along
+from pbrl.types import LARGEST, Array, Transition
 
 MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
 STD_BOUNDS = (0.1, 10.0)
@@ -142,3 +142,8 @@ class Statistics:
             delta=update(self.delta, batch.next_obs - batch.obs),
             reward=update(self.reward, batch.reward),
         )
+
+
+def along(x: Array, other: Array) -> Array:
+    """Give `x [*D]` leading axes of length 1, as many as `other [..., *D]` has more: `jax_numpy_rank_promotion`."""
+    return x.reshape((1,) * (other.ndim - x.ndim) + x.shape)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from pbrl.equations import actor_critic, expansion
 from pbrl.planning.config import Config
-from pbrl.types import Array, Dynamics, EnvSpec, Key, ModelBasedAgent, Transition, words
+from pbrl.types import Array, Dynamics, EnvSpec, Key, ModelBasedAgent, Transition
 
 
 class Problem(NamedTuple):
@@ -96,7 +96,7 @@ def plan(problem: Problem, start: Transition, key: Key, config: Config) -> Plan:
     """Search for the best actions from one state; of `start`, without leading axis, `obs [S]` and `extras` matter."""
     begin_key, search_key = jax.random.split(key)
 
-    keys, key_of = words(jax.random.split(search_key, config.iterations))
+    keys, key_of = expansion.words(jax.random.split(search_key, config.iterations))
 
     def improve(plan: Plan, raw: Array) -> tuple[Plan, None]:
         draw_key, roll_key = jax.random.split(key_of(raw))

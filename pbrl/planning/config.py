@@ -7,7 +7,7 @@ from pbrl import config as configs
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(configs.Frozen):
     """Hyper-parameters of the cross-entropy method; the defaults are those of MAAC's released code, but for one."""
 
     horizon: int = 5

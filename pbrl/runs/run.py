@@ -19,7 +19,7 @@ MAX_STREAMS = 2**16
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(configs.Frozen):
     """One training run: N seeds of one agent on one environment, or of each trial of a sweep."""
 
     agent: str

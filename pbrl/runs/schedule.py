@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, fields
 
+from pbrl.config import Frozen
+
 MOST = 2**31 - 1  # steps are counted on the device, in 32 bits
 MOST_ROWS = 2**30  # so that the sum of two places in a ring can be, too
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Frozen):
     """Cadences of one run, counted in environment steps of one seed but for one. Defaults: MAGE, App. D and code."""
 
     total_steps: int = 100_000
@@ -107,7 +109,7 @@ class Schedule:
             len(lengths) != 4
             or lengths[0] > lengths[1]
             or min(lengths) < 0
-            or not 1 <= min(lengths[2:]) <= max(lengths) < LIMIT
+            or not 1 <= min(lengths[2:]) <= max(lengths) <= MOST
         ):
             raise ValueError(
                 "schedule.imagine_length: expected (from step, to step, from length, to length), such as "

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from pbrl.data import replay, soundness
 from pbrl.data.replay import Replay, count_up
 from pbrl.data.soundness import Experience
+from pbrl.equations.expansion import words
 from pbrl.runs.schedule import Schedule
-from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, unknown, words
+from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, unknown
 
 
 @flax.struct.dataclass

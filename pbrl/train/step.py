@@ -15,13 +15,14 @@ import numpy as np
 
 from pbrl.data import soundness
 from pbrl.envs.jax_env import JaxEnv
+from pbrl.equations.expansion import words
 from pbrl.runs import seeding
 from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting, learn, model_data
 from pbrl.train.guard import NEVER
 from pbrl.train.learn import Learner
 from pbrl.train.streams import MAX_FAULTS
-from pbrl.types import Array, Dynamics, Key, Metrics, Transition, unknown, words
+from pbrl.types import Array, Dynamics, Key, Metrics, Transition, unknown
 
 
 class Task(NamedTuple):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from pbrl import config as configs
 from pbrl.agents.parts import soft
 from pbrl.agents.parts.soft import MAAC_STYLE, SoftActorCritic, SoftState, Style, networks_of
-from pbrl.config import static
+from pbrl.config import Frozen, static
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, maac_simulator, maac_world
 from pbrl.nn.networks import ACTIVATIONS
@@ -24,7 +24,7 @@ from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 
 @flax.struct.dataclass
-class Config:
+class Config(Frozen):
     """Hyper-parameters that these agents share, as MAAC's released code gives them to all of its own."""
 
     style: ClassVar[Style] = MAAC_STYLE

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import flax.struct
 
 from pbrl.agents.parts.soft import SVG_STYLE, SoftActorCritic, Style
-from pbrl.config import static
+from pbrl.config import Frozen, static
 from pbrl.types import Array, Key
 
 
 @flax.struct.dataclass
-class Config:
+class Config(Frozen):
     """Hyper-parameters that both agents have."""
 
     style: ClassVar[Style] = SVG_STYLE

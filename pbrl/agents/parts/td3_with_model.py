@@ -14,7 +14,7 @@ import jax
 from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState, networks_of
-from pbrl.config import static
+from pbrl.config import Frozen, static
 from pbrl.equations.actor_critic import add_noise, clipped_minimum, unsquash
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, mage_world
@@ -23,7 +23,7 @@ from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 
 @flax.struct.dataclass
-class Config:
+class Config(Frozen):
     """Hyper-parameters that these agents share, as MAGE's released code has them, which made the paper's figures."""
 
     discount: float = 0.99
