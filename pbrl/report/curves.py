@@ -66,20 +66,9 @@ def gather(folders: Sequence[Path]) -> tuple[dict[str, dict[str, tuple[np.ndarra
 def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return evaluation steps `[T]` and returns `[N, T]` of a run so far; a return that is not finite reads as NaN.
 
-    Of several evaluations of one step the last counts. Raises `RunError` for a row that is no evaluation.
+    Lines that are no evaluation, or of another number of seeds, are left out with a warning (`read_rows`).
     """
-    rows = {}
-    for row in read_rows(folder, "eval"):
-        try:
-            rows[int(row["step"])] = np.atleast_1d(np.asarray(row["eval/return"], float))
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise RunError(
-                f"{folder}: metrics.jsonl has an evaluation at step {row['step']!r} without numbers for its returns; "
-                "mend or delete that line"
-            ) from None
-    shapes = {row.shape for row in rows.values()}
-    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
-        raise RunError(f"{folder}: metrics.jsonl has evaluations of different numbers of seeds; were two runs mixed?")
+    rows = {row["step"]: np.atleast_1d(np.asarray(row["eval/return"], float)) for row in read_rows(folder, "eval")}
     steps = np.array(sorted(rows), int)
     returns = np.array([rows[step] for step in steps], float).T
     return steps, np.where(np.isfinite(returns), returns, np.nan)

@@ -117,8 +117,8 @@ def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> N
     capacity, seconds, given_up = (info.get(name) for name in ("capacity", "seconds", "diverged_at"))
     sound = type(capacity) is int and 0 < capacity <= MOST_ROWS
     sound = sound and isinstance(seconds, int | float) and math.isfinite(seconds)
-    sound = sound and isinstance(given_up, list) and all(type(x) is int for x in given_up)
-    sound = sound and len(given_up) == len(run.stream_seeds)
+    steps = given_up if isinstance(given_up, list) else []
+    sound = sound and steps != [] and all(type(x) is int for x in steps)
     try:
         _expect("info", sound and isinstance(info.get("run"), dict), "what pbrl writes", "something else")
         schedule = _choice("schedule", info["run"].get("schedule"), dict)
@@ -128,6 +128,8 @@ def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> N
         raise RunError(f"{where} does not say which run it belongs to: {_short(error)}") from None
     if differing := differences(there, run.identity()):
         raise RunError(f"{where} is of another run; it differs in {'; '.join(differing)}. {remedy}")
+    if len(steps) != len(run.stream_seeds):
+        raise RunError(f"{where} does not say of each seed whether it has diverged; go on from another by --from-step")
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

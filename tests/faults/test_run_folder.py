@@ -178,7 +178,7 @@ def test_other_settings_than_the_checkpoints_are_refused_everywhere(make, harm):
     if harm == "edited":
         (run.folder / "config.json").write_text(json.dumps(other.to_json()))
         with pytest.raises(
-            RunError, match=r"checkpoint of step 60 .* differs in schedule.batch_size \(8 there, 16 here\)"
+            RunError, match=r"checkpoint of step 40 .* differs in schedule.batch_size \(8 there, 16 here\)"
         ):
             restore.agents(load(run.folder))
     else:
