@@ -170,7 +170,7 @@ class Speed:
 
 def returns(progress: "Progress") -> str:
     """Return the last evaluation's mean return over seeds, with its standard deviation."""
-    return spread(progress.evaluation["eval/return"]) if progress.evaluation else "-"
+    return (spread(progress.evaluation["eval/return"]) if progress.evaluation else "") or "-"
 
 
 def spread(values: np.ndarray) -> str:
@@ -210,7 +210,7 @@ def played(evaluation: Mapping[str, Any], asked: int) -> str:
     if low == high == asked:
         return f"{asked} episodes for each seed"
     whole = f"{low}" if low == high else f"{low} to {high}"
-    none = f"; {int((counts == 0).sum())} seeds have none" if low == 0 else ""
+    none = f"; none in {int((counts == 0).sum())} of {counts.size} seeds" if low == 0 else ""
     return f"{whole} whole episodes of {asked} for each seed, broken ones left out{none}"
 
 

@@ -61,12 +61,12 @@ class Evaluator:
         made, `ActionError` for an action that is not finite.
         """
         if not self.envs:
-            self._make()
+            self.make()
         rounds = [self._play(act, step, first) for first in range(0, self.episodes, self.at_once)]
         returns, lengths = (np.concatenate(parts, 1) for parts in zip(*rounds, strict=True))
         return statistics(returns, lengths)
 
-    def _make(self) -> None:
+    def make(self) -> "Evaluator":
         """Make all environments, or, with a warning, one for each seed. Raises `EnvError` that says how to do without.
 
         Where there are fewer than wanted each plays its episodes one after the other.
@@ -80,12 +80,13 @@ class Evaluator:
                 env.close()
             if len(made) < n:
                 raise EnvError(
-                    f"{error}; evaluation needs {n} environments of its own. Where there can be no more, train with "
+                    f"{error}; evaluation needs one of its own for each seed. Where there can be no more, train with "
                     "--schedule.eval-on-training-env=True or --schedule.eval-every=0"
                 ) from error
             warnings.warn(f"evaluation plays one episode of each seed after the other, since {error}", stacklevel=3)
             self.at_once = 1
         self.envs = [made[i * self.at_once : (i + 1) * self.at_once] for i in range(n)]
+        return self
 
     def _play(self, act: Callable, step: int, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Play one episode in every environment, from number `first` on; return returns and lengths `[N, E]`."""

@@ -88,16 +88,19 @@ def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) 
 def check(run: Run) -> Footprint:
     """Return the memory that a run needs; raise `RunError` or `EnvError` where it cannot be, before it is begun.
 
-    The environment that it makes for that is closed again before there is another.
+    What it makes for that, an environment, and where there is evaluation another beside it, is closed again.
     """
     session.check(run, "host")
+    schedule, extras = run.schedule, {}
     with contextlib.closing(GymEnv(run.env)) as env:
         require_windows(run, env.spec)
-        extras = {}
         if run.oracle:
             env.reset(0)
             extras = env.extras()
-        return footprint.require(footprint.of(run, env.spec, extras))
+        need = footprint.require(footprint.of(run, env.spec, extras))
+        if schedule.eval_every and not schedule.eval_on_training_env:
+            Evaluator(lambda: GymEnv(run.env), (0,), 1).make().close()
+        return need
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_the_panel_shows_every_seed(capsys):
         ([10, 10], "10 episodes for each seed"),
         ([8, 10], "8 to 10 whole episodes of 10 for each seed, broken ones left out"),
         ([8, 8], "8 whole episodes of 10 for each seed, broken ones left out"),
-        ([0, 3], "0 to 3 whole episodes of 10 for each seed, broken ones left out; 1 seeds have none"),
+        ([0, 3], "0 to 3 whole episodes of 10 for each seed, broken ones left out; none in 1 of 2 seeds"),
         ([10, None], "10 episodes for each seed"),  # a trial that has diverged
     ],
 )

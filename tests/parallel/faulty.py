@@ -19,7 +19,8 @@ class Faulty(gymnasium.Env):
 
     def __init__(self):
         Faulty.made += 1
-        self.training, self.steps = Faulty.made <= 4, 0  # two to be looked at, and two seeds'
+        looked_at = 4 if "evaluation" in os.environ.get("FAULT", "") else 2  # twice, with another to evaluate in
+        self.training, self.steps = Faulty.made <= looked_at + 2, 0
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

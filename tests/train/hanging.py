@@ -36,11 +36,12 @@ class Hangs(gymnasium.Env):
     """Hangs in its 30th step or fourth reset of training, in its evaluation, or as it is saved or closed."""
 
     observation_space, action_space = Box(-np.inf, np.inf, (2,)), Box(-1.0, 1.0, (1,))
-    where, how, made = "", "", 0
+    where, how, made, looked_at = "", "", 0, 1
 
     def __init__(self):
         Hangs.made += 1
-        self.which, self.steps, self.resets, self.saves = Hangs.made, 0, 0, 0  # 1: the check's; 2: training's
+        self.which = Hangs.made - Hangs.looked_at  # 1: training's; 2: the evaluation's
+        self.steps = self.resets = 0
 
     def hang(self, where, count, at):
         if Hangs.where == where and count == at:
@@ -50,21 +51,22 @@ class Hangs(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.resets += 1
-        self.hang("reset", (self.which, self.resets), (2, 4))
-        self.hang("evaluation", (self.which, self.resets), (3, 2))
+        self.hang("reset", (self.which, self.resets), (1, 4))
+        self.hang("evaluation", (self.which, self.resets), (2, 2))
         return np.zeros(2), {}
 
     def step(self, action):
         self.steps += 1
-        self.hang("step", (self.which, self.steps), (2, 30))
+        self.hang("step", (self.which, self.steps), (1, 30))
         return np.full(2, 0.1), 1.0, False, False, {}
 
     def close(self):
-        self.hang("close", self.which, 2)
+        self.hang("close", self.which, 1)
 
 
 if __name__ == "__main__":
     folder, Hangs.where, Hangs.how, timeout, every = sys.argv[1:]
+    Hangs.looked_at = 1 + (every != "0")
     gymnasium.register("test/Hangs-v0", entry_point=Hangs, max_episode_steps=10)
     small = td3.Config(actor_hidden=(4,), critic_hidden=(4, 4))
     schedule = Schedule(

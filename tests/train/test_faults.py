@@ -214,8 +214,9 @@ def test_an_environment_that_exists_once_trains_without_evaluations(alone, tmp_p
 
 
 def test_an_environment_that_exists_once_says_how_to_evaluate_on_it(alone, tmp_path):
-    with pytest.raises(EnvError, match=r"busy; evaluation needs 1 env.* --schedule.eval-on-training-env=True or"):
+    with pytest.raises(EnvError, match=r"busy; evaluation needs one of its.* --schedule.eval-on-training-env=True or"):
         host.train(alone(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_evaluates_on_the_same_instance_and_never_trains_on_the_cut(alone, tmp_path):
