@@ -20,7 +20,7 @@ def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
     run = Run("mage", "Pendulum-v1", (0, 7), config("mage"), Schedule(), folder)
     prepare(run)
-    info = {"run": run.identity(), "seconds": 1.0, "capacity": 10}
+    info = {"run": run.identity(), "seconds": 1.0, "capacity": 10, "diverged_at": [-1, -1]}
     checkpoint.save(folder / "checkpoints", 5, {"w": np.zeros(2)}, info)
     return run
 

@@ -151,7 +151,7 @@ def test_a_module_is_imported_only_where_it_is_named(tmp_path, good, monkeypatch
 
 
 def info_of(run):
-    return {"run": run.identity(), "seconds": 1.0, "capacity": 10}
+    return {"run": run.identity(), "seconds": 1.0, "capacity": 10, "diverged_at": [-1] * len(run.seeds)}
 
 
 def save(run, step=5):
