@@ -142,10 +142,10 @@ class GymEnv:
 
     def _array(self, value: Any, name: str, expected: str) -> np.ndarray:
         """Return real numbers as an array; converting runs code of the environment's libraries, too."""
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        if type(value) is np.ndarray and value.dtype.kind in "biuf":
             return value
         array = self._call(f"conversion of {name}", lambda: np.asarray(value))
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):  # whose masked numbers mean nothing
             raise EnvError(f"{self.env_id}: {name} is {_short(value)}, expected {expected}; see what it returns there")
         return array
 
