@@ -24,26 +24,31 @@ class Guard:
 
     def __init__(self, run: Run):
         self.run = run
+        self.limit = run.schedule.max_skipped_updates
         self.since = np.full(len(run.stream_seeds), NEVER)  # i64[N], the step at which a stream was given up
+        self.any = False  # whether some has been: nearly always not, and each step asks
 
     def check(self, streaks: np.ndarray, step: int) -> None:
         """Look at `streaks [N]`, the updates in a row that were undone; raise `Diverged` where no stream is left."""
-        limit = self.run.schedule.max_skipped_updates
-        self._give_up(streaks >= limit, step, f"the last {limit} updates were not sound, and were undone")
+        if streaks.max() >= self.limit:
+            self._give_up(streaks >= self.limit, step, f"the last {self.limit} updates were not sound, and were undone")
         self.require_one()
 
     def take_over(self, since: np.ndarray) -> None:
         """Take note of the steps `since [N]` at which streams were lost, where that was seen elsewhere; as `check`."""
-        limit = self.run.schedule.max_skipped_updates
-        why = f"the last {limit} updates or more were not sound, and were undone, or its actions are not finite"
+        why = f"the last {self.limit} updates or more were not sound, and were undone, or its actions are not finite"
         for step in np.unique(since[since != NEVER]):
             self._give_up(np.atleast_1d(since == step), int(step), why)
         self.require_one()
 
     def actions(self, actions: np.ndarray, step: int) -> np.ndarray:
         """Return `actions [N, *, A]` with zeros for the streams that are given up now or were before."""
-        bad = np.atleast_1d(~np.isfinite(actions).reshape(len(actions), -1).all(1))
-        self._give_up(bad, step, "its policy's actions are not finite")
+        finite = np.isfinite(actions)
+        if not finite.all():
+            bad = np.atleast_1d(~finite.reshape(len(actions), -1).all(1))
+            self._give_up(bad, step, "its policy's actions are not finite")
+        if not self.any:
+            return actions
         return np.where(self._lost(actions), 0.0, actions).astype(actions.dtype)
 
     def worth_saving(self, agent: Any, step: int) -> bool:
@@ -54,7 +59,7 @@ class Guard:
 
     def require_one(self) -> None:
         """Raise `Diverged` where no stream is left to train."""
-        if (self.since != NEVER).all():
+        if self.any and (self.since != NEVER).all():
             streams = "every trial has" if self.run.trials else f"seeds {list(self.run.seeds)} have"
             remedy = "narrow the --space" if self.run.trials else "lower the learning rates, with another --out"
             raise Diverged(
@@ -72,6 +77,7 @@ class Guard:
     def restore(self, since: Sequence[int]) -> None:
         """Go back to what `since` was."""
         self.since = np.array(since)
+        self.any = bool((self.since != NEVER).any())
 
     def _give_up(self, bad: np.ndarray, step: int, why: str) -> None:
         new = bad & (self.since == NEVER)
@@ -79,6 +85,7 @@ class Guard:
             seeds = [seed for seed, is_new in zip(self.run.seeds, new, strict=True) if is_new]
             warnings.warn(f"seeds {seeds} are given up at step {step}: {why}", stacklevel=3)
         self.since = np.where(new, step, self.since)
+        self.any = bool((self.since != NEVER).any())
 
     def _lost(self, like: np.ndarray) -> np.ndarray:
         return (self.since != NEVER).reshape(-1, *[1] * (like.ndim - 1))
