@@ -37,41 +37,55 @@ def _sound(x: Array) -> Array:
 
 @flax.struct.dataclass
 class Experience:
-    """What sizes an environment's rows have had so far, and the last row that was refused."""
+    """What sizes an environment's rows have had so far, and the last rows that were refused.
 
-    rows: Array  # i32[], rows so far, refused ones included: the step of the newest, since each step gives one
-    obs: Array  # f32[], largest magnitude of an observation among the rows that were believed, at least 1
-    reward: Array  # f32[], the same for rewards
-    refused_at: Array  # i32[], number of the last row that was refused, from 1 on; 0: none was
-    refused: Array  # f32[2], largest magnitudes of its observations and its reward; 0 for none, infinite for NaN
+    In two arrays, since every array of a state costs each call of a program.
+    """
+
+    counts: Array  # i32[2], see `rows` and `refused_at`
+    sizes: Array  # f32[4], see `usual` and `refused`
+
+    @property
+    def rows(self) -> Array:
+        """Rows so far, refused ones included: the step of the newest, since each step gives one."""
+        return self.counts[..., 0]
+
+    @property
+    def refused_at(self) -> Array:
+        """Number of the last row that was refused, from 1 on; 0: none was."""
+        return self.counts[..., 1]
+
+    @property
+    def usual(self) -> Array:
+        """Largest magnitudes `[2]` of an observation and a reward among the rows that were believed, at least 1."""
+        return self.sizes[..., :2]
+
+    @property
+    def refused(self) -> Array:
+        """The same `[2]` of the rows that were refused in the last batch that held some; infinite for NaN."""
+        return self.sizes[..., 2:]
 
     @classmethod
     def init(cls) -> "Experience":
         """Start without any."""
-        zero = jnp.zeros((), jnp.int32)
-        return cls(zero, jnp.ones(()), jnp.ones(()), zero.copy(), jnp.zeros(2))
+        return cls(jnp.zeros(2, jnp.int32), jnp.array([1.0, 1.0, 0.0, 0.0]))
 
     def judge(self, batch: Transition) -> tuple["Experience", Array]:
         """Return what is known after rows `[B]`, and which of them are to be believed, as bool[B]."""
         shape = batch.reward.shape
-        obs = jnp.maximum(_magnitude(batch.obs, shape), _magnitude(batch.next_obs, shape))
-        reward = _magnitude(batch.reward, shape)
-        usual = (obs <= JUMP * self.obs) & (reward <= JUMP * self.reward)
+        obs = _magnitude(jnp.stack([batch.obs, batch.next_obs]), shape)
+        sizes = jnp.stack([obs, _magnitude(batch.reward[None], shape)])  # [2, B]
+        usual = (sizes <= JUMP * self.usual[:, None]).all(0)
         believed = rows(batch, shape) & (usual | (self.rows < TRIAL))
         number = jnp.minimum(self.rows, MOST - shape[0]) + jnp.arange(1, shape[0] + 1)
-        last = jnp.argmax(jnp.where(believed, 0, number))
-        refused = ~believed.all()
-        after = Experience(
-            rows=number[-1],
-            obs=jnp.maximum(self.obs, jnp.where(believed, obs, 0.0).max()),
-            reward=jnp.maximum(self.reward, jnp.where(believed, reward, 0.0).max()),
-            refused_at=jnp.where(refused, number[last], self.refused_at),
-            refused=jnp.where(refused, jnp.stack([obs[last], reward[last]]), self.refused),
-        )
-        return after, believed
+        largest = jnp.where(believed[None], sizes, 0.0).max(1)
+        refused = jnp.where(believed.all(), self.refused, jnp.where(believed[None], 0.0, sizes).max(1))
+        refused_at = jnp.where(believed, self.refused_at, number).max()
+        counts = jnp.stack([number[-1], refused_at])
+        return Experience(counts, jnp.concatenate([jnp.maximum(self.usual, largest), refused])), believed
 
 
 def _magnitude(x: Array, shape: tuple[int, ...]) -> Array:
-    """Return the largest magnitude in each row, infinite for NaN."""
-    size = jnp.abs(x)
-    return jnp.where(jnp.isnan(size), jnp.inf, size).reshape(*shape, -1).max(-1)
+    """Return the largest magnitude in each row of `x [K, *shape, ...]`, infinite where there is NaN."""
+    size = jnp.abs(x).reshape(x.shape[0], *shape, -1).max((0, -1))
+    return jnp.where(jnp.isnan(size), jnp.inf, size)

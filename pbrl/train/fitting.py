@@ -108,7 +108,7 @@ def _gradient_steps(
 
 def _finish(learner: Learner, carry: tuple) -> tuple[Learner, Metrics]:
     """Return the learner after a fit, its gradient steps counted, and the fit's mean metrics."""
-    fitted = count_up(learner.fitted, carry[3].astype(jnp.int32))
+    fitted = None if learner.fitted is None else count_up(learner.fitted, carry[3].astype(jnp.int32))
     learner, streak, metrics = learn.finish(learner, carry)
     return replace(learner, fit_streak=streak, fitted=fitted), metrics
 

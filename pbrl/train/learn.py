@@ -28,7 +28,7 @@ class Learner:
     replay: Replay
     imagined: Replay | None  # transitions that the model made up, where the schedule wants them
     experience: Experience  # what sizes the real ones have, and which was refused last
-    fitted: Array  # i32[], gradient steps of the model so far; 1 from the start where none is to be waited for
+    fitted: Array | None  # i32[], gradient steps of the model so far; `None` where there is no model to wait for
     skipped: Array  # i32[], updates so far that were not sound, each of them undone
     streak: Array  # i32[], how many of the last updates of the agent in a row were
     fit_streak: Array  # i32[], how many of the last steps of the model in a row were
@@ -63,7 +63,7 @@ def start(
         replay=replay.init(_remembered(agent, state, example), capacity),
         imagined=replay.init(example, imagined) if imagined else None,
         experience=Experience.init(),
-        fitted=jnp.full((), not waits, jnp.int32),
+        fitted=jnp.zeros((), jnp.int32) if waits else None,
         skipped=jnp.zeros((), jnp.int32),
         streak=jnp.zeros((), jnp.int32),
         fit_streak=jnp.zeros((), jnp.int32),
@@ -102,20 +102,22 @@ def learn(agent: Agent, learner: Learner, key: Key, schedule: Schedule) -> tuple
 
     There must be a transition of each kind that a batch holds, and a model that has been trained, where one is.
     """
-    ready = (learner.replay.size > 0) & (learner.fitted > 0)
+    ready = learner.replay.size > 0
+    if learner.fitted is not None:
+        ready &= learner.fitted > 0
     if learner.imagined is not None:
         ready &= learner.imagined.size > 0
 
     def step(state: tuple, raw: Array) -> tuple[tuple, None]:
         sample_key, update_key = jax.random.split(key_of(raw))
         batch = _mixture(learner, sample_key, schedule)
-        return attempt(agent.update, *state, batch, update_key), None
+        return attempt(agent.update, *state, batch, update_key, ready=ready), None
 
     keys, key_of = words(jax.random.split(key, schedule.updates_per_step))
     row = replay.take(learner.replay, jnp.zeros((1,), jnp.int32))
-    nothing = begin(agent.update, learner, learner.streak, row)
-    done = jax.lax.cond(ready, lambda carry: jax.lax.scan(step, carry, keys)[0], lambda carry: carry, nothing)
-    learner, streak, metrics = finish(learner, done)
+    learner, streak, metrics = finish(
+        learner, jax.lax.scan(step, begin(agent.update, learner, learner.streak, row), keys)[0]
+    )
     return replace(learner, streak=streak), metrics
 
 
@@ -141,17 +143,28 @@ def begin(update: Callable, learner: Learner, streak: Array, row: Transition) ->
     return learner.agent, learner.skipped, streak, jnp.zeros(()), sums
 
 
-def attempt(update: Callable, agent: Any, skipped: Array, streak: Array, kept: Array, sums: Metrics, *args) -> tuple:
+def attempt(
+    update: Callable,
+    agent: Any,
+    skipped: Array,
+    streak: Array,
+    kept: Array,
+    sums: Metrics,
+    *args: Any,
+    ready: Array | bool = True,
+) -> tuple:
     """Update, or change nothing at all where a loss, a gradient norm or any other metric is not sound.
 
     Metrics hold every loss and gradient norm, so that unsound parameters cannot arise without showing there. Finite is
-    not enough: a Huber loss of 1e30 has a gradient of 1.
+    not enough: a Huber loss of 1e30 has a gradient of 1. One that is not `ready` to be made changes nothing either, and
+    is not counted: no condition around it, which would cost more than it ever saves.
     """
     new, metrics = update(agent, *args)
-    good = soundness.sound(metrics)
+    sound = soundness.sound(metrics)
+    good, bad = sound & ready, ~sound & ready
     agent = jax.tree.map(lambda new, old: _keep_if(good, new, old), new, agent)
     sums = {name: total + jnp.where(good, metrics[name], 0.0) for name, total in sums.items()}
-    return agent, count_up(skipped, ~good), jnp.where(good, 0, count_up(streak, 1)), kept + good, sums
+    return agent, count_up(skipped, bad), jnp.where(good, 0, count_up(streak, bad)), kept + good, sums
 
 
 def _keep_if(condition: Array, new: Array, old: Array) -> Array:

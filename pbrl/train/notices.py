@@ -46,12 +46,12 @@ class Notices:
             self._say(
                 unimagined, "no imagined transition is stored, none yet or all refused, so that nothing is updated"
             )
-        untrained = (np.asarray(learner.fitted) == 0) & ~empty
-        if self.abilities.window:
-            why = f"no episode so far holds {self.abilities.window} steps in a row, the window that it learns from"
-        else:
-            why = "it has had no data, or its first fit is not due before schedule.model_every"
-        self._say(untrained, f"the model is not trained, so that nothing is updated: {why}")
+        if learner.fitted is not None:
+            untrained = (np.asarray(learner.fitted) == 0) & ~empty
+            window = f"no episode so far holds {self.abilities.window} steps in a row, the window that it learns from"
+            waits = "it has had no data, or its first fit is not due before schedule.model_every"
+            why = window if self.abilities.window else waits
+            self._say(untrained, f"the model is not trained, so that nothing is updated: {why}")
 
     def _say(self, which: np.ndarray, what: str) -> None:
         if which.any() and what not in self.said:

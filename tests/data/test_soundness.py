@@ -54,7 +54,7 @@ def test_large_units_are_believed_from_the_start():
 
 
 def test_rows_are_counted_past_what_an_i32_holds():
-    experience = replace(Experience.init(), rows=jnp.array(2**31 - 2, jnp.int32))
+    experience = replace(Experience.init(), counts=jnp.array([2**31 - 2, 0], jnp.int32))
     for _ in range(3):
         experience, believed = experience.judge(batch([0.0, 1e9]))
         assert believed.tolist() == [True, False]

@@ -304,16 +304,13 @@ def test_the_driver_is_part_of_what_a_run_is(tmp_path):
 
 
 def test_what_is_not_due_is_skipped_under_vmap_not_masked(counter, tmp_path):
-    """Fit, imagination and updates stay conditionals, because no predicate has an axis of seeds.
-
-    Only with `map` is what a seed decides for itself one, too: a reset, and whether there is anything to update on.
-    """
+    """Fit, imagination and updates stay conditionals, because no predicate has an axis of seeds."""
     run = make_run(tmp_path, "counting", imagine_every=10, imagine_batch=8, imagine_buffer=40)
-    for mode, own in (("vmap", 0), ("map", 2)):
+    for mode, resets in (("vmap", 0), ("map", 1)):
         programs = device.Programs(replace(run, seed_mode=mode))
         state = jax.eval_shape(lambda: programs.start(60))  # noqa: B023
         text = str(jax.make_jaxpr(programs.epoch)(state, programs.plan, 0, 10))
-        assert text.count(" cond[") == 3 + own, mode
+        assert text.count(" cond[") == 3 + resets, mode
 
 
 def test_the_command_line_trains_on_the_device_resumes_and_evaluates(capsys, monkeypatch, tmp_path):
