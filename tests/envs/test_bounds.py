@@ -35,7 +35,13 @@ OWN = {
 TOYS = [f"pbrl/Toy{name}-v0" for name in ("Pendulum", "CartPole", "DoubleIntegrator", "PointMass")]
 SIMULATORS = ("InvertedPendulum-v5", "Reacher-v5", "pbrl/MbpoHopper-v0", "brax/inverted_pendulum-generalized")
 FAMILIES = (
-    *(*OWN, *TOYS, "Pendulum-v1", "HalfCheetah-v5", "brax/inverted_pendulum-spring"),
+    *(
+        *OWN,
+        *TOYS,
+        "Pendulum-v1",
+        pytest.param("HalfCheetah-v5", marks=pytest.mark.slow),
+        "brax/inverted_pendulum-spring",
+    ),
     *(pytest.param(name, marks=pytest.mark.slow) for name in (*SIMULATORS, "brax/reacher-positional")),
 )
 
