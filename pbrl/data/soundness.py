@@ -12,10 +12,9 @@ import jax.numpy as jnp
 
 from pbrl.types import LARGEST, Array, Transition
 
-JUMP = 1e5
-"""How many times larger than all before (and than 1) an observation or a reward may be."""
+JUMPS = 1e4, 1e5
+"""How many times larger than usual an observation, and a reward, may be (`Experience.usual`)."""
 MOST = 2**31 - 1  # what an i32 can count
-TRIAL = 10  # rows that are believed whatever their size, since they say what is usual
 
 
 def sound(tree: Any) -> Array:
@@ -37,13 +36,13 @@ def _sound(x: Array) -> Array:
 
 @flax.struct.dataclass
 class Experience:
-    """What sizes an environment's rows have had so far, and the last rows that were refused.
+    """What sizes an environment's numbers usually have, and the last rows that were refused.
 
     In two arrays, since every array of a state costs each call of a program.
     """
 
     counts: Array  # i32[2], see `rows` and `refused_at`
-    sizes: Array  # f32[4], see `usual` and `refused`
+    sizes: Array  # f32[5], see `usual`, `refused`; last the magnitude of the reward before
 
     @property
     def rows(self) -> Array:
@@ -57,35 +56,39 @@ class Experience:
 
     @property
     def usual(self) -> Array:
-        """Largest magnitudes `[2]` of an observation and a reward among the rows that were believed, at least 1."""
+        """Largest magnitudes `[2]` that two observations, and two rewards, in a row have had; at least 1.
+
+        One wild reading does not change what is usual, and a change that lasts does with its second step.
+        """
         return self.sizes[..., :2]
 
     @property
     def refused(self) -> Array:
-        """The same `[2]` of the rows that were refused in the last batch that held some; infinite for NaN."""
-        return self.sizes[..., 2:]
+        """Largest magnitudes `[2]` of the rows that were refused in the last batch that held some; infinite for NaN."""
+        return self.sizes[..., 2:4]
 
     @classmethod
     def init(cls) -> "Experience":
         """Start without any."""
-        return cls(jnp.zeros(2, jnp.int32), jnp.array([1.0, 1.0, 0.0, 0.0]))
+        return cls(jnp.zeros(2, jnp.int32), jnp.array([1.0, 1.0, 0.0, 0.0, 0.0]))
 
     def judge(self, batch: Transition) -> tuple["Experience", Array]:
-        """Return what is known after rows `[B]`, and which of them are to be believed, as bool[B]."""
-        shape = batch.reward.shape
-        obs = _magnitude(jnp.stack([batch.obs, batch.next_obs]), shape)
-        sizes = jnp.stack([obs, _magnitude(batch.reward[None], shape)])  # [2, B]
-        usual = (sizes <= JUMP * self.usual[:, None]).all(0)
-        believed = rows(batch, shape) & (usual | (self.rows < TRIAL))
+        """Return what is known after rows `[B]`, consecutive in time, and which are to be believed, as bool[B]."""
+        shape, sound = batch.reward.shape, rows(batch, batch.reward.shape)
+        before, after, reward = (_magnitude(x, shape) for x in (batch.obs, batch.next_obs, batch.reward))
+        lasting = jnp.stack([jnp.minimum(before, after), jnp.minimum(reward, jnp.append(self.sizes[4], reward[:-1]))])
+        usual = jnp.maximum(self.usual, jnp.where(sound[None], lasting, 0.0).max(1))
+        sizes = jnp.stack([jnp.maximum(before, after), reward])  # [2, B]
+        believed = sound & (sizes <= jnp.array(JUMPS, sizes.dtype)[:, None] * usual[:, None]).all(0)
         number = jnp.minimum(self.rows, MOST - shape[0]) + jnp.arange(1, shape[0] + 1)
-        largest = jnp.where(believed[None], sizes, 0.0).max(1)
         refused = jnp.where(believed.all(), self.refused, jnp.where(believed[None], 0.0, sizes).max(1))
         refused_at = jnp.where(believed, self.refused_at, number).max()
+        last = jnp.where(sound[-1:], reward[-1:], 0.0)
         counts = jnp.stack([number[-1], refused_at])
-        return Experience(counts, jnp.concatenate([jnp.maximum(self.usual, largest), refused])), believed
+        return Experience(counts, jnp.concatenate([usual, refused, last])), believed
 
 
 def _magnitude(x: Array, shape: tuple[int, ...]) -> Array:
-    """Return the largest magnitude in each row of `x [K, *shape, ...]`, infinite where there is NaN."""
-    size = jnp.abs(x).reshape(x.shape[0], *shape, -1).max((0, -1))
+    """Return the largest magnitude in each row of `x [*shape, ...]`, infinite where there is NaN."""
+    size = jnp.abs(x).reshape(*shape, -1).max(-1)
     return jnp.where(jnp.isnan(size), jnp.inf, size)

@@ -132,6 +132,8 @@ class GymEnv:
         obs = self._array(obs, name, "a vector of numbers")
         if obs.shape != (self.spec.obs_size,):
             raise EnvError(f"{self.env_id}: {name} has shape {obs.shape}, its space promised ({self.spec.obs_size},)")
+        if obs.dtype.kind != "f":
+            obs = obs.astype(self._width)  # the smallest integer has no magnitude of its own
         sound = np.abs(obs) <= LARGEST  # False for NaN
         if not sound.all():
             index = int(np.flatnonzero(~sound)[0])

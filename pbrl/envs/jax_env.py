@@ -58,7 +58,8 @@ def from_inside(action: Array) -> Array:
 
     A clip to its bounds, as physics have it, shares the gradient at a tie: half of it would be lost at exactly ±1,
     where float32's tanh and clipped noise end. Where something is differentiated, an action at a bound is pulled in by
-    four units of rounding, so that no rescaling ends in a tie; beyond the bounds the derivative is what it was.
+    four units of rounding, so that no rescaling ends in a tie, unless it adds an offset of many times the range's
+    width. Beyond the bounds the derivative is what it was.
     """
     return action
 

@@ -73,6 +73,8 @@ class Run(configs.Frozen):
         """Return self, or raise `RunError`."""
         from pbrl.runs import seeding
 
+        if any(type(seed) is not int for seed in self.seeds):
+            raise RunError(f"seeds: expected whole numbers of Python's int, got {list(self.seeds)}; convert them")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise RunError(f"seeds: expected distinct numbers, got {list(self.seeds)}; equal seeds are one run twice")
         if len(self.seeds) * max(len(self.trials), 1) > MAX_STREAMS:

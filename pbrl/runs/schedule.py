@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pbrl.config import Frozen
 
 MOST = 2**31 - 1  # steps are counted on the device, in 32 bits
-MOST_ROWS = 2**30  # so that the sum of two places in a ring can be, too
+MOST_ROWS = 2**29  # so that a few rounds of a ring can be, too
 
 
 @dataclass(frozen=True)

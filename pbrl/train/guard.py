@@ -61,7 +61,8 @@ class Guard:
         """Raise `Diverged` where no stream is left to train."""
         if self.any and (self.since != NEVER).all():
             streams = "every trial has" if self.run.trials else f"seeds {list(self.run.seeds)} have"
-            remedy = "narrow the --space" if self.run.trials else "lower the learning rates, with another --out"
+            rates = "lower the learning rates, or rescale large rewards, with another --out"
+            remedy = "narrow the --space" if self.run.trials else rates
             raise Diverged(
                 f"{streams} diverged by step {self.since.max()}; {remedy}, or resume an older checkpoint by --from-step"
             )

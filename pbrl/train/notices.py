@@ -4,24 +4,30 @@ import warnings
 
 import numpy as np
 
-from pbrl.data.soundness import JUMP
+from pbrl.data.soundness import JUMPS
 from pbrl.errors import RunError
 from pbrl.runs.run import Run, agent_module
 from pbrl.train.learn import Learner
 from pbrl.types import EnvSpec
 
+LARGE = 1e7
+"""Size of ordinary observations or rewards from which on somebody should know."""
+
 
 class Notices:
     """Warns about each kind of thing once, and about refused rows at every row of the log that has seen new ones."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, learner: Learner):
+        """Begin with the learners that a run goes on from: what was refused before has been told."""
         self.run, self.said = run, set()
         self.abilities = agent_module(run.agent).abilities(run.config)
-        self.refused = np.zeros(len(run.stream_seeds), int)
+        self.refused = np.asarray(learner.replay.refused).astype(int)
 
     def look(self, learner: Learner, step: int) -> None:
         """Look at all streams' learners, stacked, as a row of the log is written."""
         self._refused(learner)
+        large = np.asarray(learner.experience.usual).max(1) > LARGE
+        self._say(large, f"observations or rewards beyond {LARGE:g} are usual here: networks learn badly; rescale them")
         if self.run.schedule.updates_at(step):
             self._idle(learner)
 
@@ -30,9 +36,7 @@ class Notices:
         new = np.asarray(learner.replay.refused) - self.refused
         for i in np.nonzero(new > 0)[0]:
             size = f"its largest observation is {sizes[i, 0]:g}, its reward {sizes[i, 1]:g} in magnitude"
-            wild = (
-                f"{size}, more than {JUMP:g} times all before; if that is right, rescale what the environment returns"
-            )
+            wild = f"{size}, more than {JUMPS[0]:g} or {JUMPS[1]:g} times what is usual; if it is right, rescale it"
             why = wild if np.isfinite(sizes[i]).all() else "the environment broke, or returned what is not finite"
             seed, count = self.run.stream_seeds[i], f"{new[i]} more transition{'s' * int(new[i] > 1)}"
             warnings.warn(f"seed {seed}: {count} refused, the last that of step {at[i]}: {why}", stacklevel=4)

@@ -90,9 +90,9 @@ class Session:
         """Let the driver go on from the newest checkpoint, or begin. `run` is the whole one, of all hosts."""
         self.run, self.driver = driver.run, driver
         self.sync, self.watch = host_sync.HostSync(run.schedule), Watch(driver.run)
-        self.notices = Notices(driver.run)
         self.checkpoints = Checkpoints(run, driver)
         self.seconds = self.checkpoints.begin_or_resume()
+        self.notices = Notices(driver.run, driver.learner)
         self.limit = driver.step  # where hosts meet next
         self.met: tuple[int | None, bool] = None, False  # what they agreed on when they last did
         self.stage, self.hang = "", None  # what a rescue has to know

@@ -145,7 +145,7 @@ def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
         action = agent.act(state.learner.agent, jax.vmap(env.observe)(at), unused, explore=False)
         noise = jax.vmap(lambda key: jax.random.fold_in(key, t))(episode_keys)
         at, reward, discount = jax.vmap(lambda *args: _step(env, *args))(at, action, noise)
-        sound = jnp.isfinite(reward) & jnp.isfinite(jax.vmap(env.observe)(at)).all(-1)
+        sound = jax.vmap(soundness.sound)((reward, jax.vmap(env.observe)(at)))
         returns = returns + jnp.where(running & sound, reward, 0.0)
         whole &= sound | ~running
         return t + 1, at, running & (discount > 0) & sound, whole, returns, lengths + running
@@ -154,7 +154,7 @@ def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
         return (carry[0] <= env.spec.episode_length) & carry[2].any()
 
     first = jax.vmap(lambda key: _reset(env, jax.random.fold_in(key, 0)))(episode_keys)
-    sound = jnp.isfinite(jax.vmap(env.observe)(first)).all(-1)
+    sound = jax.vmap(soundness.sound)(jax.vmap(env.observe)(first))
     nothing = jnp.zeros(schedule.eval_episodes)
     begin = (jnp.ones((), jnp.int32), first, sound, sound, nothing, nothing)
     *_, whole, returns, lengths = jax.lax.while_loop(going_on, episodes_step, begin)

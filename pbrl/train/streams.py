@@ -84,7 +84,7 @@ class Streams:
         self.faults[i] += 1
         if self.faults[i] >= MAX_FAULTS:
             self.parked = True
-            raise error
+            raise type(error)(f"seed {self.seeds[i]}: {error}") from error
         self.told += 1
         if self.told <= MOST_TOLD:
             last = "; more of them are counted by train/refused_rows alone" if self.told == MOST_TOLD else ""

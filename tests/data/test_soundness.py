@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pbrl.data import replay, soundness
-from pbrl.data.soundness import JUMP, Experience
+from pbrl.data.soundness import Experience
 from pbrl.types import Transition
 
 
@@ -23,41 +23,57 @@ def test_sound_sees_every_leaf():
         assert not bool(jax.jit(soundness.sound)({**good, "c": jnp.array([1.0, bad])}))
 
 
-@pytest.mark.parametrize("wild", [3e5, 1e20, -1e25, np.nan, np.inf])
-def test_a_wild_observation_is_refused_and_named(wild):
-    experience, judge = Experience.init(), jax.jit(Experience.judge)
-    for _ in range(20):
-        experience, believed = judge(experience, batch(2.0))
-        assert bool(believed[0])
-    experience, believed = judge(experience, batch(wild))
-    assert not bool(believed[0]) and int(experience.refused_at) == 21
+def judged(values, reward=0.0, experience=None):
+    """Judge a path of observations that takes these values, one row for each pair of them."""
+    experience, verdicts = experience or Experience.init(), []
+    judge = jax.jit(Experience.judge)
+    rewards = np.broadcast_to(reward, len(values) - 1)
+    for before, after, paid in zip(values[:-1], values[1:], rewards, strict=True):
+        row = batch(after, paid)
+        experience, believed = judge(experience, replace(row, obs=row.obs.at[0, 0].set(before)))
+        verdicts.append(bool(believed[0]))
+    return experience, verdicts
+
+
+@pytest.mark.parametrize("wild", [3e4, 1e12, 1e20, -1e25, np.nan, np.inf])
+@pytest.mark.parametrize("at", [0, 1, 20])
+def test_a_wild_observation_is_refused_whenever_it_comes(wild, at):
+    values = np.full(30, 2.0)
+    values[at] = wild
+    experience, verdicts = judged(values)
+    assert [i for i, believed in enumerate(verdicts) if not believed] == [i for i in (at - 1, at) if i >= 0]
+    assert int(experience.refused_at) == at + 1 and experience.usual.tolist() == [2.0, 1.0]
     size = float(experience.refused[0])
     assert size == pytest.approx(abs(wild)) if np.isfinite(wild) else size == np.inf
-    experience, believed = judge(experience, batch(1.5 * JUMP))
-    assert bool(believed[0]) and int(experience.refused_at) == 21  # less than 100,000 times the 2.0 of before
 
 
-def test_a_wild_reward_is_refused_too():
-    experience = Experience.init()
-    for _ in range(20):
-        experience, _ = experience.judge(batch(0.0, reward=-3.0))
-    assert not bool(experience.judge(batch(0.0, reward=1e25))[1][0])
-    assert bool(experience.judge(batch(0.0, reward=-1e5))[1][0])
+def test_each_wild_reading_is_judged_by_what_lasts():
+    values = np.ones(60)
+    values[[10, 20, 30, 40]] = 5e4, 5e9, 5e14, 2e4
+    assert judged(values)[1].count(False) == 8
 
 
-def test_large_units_are_believed_from_the_start():
-    experience = Experience.init()
-    for size in (0.0, 0.0, 1e9, 3e9, 1e12):
-        experience, believed = experience.judge(batch(size))
-        assert bool(believed[0])
-    assert not bool(experience.judge(batch(1.1e15))[1][0])
+@pytest.mark.parametrize("at", [0, 20])
+def test_a_wild_reward_is_refused_too(at):
+    rewards = np.full(30, -3.0)
+    rewards[at] = 1e10
+    experience, verdicts = judged(np.ones(31), rewards)
+    assert [i for i, believed in enumerate(verdicts) if not believed] == [at]
+    assert bool(experience.judge(batch(0.0, reward=-1e5))[1][0])  # a penalty of 100,000 is one
+
+
+def test_a_change_that_lasts_is_believed_with_its_second_step():
+    assert judged([1e9, 3e9, 2e9, 1e12])[1] == [True, True, True]  # large units from the start
+    assert judged([0.0, 1e6, 1e6, 2e6])[1] == [False, True, True]
+    assert judged(np.ones(6), [0.0, 1e9, 1e9, 2e9, -1e9])[1] == [True, False, True, True, True]
+    assert not judged([1e9, 1.1e15])[1][0]
 
 
 def test_rows_are_counted_past_what_an_i32_holds():
     experience = replace(Experience.init(), counts=jnp.array([2**31 - 2, 0], jnp.int32))
     for _ in range(3):
         experience, believed = experience.judge(batch([0.0, 1e9]))
-        assert believed.tolist() == [True, False]
+        assert believed.tolist() == [True, False]  # the row between them begins at 0
     assert int(experience.rows) == int(experience.refused_at) == 2**31 - 1
 
 

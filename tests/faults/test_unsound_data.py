@@ -258,6 +258,21 @@ def test_seeds_that_no_key_can_hold_are_refused(tmp_path, seed):
 
 
 def test_steps_and_rows_that_nothing_can_count_are_refused(tmp_path):
-    for field, most in (("total_steps", 2**31 - 1), ("imagine_buffer", 2**30)):
+    for field, most in (("total_steps", 2**31 - 1), ("imagine_buffer", 2**29)):
         with pytest.raises(ValueError, match=f"schedule.{field}: expected an integer from 1 to {most}"):
             replace(SCHEDULE, **{field: most + 1}).validate()
+
+
+def test_what_training_refuses_is_no_episode_on_the_device_either(tmp_path, monkeypatch):
+    def step(state, action, key=None):
+        t = state + 1
+        return t, jnp.where(t == 7, 1e20, 1.0), jnp.ones(())
+
+    spec = replace(SPEC, obs_size=1, action_size=1, episode_length=10, reward_fn=None, termination_fn=None)
+    env = jax_env.JaxEnv(spec, lambda key: jnp.zeros(()), step, lambda state: 0.1 * state[None])
+    monkeypatch.setitem(registry.OWN, "priceless", env)
+    schedule = replace(SCHEDULE, model_every=0, total_steps=20, eval_every=20)
+    run = Run("td3", "priceless", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",), driver="device")
+    device.train(run)
+    last = read_rows(tmp_path, "eval")[-1]
+    assert last["eval/episodes"] == [0] and np.isnan(last["eval/return"][0])

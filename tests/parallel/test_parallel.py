@@ -73,7 +73,7 @@ def test_cores_become_devices_for_several_streams_unless_someone_chose_their_num
     script += "print(sweep.parse(words.split()).seed_mode); import jax; print(jax.device_count())"
     unset = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
     flag = "--xla_force_host_platform_device_count=3"
-    for chosen, count in ({}, parallel.sharers(6, parallel._cores())), ({"XLA_FLAGS": flag}, 3):
+    for chosen, count in ({}, parallel.sharers(6, parallel.cores())), ({"XLA_FLAGS": flag}, 3):
         words = [sys.executable, "-c", script]
         found = subprocess.run(words, env={**unset, **chosen}, capture_output=True, text=True, check=True).stdout
         assert found.split() == ["map", str(count)]
