@@ -26,8 +26,13 @@ def switches():
         yield
 
 
-@pytest.mark.parametrize("driver", ["host", "device"])
-@pytest.mark.parametrize("name", AGENTS)
+QUICK = ("mage", "host"), ("svg", "device"), ("sac", "host"), ("td3", "device")
+EACH = [(name, driver) for name in AGENTS for driver in ("host", "device")]
+
+
+@pytest.mark.parametrize(
+    ("name", "driver"), [pytest.param(*one, marks=() if one in QUICK else pytest.mark.slow) for one in EACH]
+)
 def test_every_agent_trains_under_all_switches(tmp_path, name, driver, switches):
     schedule = SCHEDULE if has_model(name) else replace(SCHEDULE, model_every=0)
     if name in ("mbpo", "maac"):
