@@ -102,7 +102,7 @@ def summarise(run: Run) -> None:
         say(display.statistics_line(last["eval/return"]))
         say(draw_curve(run))
     else:
-        say("\nno evaluation was made (--schedule.eval-every=0); `pbrl eval` plays one")
+        say("\nno evaluation is on record; `pbrl eval` plays one")
     say(f"run folder: {run.folder}")
 
 

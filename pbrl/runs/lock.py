@@ -131,7 +131,11 @@ def _refuse_alive(path: Path) -> dict[str, Any] | None:
     here = it is not None and it.get("host") == _host()
     dead = here and (it or {}).get("began") != _began((it or {}).get("pid"))
     if not dead and (here or age < STALE):
-        hint = "" if here else f". If that one is gone, try again in {max(STALE - age, 0) / 60 + 1:.0f} minutes"
+        hint = (
+            ""
+            if here
+            else f". If that one is gone, try again in {min(max(STALE - age, 0), STALE) / 60 + 1:.0f} minutes"
+        )
         raise RunError(_taken(path.parent, _named(it)) + hint)
     return it
 

@@ -103,7 +103,9 @@ def read(folder: Path) -> Manifest:
         content = json.loads(text)
         schema = content["schema"]
         if schema != SCHEMA:
-            raise OtherSchema(f"{folder} has schema {schema}, this pbrl reads {SCHEMA}; use the version that wrote it")
+            raise OtherSchema(
+                f"{folder} has schema {schema!r:.20}, this pbrl reads {SCHEMA}; use the version that wrote it"
+            )
         manifest = Manifest(
             step=content["step"],
             info=content["info"],

@@ -41,7 +41,8 @@ def read_rows(folder: Path, kind: str) -> list[Row]:
     if damaged := [line for line in lines if line.row is None]:
         # All from this line, so that Python shows the same one once, however often the record is read.
         warnings.warn(f"{_named(Path(folder), damaged)}, and left out here", stacklevel=1)
-    return [with_nan(row) for row in _newest(lines) if row["kind"] == kind]
+    rows = [with_nan(row) for row in _newest(lines) if row["kind"] == kind]
+    return sorted(rows, key=lambda row: row["step"])
 
 
 def read(folder: Path) -> list[Line]:
@@ -51,10 +52,19 @@ def read(folder: Path) -> list[Line]:
     if (row := _row(last)) is not None:
         lines.append(Line(len(whole) + 1, last, row))
     lengths = Counter(n for line in lines if line.row and (n := _length(line.row)) is not None)
-    streams = lengths.most_common(1)[0][0] if lengths else None
+    streams = _streams(folder) or (lengths.most_common(1)[0][0] if lengths else None)
     return [
         line._replace(row=None) if line.row and _length(line.row) not in (None, streams) else line for line in lines
     ]
+
+
+def _streams(folder: Path) -> int | None:
+    """Return how many streams a folder's `config.json` says that its run has; nothing where it does not say."""
+    try:
+        run = json.loads(files.read(folder / "config.json", MAX_BYTES))
+        return len(run["seeds"]) * max(len(run.get("trials", ())), 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RunError):
+        return None
 
 
 def go_on_from(folder: Path, step: int) -> set[tuple[str, int]]:
@@ -136,7 +146,7 @@ def _row(raw: bytes) -> Row | None:
     """Return the row that a line holds, or nothing where some value is not what `RunLog.write` writes."""
     try:
         row = json.loads(raw)
-        if not isinstance(row, dict) or not isinstance(row["kind"], str) or type(row["step"]) is not int:
+        if not isinstance(row, dict) or row["kind"] not in KINDS or type(row["step"]) is not int:
             return None
         values = [value for name, value in row.items() if name != "kind"]
         numbers = [x for value in values for x in (value if isinstance(value, list) else [value])]

@@ -68,7 +68,10 @@ _PARTS = {"versions": dict, "python": str, "device": str, "cpu_cores": int}
 def _sound(entry: Mapping[str, Any]) -> bool:
     versions = entry.get("versions", {})
     parts = all(isinstance(entry[name], kind | None) for name, kind in _PARTS.items() if name in entry)
-    return parts and isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())
+    if not (parts and isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())):
+        return False
+    texts = [*versions, *versions.values(), *(x for x in entry.values() if isinstance(x, str))]
+    return all(text.isprintable() for text in texts)  # they are printed: a terminal would obey what is not
 
 
 def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,7 @@ def begin_at(run: Run) -> int:
             f"{', '.join(path.name for path in aside)}",
             stacklevel=3,
         )
-    there = checkpoint.steps(folder)
-    return there[-1] if there else 0
+    return checkpoint.read_info(folder)[1] if checkpoint.steps(folder) else 0
 
 
 class Checkpoints:

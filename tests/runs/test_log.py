@@ -152,8 +152,8 @@ def test_resuming_puts_the_csv_back_even_if_no_row_follows(tmp_path):
 def test_values_that_are_not_finite_are_nan_in_every_csv_line(tmp_path):
     log = RunLog(tmp_path, sinks=("jsonl", "csv"))
     for step, metrics in enumerate(({"a": [1.0, np.inf]}, {"a": [np.nan, 1.0]}, {"b": 1.0, "a": [1.0, -np.inf]})):
-        log.write("train", step, metrics)
-        log.write("train", 10 + step, metrics)
+        log.write("train", 2 * step, metrics)
+        log.write("train", 2 * step + 1, metrics)
     a = [row["a"] for row in table(tmp_path / "train.csv")]
     assert a == ["1.0", "nan"] * 2 + ["nan", "1.0"] * 2 + ["1.0", "nan"] * 2
 
@@ -350,3 +350,12 @@ def test_nothing_is_written_through_what_is_planted(tmp_path, name, kind):
         except RunError as error:
             assert name in str(error)
     assert outside.read_text() == "precious"
+
+
+def test_rows_of_another_run_or_kind_are_damaged_and_order_is_that_of_steps(tmp_path):
+    (tmp_path / "config.json").write_text('{"seeds": [0, 1]}')
+    rows = [(200, [1, 2], "eval"), (100, [3, 4], "eval"), (300, [5, 6, 7], "eval"), (400, [5, 6], "evbl")]
+    lines = [f'{{"kind": "{kind}", "step": {step}, "eval/return": {values}}}\n' for step, values, kind in rows]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    with pytest.warns(UserWarning, match=r"2 lines are damaged \(3, 4\), and left out here"):
+        assert [row["step"] for row in read_rows(tmp_path, "eval")] == [100, 200]
