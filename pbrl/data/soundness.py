@@ -80,7 +80,7 @@ class Experience:
         usual = jnp.maximum(self.usual, jnp.where(sound[None], lasting, 0.0).max(1))
         sizes = jnp.stack([jnp.maximum(before, after), reward])  # [2, B]
         believed = sound & (sizes <= jnp.array(JUMPS, sizes.dtype)[:, None] * usual[:, None]).all(0)
-        number = jnp.minimum(self.rows, MOST - shape[0]) + jnp.arange(1, shape[0] + 1)
+        number = jnp.minimum(self.rows, MOST - shape[0]) + jnp.arange(1, shape[0] + 1, dtype=jnp.int32)
         refused = jnp.where(believed.all(), self.refused, jnp.where(believed[None], 0.0, sizes).max(1))
         refused_at = jnp.where(believed, self.refused_at, number).max()
         last = jnp.where(sound[-1:], reward[-1:], 0.0)

@@ -153,9 +153,11 @@ def test_a_signal_to_one_host_saves_all(straight, tmp_path):
 
 def test_saves_that_fail_on_one_host_fail_on_all_and_training_goes_on(tmp_path):
     folder = tmp_path / "run"
-    folder.mkdir()
+    job = start(folder, COMMANDS["device"], 2)
+    while not (folder / "config.json").exists():  # what is in the way before is refused
+        time.sleep(0.02)
     (folder / "checkpoints").write_text("in the way")
-    codes, printed = finish(start(folder, COMMANDS["device"], 2))
+    codes, printed = finish(job)
     assert codes == [3, 3], printed
     for text in printed:
         assert text.count("Training goes on") == 1 and "checkpoints is in the way" in text
