@@ -62,8 +62,8 @@ def test_bad_overrides_say_where_and_what(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"updates_per_step": -1}, "schedule.updates_per_step: expected an integer of at least 0, got -1"),
-        ({"batch_size": 0}, "schedule.batch_size: expected an integer of at least 1, got 0"),
+        ({"updates_per_step": -1}, "schedule.updates_per_step: expected an integer from 0 to 2147483647, got -1"),
+        ({"batch_size": 0}, "schedule.batch_size: expected an integer from 1 to 2147483647, got 0"),
         ({"warmup_steps": 200_000}, "schedule.warmup_steps: expected at most total_steps"),
     ],
 )

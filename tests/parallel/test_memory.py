@@ -90,7 +90,7 @@ def test_a_need_is_that_of_the_arrays(tmp_path):
 
 @pytest.mark.parametrize(
     "schedule",
-    [{"total_steps": 2**30}, {"buffer_size": 2**30 - 2, "total_steps": 2**31 - 1}, {"batch_size": 2**31 - 1}],
+    [{"total_steps": 2**29}, {"buffer_size": 2**29 - 2, "total_steps": 2**31 - 1}, {"batch_size": 2**31 - 1}],
 )
 def test_what_cannot_fit_is_refused_before_it_is_begun(tmp_path, monkeypatch, schedule):
     monkeypatch.setattr(host, "Driver", lambda run: pytest.fail("it was begun"))

@@ -217,7 +217,8 @@ def test_a_sweep_from_draws_to_pictures(capsys, monkeypatch, tmp_path):
     assert call(*command, "--draw-seed=5", "--out", str(folder)) == 2
     assert "differs in trials (other draws" in capsys.readouterr().err
     assert call("eval", str(folder), "--episodes=1") == 0
-    assert capsys.readouterr().out.splitlines()[1].split() == ["trial", "seed", "return", "length"]
+    columns = ["trial", "seed", "return", "length", "std", "min", "max", "episodes"]
+    assert capsys.readouterr().out.splitlines()[1].split() == columns
     assert call("plot", str(folder), "--out", "sweep.png") == 0
     assert (tmp_path / "sweep.png").stat().st_size > 5_000
     capsys.readouterr()
