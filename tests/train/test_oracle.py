@@ -16,7 +16,7 @@ from pbrl.envs.ids import TWINS
 from pbrl.envs.mujoco import twin
 from pbrl.errors import EnvError, RunError
 from pbrl.planning import cem
-from pbrl.report import plots
+from pbrl.report import curves, plots
 from pbrl.runs import folder
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run
@@ -149,12 +149,12 @@ def test_presets_are_those_of_mujocos_tasks(tmp_path):
 
 def test_curves_and_reports_tell_an_oracle_from_a_learned_model(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(plots, "panels", lambda groups, path: drawn.update(groups))
+    monkeypatch.setattr(plots, "panels", lambda groups, path, **_: drawn.update(groups))
     runs = [replace(make_run(tmp_path / str(i), "mage"), oracle=["", "fidelity"][i]) for i in (0, 1)]
     for run in runs:
         run.folder.mkdir()
         (run.folder / "config.json").write_text(json.dumps(run.to_json()))
-    monkeypatch.setattr(plots, "evaluation_curve", lambda folder: (np.array([0, 1]), np.zeros((2, 2))))
+    monkeypatch.setattr(curves, "evaluation_curve", lambda folder: (np.array([0, 1]), np.zeros((2, 2))))
     plots.run_curves([run.folder for run in runs], tmp_path / "x.png")
     assert set(drawn[PENDULUM]) == {"mage", "mage, oracle"}
     assert [run.title for run in runs] == ["mage", "mage, oracle"]
