@@ -22,7 +22,7 @@ def sound(tree: Any) -> Array:
     return jnp.stack([_sound(leaf).all() for leaf in jax.tree.leaves(tree)] or [jnp.array(True)]).all()
 
 
-def rows(batch: Transition, shape: tuple[int, ...]) -> Array:
+def rows(batch: Any, shape: tuple[int, ...]) -> Array:
     """Return which rows of a batch, whose leading axes are `shape`, are sound, as bool of that shape."""
     verdict = jnp.ones(shape, bool)
     for leaf in jax.tree.leaves(batch):
@@ -74,18 +74,23 @@ class Experience:
 
     def judge(self, batch: Transition) -> tuple["Experience", Array]:
         """Return what is known after rows `[B]`, consecutive in time, and which are to be believed, as bool[B]."""
-        shape, sound = batch.reward.shape, rows(batch, batch.reward.shape)
+        shape = batch.reward.shape
         before, after, reward = (_magnitude(x, shape) for x in (batch.obs, batch.next_obs, batch.reward))
-        lasting = jnp.stack([jnp.minimum(before, after), jnp.minimum(reward, jnp.append(self.sizes[4], reward[:-1]))])
-        usual = jnp.maximum(self.usual, jnp.where(sound[None], lasting, 0.0).max(1))
-        sizes = jnp.stack([jnp.maximum(before, after), reward])  # [2, B]
-        believed = sound & (sizes <= jnp.array(JUMPS, sizes.dtype)[:, None] * usual[:, None]).all(0)
+        obs, others = jnp.maximum(before, after), (batch.action, batch.discount, batch.extras)
+        sound = (obs <= LARGEST) & (reward <= LARGEST) & rows(others, shape)
+        last = self.sizes[4][None] if shape[0] == 1 else jnp.concatenate([self.sizes[4][None], reward[:-1]])
+        usual = jnp.maximum(self.sizes[0], jnp.where(sound, jnp.minimum(before, after), 0.0).max())
+        usual_reward = jnp.maximum(self.sizes[1], jnp.where(sound, jnp.minimum(reward, last), 0.0).max())
+        believed = sound & (obs <= JUMPS[0] * usual) & (reward <= JUMPS[1] * usual_reward)
         number = jnp.minimum(self.rows, MOST - shape[0]) + jnp.arange(1, shape[0] + 1, dtype=jnp.int32)
-        refused = jnp.where(believed.all(), self.refused, jnp.where(believed[None], 0.0, sizes).max(1))
-        refused_at = jnp.where(believed, self.refused_at, number).max()
-        last = jnp.where(sound[-1:], reward[-1:], 0.0)
-        counts = jnp.stack([number[-1], refused_at])
-        return Experience(counts, jnp.concatenate([usual, refused, last])), believed
+        kept = believed.all()
+        refused = (
+            jnp.where(kept, old, jnp.where(believed, 0.0, new).max())
+            for old, new in zip(self.sizes[2:4], (obs, reward), strict=True)
+        )
+        sizes = [usual, usual_reward, *refused, jnp.where(sound[-1], reward[-1], 0.0)]
+        counts = [number[-1], jnp.where(believed, self.refused_at, number).max()]
+        return Experience(jnp.stack(counts), jnp.stack(sizes)), believed
 
 
 def _magnitude(x: Array, shape: tuple[int, ...]) -> Array:
