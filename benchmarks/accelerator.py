@@ -2,7 +2,7 @@
 
     python benchmarks/accelerator.py                        # on the accelerator; prints its plan, then fills the sheet
     python benchmarks/accelerator.py --only updates twins   # some parts
-    python benchmarks/accelerator.py --quick --out /tmp/q   # every part with tiny sizes, on any machine
+    python benchmarks/accelerator.py --quick --out quick   # every part with tiny sizes, on any machine
     python benchmarks/accelerator.py --page                 # write docs/accelerators.md from what there is
 
 Parts run in order of value, each in a process of its own that is ended when its time is up. Every number is in the

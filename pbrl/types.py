@@ -42,6 +42,8 @@ class Transition:
 LARGEST = 1e15
 """The largest magnitude that data, losses and gradients may have: beyond it float32 overflows where sums of squares are
 taken. What is larger is handled like what is not finite."""
+MOST = 2**31 - 1
+"""What an i32 can count; counts of a run's life stay there instead of passing it."""
 
 
 def width() -> np.dtype:

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from pbrl.data import soundness
-from pbrl.data.soundness import MOST
-from pbrl.types import Array, Key, Transition
+from pbrl.types import MOST, Array, Key, Transition
 
 BLOCK = 5  # rows in a row of which `validation` keeps one from each member of an ensemble
 
@@ -38,7 +37,7 @@ class Replay:
 
 
 def init(example: Transition, capacity: int) -> Replay:
-    """Make an empty ring for rows shaped like `example` (no batch axis). At most 2^30 rows can be indexed."""
+    """Make an empty ring for rows shaped like `example` (no batch axis). At most 2^29 rows can be indexed."""
     rows = jax.tree.map(lambda x: jnp.zeros((capacity, *jnp.shape(x)), jnp.asarray(x).dtype), example)
     zero = jnp.zeros((), jnp.int32)
     return Replay(rows, jnp.full(capacity, -1, jnp.int32), zero, zero.copy(), zero.copy())

@@ -10,11 +10,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pbrl.types import LARGEST, Array, Transition
+from pbrl.types import LARGEST, MOST, Array, Transition
 
 JUMPS = 1e4, 1e5
 """How many times larger than usual an observation, and a reward, may be (`Experience.usual`)."""
-MOST = 2**31 - 1  # what an i32 can count
 
 
 def sound(tree: Any) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import flax.struct
 import jax.numpy as jnp
 
-from pbrl.types import LARGEST, Array, Transition
+from pbrl.types import LARGEST, MOST, Array, Transition
 
 MIN_STD = 1e-6  # below it a coordinate counts as constant and is only centred (MAGE code, `normalizer.py`)
 STD_BOUNDS = (0.1, 10.0)
@@ -19,7 +19,6 @@ TARGET_BOUNDS = (1e-3, math.inf)
 """The same for what networks predict: a wider bound would hide what they can learn."""
 REACH = 30.0
 """How many scales (see `update`) from the mean a row counts whole, however few came before it."""
-MOST_ROWS = 2**31 - 1  # what an i32 can count
 
 
 @flax.struct.dataclass
@@ -61,7 +60,7 @@ def update(normalizer: Normalizer, batch: Array) -> Normalizer:
     the mean. So a lasting change is followed within a few rows, and one wild row is forgotten.
 
     After a million rows a new one moves the mean by less than float32 resolves next to it, so that what rounding drops
-    is kept and added later (Kahan 1965). Beyond `MOST_ROWS` the oldest rows fade.
+    is kept and added later (Kahan 1965). Beyond `MOST` the oldest rows fade.
     """
     batch = _within_reach(normalizer, batch)
     more = batch.shape[0]
@@ -72,7 +71,7 @@ def update(normalizer: Normalizer, batch: Array) -> Normalizer:
     new_mean, mean_lost = _add(normalizer.mean, normalizer.mean_lost, shift * (added / total))
     spread = jnp.square(batch - mean[None]).sum(0) + jnp.square(shift) * (n * added / total)
     squares, squares_lost = _add(normalizer.squares, normalizer.squares_lost, spread)
-    full = normalizer.count > MOST_ROWS - more
+    full = normalizer.count > MOST - more
     kept = jnp.where(full, n / total, 1.0)
     return replace(
         normalizer,
