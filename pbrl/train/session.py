@@ -119,16 +119,14 @@ class Session:
             error = self._advance()
             signal, overdue, error = self.sync.agree(driver.step, stop.signal, self.checkpoints.overdue(), error)
             if error is not None:
-                self.save(f"{error}; this ended the run")
-                raise hosts.agreed(type(error)(f"{error}; {self._saved()}")) from error
+                raise hosts.agreed(self._ended_by(error)) from error
             self.met = signal, overdue
             try:
                 logged = self._log_and_evaluate()
             except EnvError as error:  # environments to evaluate in cannot be made
                 if isinstance(error, ActionError) or not hosts.alone():
                     raise
-                self.save(f"{error}; this ended the run")
-                raise EnvError(f"{error}; {self._saved()}") from error
+                raise self._ended_by(error) from error
             self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.progress())
@@ -156,6 +154,11 @@ class Session:
         self.stage = "save"
         self.checkpoints.save_at_last(self.elapsed, why)
         self.stage = ""
+
+    def _ended_by(self, error: Exception) -> Exception:
+        """Save, and return the error with what it leaves; raises as `save`."""
+        self.save(f"{error}; this ended the run")
+        return type(error)(f"{error}; {self._saved()}")
 
     def _saved(self) -> str:
         """Say what a run that ends here leaves, once `save` has returned."""
