@@ -90,9 +90,7 @@ def read(path: Path, limit: int) -> bytes:
 
 def folder(path: Path) -> Path:
     """Make a folder within a run's, where there is none. Raises `RunError` for a link or a file in its place."""
-    refuse_link(path)
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is in the way: a folder has to be there; move it elsewhere")
+    refuse_non_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -119,6 +117,13 @@ def refuse_link(path: Path) -> None:
             f"{path} is a link to {os.readlink(path)}, and pbrl does not write through links within a run's folder; "
             "remove it. The run's folder itself may be a link, or lie elsewhere by --out"
         )
+
+
+def refuse_non_folder(path: Path) -> None:
+    """Raise `RunError` for a link or a file where a folder has to be."""
+    refuse_link(path)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is in the way: a folder has to be there; move it elsewhere")
 
 
 def _refuse_non_file(path: Path) -> None:

@@ -78,11 +78,10 @@ def prepare(run: Run, step: int = 0) -> None:
     kept in the file's `history`. Raises `RunError` where the folder cannot be written.
     """
     refuse_another(run)
-    for name in (rows.JSONL, "checkpoints", "tensorboard", "wandb"):  # now, not when something is written first
+    for name in (rows.JSONL, "wandb"):  # now, not when something is written first
         files.refuse_link(run.folder / name)
     for name in ("checkpoints", "tensorboard"):
-        if (run.folder / name).is_file():
-            raise RunError(f"{run.folder / name} is in the way: a folder has to be there; move it elsewhere")
+        files.refuse_non_folder(run.folder / name)
     path = run.folder / record.NAME
     before = record.read(run.folder) if path.exists() else {}
     history = software.history(before, step)
