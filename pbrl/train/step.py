@@ -133,7 +133,7 @@ SCORES = ("eval/return", "eval/length", "eval/return_std", "eval/return_min", "e
 def evaluate(task: Task, state: State, root: Key, step: Array) -> Metrics:
     """Play episodes with the policy's mode; return `SCORES` over those that are whole, f32[].
 
-    One whose observation or reward is not finite is broken, ends there and is left out. First states and noise hang on
+    One whose observation or reward is not sound is broken, ends there and is left out. First states and noise hang on
     the seed and on `step` alone.
     """
     agent, env, _, schedule, _ = task
