@@ -6,6 +6,8 @@ and the value where they end, averaged over N trajectories from every start stat
     J(θ) = E[ Σ_{t<H} γ^t D_t r(ŝ_t, a_t, ŝ_{t+1}) + γ^H D_H Q(ŝ_H, a_H) - α log π(a_0|s_0) ]
     a_t ~ π_θ(ŝ_t),   ŝ_{t+1} ~ f̂_m(ŝ_t, a_t) with a member m drawn for every row and step
 
+or, by `entropy`, with -α Σ_{t≤H} γ^t log π(a_t|ŝ_t) as its last term.
+
 Critics follow the targets of STEVE, which mix value expansions of 0 … K steps by their certainty:
 
     T_k = r + γ d [ Σ_{i<k} γ^i D_i (r̂_i - α log π_i) + γ^k D_k (Q̄(ŝ_k, a_k) - α log π_k) ],   y = Σ_k w_k mean T_k
@@ -37,7 +39,16 @@ from pbrl.agents.parts.soft import SoftActorCritic
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
 from pbrl.equations.actor_critic import mean_neighbour_minimum, neighbour_minima, tanh_normal_sample
-from pbrl.equations.expansion import alone, rollout, start_from_next, steve_candidates, steve_mixture, value_expansion
+from pbrl.equations.expansion import (
+    Trajectory,
+    alone,
+    rollout,
+    soft_value_expansion,
+    start_from_next,
+    steve_candidates,
+    steve_mixture,
+    value_expansion,
+)
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
@@ -63,6 +74,10 @@ class Config(sac_with_model.Config):
     """N, trajectories from every start state."""
     branch: str = static("start")
     """Where the N part: "start", whole trajectories (the paper), or "end", N last actions on one (the last code)."""
+    entropy: str = static("first")
+    """Whose entropy the actor is paid: "first", its first actions' (the code), or "path", all H + 1 actions', as the
+    soft critics count it. With "first" the temperature rises until that one entropy holds against H + 1 actions'
+    wish to be certain, and the critics pay for it."""
     target_horizon: int = static(2)
     """K, model steps of the longest candidate of the critics' target; 0 is TD."""
     target_members: int = static(4)
@@ -83,7 +98,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     """
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
     configs.check(config, target_members=(1, config.elites))
-    configs.check_choice(config, branch=("start", "end"))
+    configs.check_choice(config, branch=("start", "end"), entropy=("first", "path"))
     return sac_with_model.start(key, spec, config, oracle)
 
 
@@ -124,11 +139,18 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     ac, critic_metrics = nets.regress_critics(state.ac, batch, y)
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
-        """-J, and the log-density of the first action: the code has no other entropy."""
-        imagined_value = {"start": value_of_trajectories, "end": value_of_last_actions}[cfg.branch]
-        value, log_prob = imagined_value(nets, dynamics, cfg, ac.critic, actor, batch, actor_key)
-        objective = value.mean() - alpha * log_prob
-        return -objective.mean(), log_prob
+        """-J, and the log-density of the first action, which alone moves the temperature."""
+        imagined = {"start": trajectories, "end": last_actions}[cfg.branch]
+        path, q, last_log_prob = imagined(nets, dynamics, cfg, ac.critic, actor, batch, actor_key)
+        first_log_prob = path.info[0] if cfg.horizon else last_log_prob
+        if cfg.entropy == "path":
+            last = last_log_prob.reshape(-1, *q.shape).mean(0)  # of all actions that share an end
+            log_probs = jnp.concatenate([path.info, last[None]])
+            objective = soft_value_expansion(path.reward, path.discount, log_probs, q, alpha, cfg.discount)
+        else:
+            value = value_expansion(path.reward, path.discount, q, cfg.discount)
+            objective = value.mean() - alpha * first_log_prob
+        return -objective.mean(), first_log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
@@ -136,39 +158,34 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     return replace(state, ac=nets.move_targets(ac)), metrics
 
 
-def value_of_trajectories(
+def trajectories(
     nets: SoftActorCritic, dynamics: Dynamics, cfg: Config, critic: Params, actor: Params, batch: Transition, key: Key
-) -> tuple[Array, Array]:
-    """Return the value `[N B]` of N whole trajectories from every state (§4.1), and log π of their first actions.
+) -> tuple[Trajectory, Array, Array]:
+    """Return N whole trajectories from every state (§4.1), with Q and log π `[N B]` of the actions at their ends.
 
-    Differentiable in `actor` through actions, model, rewards and critics.
+    Differentiable in `actor` through actions, model, rewards and critics. `info` is log π of the actions before.
     """
     roll_key, last_key = jax.random.split(key)
     many = _repeat(batch, cfg.samples)
     path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(many), roll_key, cfg.horizon)
     action, last_log_prob = nets.sample(actor, path.final_obs, last_key)
     q = nets.q(critic, path.final_obs, action)
-    q = mean_neighbour_minimum(q)
-    value = value_expansion(path.reward, path.discount, q, cfg.discount)
-    return value, path.info[0] if cfg.horizon else last_log_prob
+    return path, mean_neighbour_minimum(q), last_log_prob
 
 
-def value_of_last_actions(
+def last_actions(
     nets: SoftActorCritic, dynamics: Dynamics, cfg: Config, critic: Params, actor: Params, batch: Transition, key: Key
-) -> tuple[Array, Array]:
-    """Return the value `[B]` of one trajectory from every state with N last actions, as the released code has it.
+) -> tuple[Trajectory, Array, Array]:
+    """Return one trajectory from every state, Q `[B]` and log π `[N B]` of N last actions: the released code.
 
-    Critics are averaged over actions first, and the smaller counts then. Else as `value_of_trajectories`; without a
-    step the densities are of all N actions, `[N B]`.
+    Critics are averaged over actions first, and the smaller counts then. Else as `trajectories`.
     """
     roll_key, last_key = jax.random.split(key)
     path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(batch), roll_key, cfg.horizon)
     (mean, log_std), obs = _repeat((nets.distribution(actor, path.final_obs), path.final_obs), cfg.samples)
     action, last_log_prob = tanh_normal_sample(mean, log_std, last_key)
     q = nets.q(critic, obs, action)
-    q = mean_neighbour_minimum(q.reshape(q.shape[0], cfg.samples, -1).mean(1))
-    value = value_expansion(path.reward, path.discount, q, cfg.discount)
-    return value, path.info[0] if cfg.horizon else last_log_prob
+    return path, mean_neighbour_minimum(q.reshape(q.shape[0], cfg.samples, -1).mean(1)), last_log_prob
 
 
 def _repeat(tree, times: int):

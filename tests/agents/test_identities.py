@@ -194,6 +194,23 @@ def test_maacs_model_steps_and_candidates_are_not_idle():
     assert len({float(m["actor/loss"]) for m in (metrics[0], *metrics[3:])}) == 5
 
 
+def test_entropy_of_the_path_pays_the_later_actions_too():
+    """Beside "first", the loss has α Σ γ^t log π of the actions at t = 1 … H; the temperature moves alike."""
+    batch, maac = transitions(32), module("maac")
+    state = ready("maac", entropy="path")
+    after, path = jitted("maac", "update")(state, batch, KEY)
+    _, first = jitted("maac", "update")(ready("maac", entropy="first"), batch, KEY)
+    found = maac.trajectories(
+        maac.networks(state), maac.simulator(state), state.config, after.ac.critic, state.ac.actor, batch,
+        jax.random.split(KEY)[1],
+    )  # fmt: skip
+    later = jnp.concatenate([found[0].info[1:], found[2][None]]).mean(1)
+    discounts = state.config.discount ** jnp.arange(1, len(later) + 1)
+    extra = state.ac.alpha * (discounts * later).sum()
+    np.testing.assert_allclose(path["actor/loss"] - first["actor/loss"], extra, rtol=1e-4)
+    assert path["temperature/loss"] == first["temperature/loss"] and abs(extra) > 1e-3
+
+
 def test_two_critics_leave_steve_next_to_nothing_but_td():
     """As in the released code: both estimates of candidate 0 are one minimum, so that it looks certain."""
     going_on = replace(transitions(32), discount=jnp.ones(32))  # after an end all candidates agree

@@ -20,6 +20,8 @@ FLAVOURS = {
     "oracle": {"oracle": ORACLE, "horizon": 4},
     "learned reward": {"learn_reward": True},
     "elites": {"elites": 2},
+    "entropy of the path": {"entropy": "path"},
+    "entropy of the path, last actions": {"entropy": "path", "branch": "end", "critics": 2},
 }
 
 
