@@ -1,36 +1,40 @@
-"""Learning curves of whole suites: every row of a suite is one run of N seeds, resumable, then one CSV, JSON and PNG.
+"""Learning curves of whole suites, resumable, then one CSV, JSON and PNG of each.
 
     python benchmarks/learning_curves.py --suite mage-classic            # train what is missing, then summarise
     python benchmarks/learning_curves.py --suite mage-classic --minutes 20   # in slices: the same command goes on
     python benchmarks/learning_curves.py --suite mage-classic --summary      # only summarise what there is
+    taskset -c 1 python benchmarks/learning_curves.py --suite svg-mujoco     # on one core, beside other work
 
-Runs live in runs/<suite>/<task>/<label>; results go to benchmarks/results/<suite>.{csv,json,png}.
+Runs live in runs/<suite>/<task>/<label>, those of a long suite one for each seed below it; runs/<suite>/progress.txt
+says how far all have come. Results go to benchmarks/results/<suite>.{csv,json,png} and add to what is there. The
+command may run several times at once, on other cores: what one trains, the others pass over.
 """
 
 import argparse
-import csv
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from suites import PENDULUM, SUITES, Row, Suite, make_run
+from curves import RESULTS, Entry, finished, gather, write_csv
+from suites import PENDULUM, SUITES, Row, Suite, make_runs
 
+from pbrl.errors import RunError, Stopped
 from pbrl.parallel import devices
 from pbrl.report import stats
-from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.train.drivers import driver_module
 
-RESULTS = Path(__file__).parent / "results"
+Rows = Sequence[tuple[Row, Sequence[Run]]]
 
 
-def train_all(runs: list[Run], minutes: float | None) -> None:
+def train_all(name: str, rows: Rows, runs: Sequence[Run], minutes: float | None) -> None:
     """Train run after run; after `minutes` the process stops as on SIGTERM, saved and ready to go on."""
     if minutes:
         timer = threading.Timer(minutes * 60, os.kill, (os.getpid(), signal.SIGTERM))
@@ -44,8 +48,26 @@ def train_all(runs: list[Run], minutes: float | None) -> None:
             if p.step % 500 == 0 and "eval/return" in p.evaluation:
                 mean = np.mean(p.evaluation["eval/return"])
                 print(f"  step {p.step}: return {mean:.1f}, {time.perf_counter() - began:.0f} s", flush=True)
+                write_progress(name, rows)
 
-        driver_module(run).train(run, report)
+        try:
+            driver_module(run).train(run, report)
+        except RunError as error:
+            if "is training" not in str(error):
+                raise
+            print(f"  {error}", flush=True)
+
+
+def write_progress(name: str, rows: Rows) -> None:
+    """Write a line for every row with what each seed has: its last step and return."""
+    lines = []
+    for entry in gather(name, rows)[0]:
+        seeds = (f"{seed}: {c.returns[-1]:.0f} at {c.end}" for seed, c in sorted(entry.seeds.items()))
+        lines.append(f"{entry.row.env:26s} {entry.row.label:24s} {'; '.join(seeds) or '-'}")
+    path = Path("runs") / name / "progress.txt"
+    part = path.with_suffix(f".{os.getpid()}.tmp")
+    part.write_text("\n".join(lines) + "\n")
+    part.replace(path)
 
 
 def area(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
@@ -53,10 +75,10 @@ def area(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
     return np.trapezoid(returns, steps, axis=-1) / (steps[-1] - steps[0])
 
 
-def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
+def summarise(name: str, suite: Suite, entries: Sequence[Entry], steps: int) -> None:
     """Write CSV, JSON and picture of everything that has been evaluated, and print the table."""
     from pbrl.report import plots
-    from pbrl.report.curves import evaluation_curve
+    from pbrl.report.curves import merge
 
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     summary: dict[str, Any] = {
@@ -64,32 +86,29 @@ def summarise(name: str, suite: Suite, rows: list[tuple[Row, Run]]) -> None:
         "command": f"python benchmarks/learning_curves.py --suite {name}",
         "runs": [],
     }
-    with open(RESULTS / f"{name}.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["env", "label", "seed", "step", "return"])
-        for row, run in rows:
-            if not (run.folder / "config.json").exists():
-                continue
-            steps, returns = evaluation_curve(run.folder)
-            returns, steps = returns[:, steps <= run.schedule.total_steps], steps[steps <= run.schedule.total_steps]
-            for seed, values in zip(run.seeds, returns, strict=True):
-                writer.writerows([row.env, row.label, seed, t, f"{v:.3f}"] for t, v in zip(steps, values, strict=True))
-            groups.setdefault(row.env, {})[row.label] = steps, returns
-            areas, final = stats.aggregate(area(steps, returns)), stats.aggregate(returns[:, -1])
-            details = json.loads((run.folder / "config.json").read_text())
-            entry = {"env": row.env, "label": row.label, "steps": int(steps[-1])}
-            entry |= {"area": vars(areas), "final": vars(final), "final_per_seed": returns[:, -1].round(1).tolist()}
-            if (train_rows := read_rows(run.folder, "train")) and "critic/q" in train_rows[-1]:
-                entry["last_q_per_seed"] = np.round(train_rows[-1]["critic/q"], 1).tolist()  # shows what diverges
-            if row.env == PENDULUM:
-                first = [int(steps[np.argmax(r >= -200)]) if (r >= -200).any() else None for r in returns]
-                entry["first_step_at_or_above_-200"] = first
-            summary["runs"].append({**entry, "settings": details})
-            print(
-                f"{row.env:26s} {row.label:28s} {int(steps[-1]):6d} steps  area {areas.mean:9.1f} "
-                f"[{areas.low:.1f}, {areas.high:.1f}]  final {final.mean:9.1f} [{final.low:.1f}, {final.high:.1f}]  "
-                f"n = {len(run.seeds)}"
-            )
+    for entry in entries:
+        counted = finished(entry, steps)
+        if not counted:
+            continue
+        row, grid = entry.row, merge([(c.steps, c.returns[None]) for c in counted.values()])
+        groups.setdefault(row.env, {})[row.label] = grid
+        areas, final = stats.aggregate(area(*grid)), stats.aggregate(grid[1][:, -1])
+        result = {"env": row.env, "label": row.label, "steps": int(grid[0][-1]), "seeds": list(counted)}
+        if under_way := sorted(entry.seeds.keys() - counted.keys()):
+            result["under_way"] = {seed: entry.seeds[seed].end for seed in under_way}
+        result |= {"area": vars(areas), "final": vars(final), "final_per_seed": grid[1][:, -1].round(1).tolist()}
+        result["last"] = {seed: {k: round(v, 4) for k, v in c.last.items()} for seed, c in entry.seeds.items()}
+        if row.env == PENDULUM:
+            first = [int(grid[0][np.argmax(r >= -200)]) if (r >= -200).any() else None for r in grid[1]]
+            result["first_step_at_or_above_-200"] = first
+        summary["runs"].append({**result, "settings": entry.details})
+        print(
+            f"{row.env:26s} {row.label:28s} {result['steps']:6d} steps  area {areas.mean:9.1f} "
+            f"[{areas.low:.1f}, {areas.high:.1f}]  final {final.mean:9.1f} [{final.low:.1f}, {final.high:.1f}]  "
+            f"n = {len(counted)}"
+        )
+    RESULTS.mkdir(exist_ok=True)
+    write_csv(name, entries)
     (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
     plots.panels(groups, RESULTS / f"{name}.png", suite.title)
 
@@ -101,27 +120,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="seeds 0 … N-1 (default: the suite's)")
     parser.add_argument("--steps", type=int, help="environment steps per seed (default: the suite's)")
     parser.add_argument("--only", nargs="+", help="labels to train")
-    parser.add_argument("--env", help="environment to train on, of those in the suite")
+    parser.add_argument("--env", nargs="+", help="environments to train on, of those in the suite")
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     parser.add_argument("--summary", action="store_true", help="train nothing")
     args = parser.parse_args()
     suite = SUITES[args.suite]
     seeds, steps = args.seeds or suite.seeds, args.steps or suite.steps
-    devices.use_cores(seeds)
-    rows = [(row, make_run(suite, args.suite, row, seeds, steps)) for row in suite.rows]
+    devices.use_cores(1 if suite.alone else seeds)
+    rows = [(row, make_runs(suite, args.suite, row, seeds, steps)) for row in suite.rows]
     if not args.summary:
-        from pbrl.errors import Stopped
-
+        wanted = [
+            (entry, run)
+            for entry, (row, runs) in zip(gather(args.suite, rows)[0], rows, strict=True)
+            for run in runs
+            if row.label in (args.only or [row.label]) and row.env in (args.env or [row.env])
+        ]
+        missing = [
+            run for entry, run in wanted if any(s not in entry.seeds or entry.seeds[s].end < steps for s in run.seeds)
+        ]
+        missing.sort(key=lambda run: run.seeds)  # a seed of every row, then the next: all comparisons grow together
         try:
-            wanted = [
-                run for row, run in rows if row.label in (args.only or [row.label]) and row.env == (args.env or row.env)
-            ]
-            train_all(wanted, args.minutes)
+            train_all(args.suite, rows, missing, args.minutes)
         except Stopped as stopped:
             print(stopped)
             sys.exit(stopped.exit_code)
-    RESULTS.mkdir(exist_ok=True)
-    summarise(args.suite, suite, rows)
+    entries, words = gather(args.suite, rows)
+    print(*words, sep="\n")
+    summarise(args.suite, suite, entries, steps)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from learning_curves import RESULTS, area
-from suites import SUITES, Suite, make_run
+from suites import SUITES, Suite, make_runs
 
 from pbrl.diagnose import diagnosis
 from pbrl.report import plots, stats
@@ -71,7 +71,7 @@ def summarise(name: str, suite: Suite) -> None:
     runs_of: dict[str, dict[str, Any]] = {}
     report: dict[str, Any] = {"command": f"python benchmarks/oracle_gap.py --suite {name}", "runs": []}
     for row in suite.rows:
-        run = make_run(suite, name, row, suite.seeds, suite.steps)
+        (run,) = make_runs(suite, name, row, suite.seeds, suite.steps)
         steps, values = evaluation_curve(run.folder)
         if len(steps) < 2:
             continue

@@ -31,6 +31,8 @@ class Suite:
     seeds: int
     eval_every: int
     title: str
+    alone: bool = False
+    """A run for each seed: of a long suite that is interrupted, single seeds are finished."""
 
 
 MUJOCO = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Pusher")
@@ -56,9 +58,15 @@ def svg_and_sac(*envs: str) -> tuple[Row, ...]:
     return tuple(row for env in envs for row in (Row("SVG(2)", "svg", env), Row("SAC", "sac", env)))
 
 
-def horizons(*envs: str) -> tuple[Row, ...]:
+def svg_and_mve(*envs: str) -> tuple[Row, ...]:
+    """SVG(2), the same code without the model, and with the model in the critic instead of the actor (Fig. 4)."""
+    mve = {"config.actor": "sac", "config.critic": "mve"}
+    return tuple(row for env in envs for row in (*svg_and_sac(env), Row("MVE critic", "svg", env, mve)))
+
+
+def horizons(*envs: str, steps: tuple[int, ...] = (0, 1, 2, 4, 8)) -> tuple[Row, ...]:
     """SVG(H) for the horizons of Table 2; SVG(0) is SAC."""
-    return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in (0, 1, 2, 4, 8))
+    return tuple(Row(f"H = {h}", "svg", env, {"config.horizon": h}) for env in envs for h in steps)
 
 
 DIAGNOSED = {"schedule.diagnose_every": 500}  # of learned models: the truth would be compared with itself
@@ -91,10 +99,14 @@ def termination_stopped(env: str, driver: str = "host") -> tuple[Row, ...]:
     )
 
 
-def maac_and_baselines(*envs: str) -> tuple[Row, ...]:
-    """MAAC and what its paper compares it with (Fig. 2)."""
+def maac_and_baselines(*envs: str, equal_updates: bool = False) -> tuple[Row, ...]:
+    """MAAC and what its paper compares it with (Fig. 2), and a SAC that updates as often as MAAC."""
     agents = {"MAAC": "maac", "MBPO": "mbpo", "STEVE": "steve", "SVG(1)": "svg1", "SAC": "sac"}
-    return tuple(Row(label, agent, env) for env in envs for label, agent in agents.items())
+    rows = [Row(label, agent, env) for env in envs for label, agent in agents.items()]
+    if equal_updates:
+        often = {env: lookup.preset("cpu", "maac", env)["schedule.updates_per_step"] for env in envs}
+        rows += [Row("SAC, MAAC's updates", "sac", env, {"schedule.updates_per_step": often[env]}) for env in envs]
+    return tuple(rows)
 
 
 def maac_without(env: str) -> tuple[Row, ...]:
@@ -140,7 +152,8 @@ SUITES = {
     ),
     "mage-classic-cpu": Suite(against_baselines(PENDULUM), "cpu", 3_000, 5, 500, "MAGE and its baselines, CPU sizes"),
     "mage-mujoco": Suite(
-        against_baselines("pbrl/MageHalfCheetah-v0"), "cpu", 20_000, 3, 1_000, "MAGE and its baselines, CPU sizes"
+        against_baselines(*(f"pbrl/Mage{name}-v0" for name in MUJOCO)),
+        "cpu", 100_000, 5, 5_000, "MAGE and its baselines, CPU sizes (Fig. 2)", alone=True,
     ),
     "mage-mujoco-paper": Suite(
         against_baselines(*(f"pbrl/Mage{name}-v0" for name in MUJOCO)),
@@ -170,7 +183,14 @@ SUITES = {
         svg_and_sac("Pendulum-v1", "InvertedPendulum-v5", "InvertedDoublePendulum-v5"),
         "cpu", 12_000, 5, 1_000, "SVG(2) and SAC, CPU sizes",
     ),
-    "svg-mujoco": Suite(svg_and_sac("pbrl/MbpoHopper-v0"), "cpu", 20_000, 5, 2_000, "SVG(2) and SAC, CPU sizes"),
+    "svg-mujoco": Suite(
+        svg_and_mve(*(f"pbrl/Mbpo{name}-v0" for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant"))),
+        "cpu", 100_000, 5, 5_000, "SVG(2), SAC and a critic with value expansion, CPU sizes (Fig. 2 and 4)", alone=True,
+    ),
+    "svg-poplin": Suite(
+        horizons("pbrl/PoplinSwimmer-v0", "pbrl/PoplinHopper-v0", steps=(0, 1, 2, 4)),
+        "cpu", 50_000, 5, 5_000, "SVG(H) by horizon on POPLIN's tasks, CPU sizes (Table 2)", alone=True,
+    ),
     "svg-horizon": Suite(
         horizons("Pendulum-v1", "InvertedPendulum-v5"), "cpu", 8_000, 5, 500, "SVG(H) by horizon, CPU sizes (Table 2)"
     ),
@@ -179,8 +199,10 @@ SUITES = {
         "cpu", 5_000, 5, 500, "MAAC and its baselines, CPU sizes",
     ),
     "maac-mujoco": Suite(
-        tuple(Row(label, agent, "pbrl/MaacHalfCheetah-v0") for label, agent in (("MAAC", "maac"), ("SAC", "sac"))),
-        "cpu", 15_000, 3, 1_000, "MAAC and SAC on MAAC's HalfCheetah, CPU sizes",
+        maac_and_baselines(
+            *(f"pbrl/Maac{name}-v0" for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant")), equal_updates=True
+        ),
+        "cpu", 50_000, 5, 2_500, "MAAC and its baselines, CPU sizes (Fig. 2)", alone=True,
     ),
     "maac-ablations": Suite(
         maac_without("Pendulum-v1") + maac_without("InvertedPendulum-v5"),
@@ -208,13 +230,15 @@ SUITES = {
 }  # fmt: skip
 
 
-def make_run(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> Run:
-    """Turn a row into the run that its driver trains."""
+def make_runs(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> list[Run]:
+    """Turn a row into the runs that its driver trains: one of all seeds, or one for each."""
     changes = {**lookup.preset(suite.preset, row.agent, row.env), **row.changes}
     changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
     config, schedule = overrides.apply(agent_module(row.agent).Config(), Schedule(), changes)
     slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
     folder = Path("runs") / name / row.env.split("/")[-1] / slug
-    seed_mode = default_seed_mode()
-    run = Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, seed_mode)
-    return replace(run, oracle=row.oracle, driver=row.driver)
+    run = Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, default_seed_mode())
+    run = replace(run, oracle=row.oracle, driver=row.driver)
+    if not suite.alone:
+        return [run]
+    return [replace(run, seeds=(seed,), folder=folder / f"seed-{seed}") for seed in run.seeds]

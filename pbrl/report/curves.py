@@ -102,7 +102,7 @@ def _read(folder: Path) -> Iterator[tuple[str, str, Part]]:
     """Give (task, title, part) of a run, or of the best trials of a sweep. Raises `RunError`."""
     try:
         data = json.loads((folder / "config.json").read_text("utf-8"))
-        task, trials, settings = str(data["env"]), data.get("trials") or [], _settings(data)
+        task, trials, values = str(data["env"]), data.get("trials") or [], settings(data)
         title = titled(**{name: data[name] for name in ("agent", "oracle", "driver", "float64") if name in data})
         steps, returns = evaluation_curve(folder)
         if not len(steps):
@@ -112,18 +112,18 @@ def _read(folder: Path) -> Iterator[tuple[str, str, Part]]:
         if len(seeds) != by_trial.shape[1]:
             seeds = tuple(object() for _ in by_trial[0])  # a folder that does not tell them
         if not trials:
-            yield task, title, Part(folder, seeds, steps, returns, settings)
+            yield task, title, Part(folder, seeds, steps, returns, values)
             return
         for i in stats.order(by_trial[..., -1])[:LEADERS]:
             label = f"{title}, trial {i}: {_written(trials[i])}"
-            yield task, label, Part(folder, seeds, steps, by_trial[i], settings | trials[i])
+            yield task, label, Part(folder, seeds, steps, by_trial[i], values | trials[i])
     except RunError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{folder / 'config.json'} is no run's: {error}") from None
 
 
-def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
+def settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's identity but for seeds and trials, as leaves by path; what an older run lacks has its default."""
     full = {
         "seed_mode": data.get("seed_mode"),
