@@ -44,8 +44,8 @@ def train_all(name: str, rows: Rows, runs: Sequence[Run], minutes: float | None)
         print(f"{run.folder}: {len(run.seeds)} seeds, {run.schedule.total_steps} steps", flush=True)
         began = time.perf_counter()
 
-        def report(p: Any, began: float = began) -> None:
-            if p.step % 500 == 0 and "eval/return" in p.evaluation:
+        def report(p: Any, began: float = began, every: int = run.schedule.eval_every) -> None:
+            if p.step % every == 0 and "eval/return" in p.evaluation:
                 mean = np.mean(p.evaluation["eval/return"])
                 print(f"  step {p.step}: return {mean:.1f}, {time.perf_counter() - began:.0f} s", flush=True)
                 write_progress(name, rows)

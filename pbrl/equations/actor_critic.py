@@ -153,13 +153,14 @@ def _log_tanh_slope(u: Array) -> Array:
 # Temperature
 
 
-def temperature_loss(log_alpha: Array, log_prob: Array, target_entropy: Array | float) -> Array:
-    """Return `mean_B α (-log π - ℋ̄)`, differentiated in `log_alpha []` alone (Haarnoja et al. 2018b, eq. 18).
+def temperature_loss(weight: Array, log_prob: Array, target_entropy: Array | float) -> Array:
+    """Return `mean_B w (-log π - ℋ̄)`, differentiated in `weight []` alone (Haarnoja et al. 2018b, eq. 18).
 
-    The gradient carries a factor α, as in the code of SVG (`temp.py`); others drop it.
+    w is α in the paper and in the code of SVG (`temp.py`), log α in that of MAAC and MBPO, as in SAC's own: the
+    gradient in log α then has no factor α.
     """
-    chex.assert_rank(log_alpha, 0)
-    return (jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - target_entropy)).mean()
+    chex.assert_rank(weight, 0)
+    return (weight * jax.lax.stop_gradient(-log_prob - target_entropy)).mean()
 
 
 def entropy_schedule(

@@ -56,7 +56,7 @@ _VALIDATED: Overrides = _SOFT | {  # a model that validation rows stop
     "config.normalize_obs": True,
     "config.bound_std": True,
     "schedule.warmup_steps": 500,
-    "schedule.updates_per_step": 2,
+    "schedule.updates_per_step": 4,
     "schedule.batch_size": 128,
     "schedule.model_every": 250,
     "schedule.model_batch_size": 128,
@@ -65,11 +65,22 @@ _IMAGINED: Overrides = {
     "schedule.imagine_every": 250,
     "schedule.imagine_batch": 5_000,
     "schedule.imagine_buffer": 20_000,
+    "schedule.real_fraction": 0.5,
 }
 _MAGE: Overrides = _DETERMINISTIC | _REWARD_AND_MODEL
 _TD3: Overrides = _DETERMINISTIC | PAPER_TD3
 _STEVE: Overrides = _VALIDATED | {"config.target_members": 3}
-_MAAC: Overrides = _STEVE | _IMAGINED | {"config.horizon": 3, "config.samples": 2}
+_MAAC: Overrides = (
+    _VALIDATED
+    | _IMAGINED
+    | {  # docs/algorithms/maac.md says what each of these is worth
+        "config.horizon": 3,
+        "config.samples": 1,
+        "config.entropy": "path",
+        "config.target_horizon": 0,
+        "config.critics": 2,
+    }
+)
 _MBPO: Overrides = _VALIDATED | _IMAGINED | {"config.elites": 3}
 _SVG1: Overrides = _VALIDATED | {"config.ensemble_size": 1, "config.elites": 1}
 

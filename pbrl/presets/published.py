@@ -99,10 +99,9 @@ _PAPER_MAAC: Overrides = {
     "schedule.imagine_chained": False,  # the paper: "by unrolling"
     "schedule.eval_every": 5_000,
 }
-# What the paper's text says instead: whole trajectories, chained rollouts, and a STEVE that weighs.
+# What the text says instead: whole trajectories, chained rollouts, candidates of STEVE of up to H steps (§4.3).
 _TEXT_MAAC: Overrides = {
     "config.branch": "start",
-    "config.critics": 4,  # as many as STEVE's own code has; the paper does not say
     "schedule.imagine_chained": True,
 }
 # Per task: H, activation of the actor, of the critics, longest imagined trajectory (from step 20,000 to 100,000).
@@ -114,8 +113,9 @@ _MAAC_TASKS: dict[str, tuple[int, str, str, int]] = {
 }
 
 
-def _maac_tasks(base: Overrides) -> dict[str, Overrides]:
-    tasks: dict[str, Overrides] = {"default": base}
+def _maac_tasks(base: Overrides, *, printed: bool) -> dict[str, Overrides]:
+    """Return settings by environment, of the released code or as the paper prints them."""
+    tasks: dict[str, Overrides] = {"default": base | ({"config.target_horizon": 4} if printed else {})}
     for name, (horizon, actor, critics, longest) in _MAAC_TASKS.items():
         tasks[f"pbrl/Maac{name}-v0"] = base | {
             "config.horizon": horizon,
@@ -123,6 +123,8 @@ def _maac_tasks(base: Overrides) -> dict[str, Overrides]:
             "config.activation": critics,
             "schedule.imagine_length": (20_000, 100_000, 1, longest),
         }
+        if printed:
+            tasks[f"pbrl/Maac{name}-v0"]["config.target_horizon"] = horizon
     return tasks
 
 
@@ -175,7 +177,7 @@ PAPER: dict[str, dict[str, Overrides]] = {
     "td3": {"default": PAPER_TD3, **same(PENDULUM + CARTPOLE, _PAPER_CLASSIC | PAPER_TD3)},
     "svg": _svg_tasks(_PAPER_SVG, printed=False, model=True),
     "sac": _svg_tasks(_PAPER_SAC, printed=False, model=False),
-    "maac": _maac_tasks(_PAPER_MAAC),
+    "maac": _maac_tasks(_PAPER_MAAC, printed=False),
     "mbpo": _mbpo_tasks(),
     "steve": {"default": _PAPER_REAL},
     "svg1": {"default": _PAPER_REAL},
@@ -184,5 +186,5 @@ PAPER: dict[str, dict[str, Overrides]] = {
 PAPER_TEXT: dict[str, dict[str, Overrides]] = {
     "svg": _svg_tasks(_PAPER_SVG | _TEXT_SVG, printed=True, model=True),
     "sac": _svg_tasks(_PAPER_SAC | _TEXT_SAC, printed=True, model=False),
-    "maac": _maac_tasks(_PAPER_MAAC | _TEXT_MAAC),
+    "maac": _maac_tasks(_PAPER_MAAC | _TEXT_MAAC, printed=True),
 }

@@ -94,11 +94,10 @@ def test_squared_td_loss_is_a_sum_over_critics_of_weighted_means():
 
 
 def test_temperature_loss_by_hand():
-    """Entropy 3 against a target of 1, α = 0.5: loss and slope in log α are both 0.5 · 2; log π carries no gradient."""
-    log_alpha, log_prob = jnp.log(0.5), jnp.array([-2.0, -4.0])
+    """Entropy 3 against a target of 1, weighed by 0.5: 0.5 · 2, of slope 2 in the weight; log π carries no gradient."""
     slope = jax.value_and_grad(actor_critic.temperature_loss, (0, 1))
-    value, (alpha_slope, other) = slope(log_alpha, log_prob, 1.0)
-    assert value == pytest.approx(1.0) and alpha_slope == pytest.approx(1.0) and not other.any()
+    value, (weight_slope, other) = slope(jnp.array(0.5), jnp.array([-2.0, -4.0]), 1.0)
+    assert value == pytest.approx(1.0) and weight_slope == pytest.approx(2.0) and not other.any()
 
 
 def test_termination_loss_balances_what_is_rare():

@@ -42,7 +42,12 @@ VARIANTS = {
         "warmup": {"actor_warmup": 1e9},
         "oracle": {"oracle": ORACLE, "critic": "mve"},
     },
-    "maac": {"start": {"branch": "start"}, "end": {"branch": "end"}, "oracle": {"oracle": ORACLE}},
+    "maac": {
+        "start": {"branch": "start"},
+        "end": {"branch": "end"},
+        "path": {"entropy": "path"},
+        "oracle": {"oracle": ORACLE},
+    },
     "mbpo": {"default": {"elites": 3, "learn_reward": True}},
     "steve": {"default": {"elites": 3}},
     "svg1": {"default": {"ensemble_size": 3, "elites": 2}},

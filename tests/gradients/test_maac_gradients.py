@@ -43,6 +43,14 @@ def test_critic_gradient(x64):
         np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.critic, direction), rtol=1e-5)
 
 
+def test_temperature_gradient(x64):
+    """Entropy - target, without SVG's factor α: the rate at which log α moves, from Adam's first moment."""
+    state = double(ready("maac", target_entropy=-1.0))
+    after, metrics = jitted("maac", "update")(state, double(transitions(BATCH)), KEY)
+    expected = metrics["actor/entropy"] + 1.0
+    np.testing.assert_allclose(10.0 * momentum(after.ac.alpha_opt), expected, rtol=1e-9)
+
+
 def test_the_update_moves_only_what_it_trains(x64):
     """The actor's gradient leaks into neither the model nor its own target's critics."""
     state = ready("maac")

@@ -74,4 +74,5 @@ def test_maac_takes_the_released_settings_and_the_papers_text_on_demand():
     ]
     assert (ant["schedule.updates_per_step"], ant["schedule.batch_size"], ant["config.critics"]) == (8, 256, 2)
     assert not ant["schedule.imagine_chained"]
-    assert lookup.preset("paper-text", "maac", "pbrl/MaacAnt-v0")["schedule.imagine_chained"]
+    text = lookup.preset("paper-text", "maac", "pbrl/MaacWalker2d-v0")
+    assert text["schedule.imagine_chained"] and (text["config.critics"], text["config.target_horizon"]) == (2, 2)

@@ -21,17 +21,19 @@ from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
 
 
 class Style(NamedTuple):
-    """How the networks of a code base begin and end."""
+    """How the networks of a code base begin and end, and what moves its temperature."""
 
     scheme: str
     """How weights are drawn: see `networks.MLP`."""
     log_std_bounds: tuple[float, float]
     clip_log_std: bool
     """Clip into the bounds, instead of bending by a tanh."""
+    log_temperature: bool
+    """Let log α weigh the temperature's loss, instead of α."""
 
 
-SVG_STYLE = Style("orthogonal", (-5.0, 2.0), clip_log_std=False)
-MAAC_STYLE = Style("glorot", (-20.0, 2.0), clip_log_std=True)
+SVG_STYLE = Style("orthogonal", (-5.0, 2.0), clip_log_std=False, log_temperature=False)
+MAAC_STYLE = Style("glorot", (-20.0, 2.0), clip_log_std=True, log_temperature=True)
 
 
 class Hyperparameters(Protocol):
@@ -192,7 +194,8 @@ class SoftActorCritic:
         """Move the temperature towards the target entropy, given `log π(a|s) [B]` of the policy's own actions."""
 
         def loss(log_alpha: Array) -> tuple[Array, None]:
-            return actor_critic.temperature_loss(log_alpha, log_prob, target), None
+            weight = log_alpha if self.config.style.log_temperature else jnp.exp(log_alpha)
+            return actor_critic.temperature_loss(weight, log_prob, target), None
 
         tx = optax.adam(self.config.temperature_lr)
         log_alpha, opt_state, value, _, grad_norm = networks.descend(loss, tx, state.log_alpha, state.alpha_opt)
