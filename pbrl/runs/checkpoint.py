@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[An
     Of several hosts, each reads the rows of its own seeds, whatever number of hosts wrote them.
     `template` holds arrays or `jax.ShapeDtypeStruct`s. Returns `(tree, info, step)`; arrays come as NumPy arrays,
     keys as typed keys. A damaged checkpoint is reported by a warning and the one before it is used. Raises
-    `CheckpointError` where none is good, or where the newest good one has other leaves than `template` or comes
+    `CheckpointError` where none is good, or not that of `step`, and where it has other leaves than `template` or comes
     from a version of pbrl with another schema.
     """
     found, path = _newest_good(Path(folder), step)
@@ -140,7 +141,20 @@ def _newest_good(folder: Path, step: int | None) -> tuple[Manifest, Path]:
             if len(problems) < len(candidates):
                 # All from this line, so that Python shows the same one once, however often the folder is read.
                 warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=1)
-    raise CheckpointError(f"no checkpoint in {folder} is good: {'; '.join(problems)}. Start again in another folder")
+    said = "; ".join(problems)
+    if step is None:
+        raise CheckpointError(f"no checkpoint in {folder} is good: {said}. Start again in another folder")
+    good = ", ".join(map(str, sorted(_good(folder))))
+    remedy = f"good are those of {good}: name one of them, or none to take the newest" if good else "no other is good"
+    raise CheckpointError(f"the checkpoint of step {step} is damaged: {said}; {remedy}")
+
+
+def _good(folder: Path) -> Iterator[int]:
+    """Give the steps of good checkpoints, newest first, having looked at every byte of each."""
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(CheckpointError):
+            manifest.verify(folder / str(step))
+            yield step
 
 
 def _prune(folder: Path, saved: int, keep: int) -> None:
@@ -163,11 +177,8 @@ def _prune(folder: Path, saved: int, keep: int) -> None:
 
 def _left(folder: Path) -> str:
     """Say which checkpoint a failed save leaves, having looked at it."""
-    for step in reversed(steps(folder)):
-        with contextlib.suppress(CheckpointError):
-            manifest.verify(folder / str(step))
-            return f"the previous checkpoint at step {step} is intact"
-    return "there is no earlier checkpoint"
+    step = next(_good(folder), None)
+    return "there is no earlier checkpoint" if step is None else f"the previous checkpoint at step {step} is intact"
 
 
 def _reason(error: Exception) -> str:

@@ -269,9 +269,16 @@ def test_going_back_sets_later_ones_aside(tmp_path):
         checkpoint.save(tmp_path, 3, make(4), {}, keep=3)
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3", "3.aside", "3.aside-2"}
     harm(tmp_path / "2")
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is good"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"^the checkpoint of step 2 is damaged: .*/2/.* differs; good are those of 1, 3: name one of them, or none",
+    ):
         checkpoint.go_back(tmp_path, 2)
     assert checkpoint.steps(tmp_path) == [1, 2, 3]
+    for step in (1, 3):
+        harm(tmp_path / str(step))
+    with pytest.raises(CheckpointError, match="the checkpoint of step 2 is damaged: .*; no other is good$"):
+        checkpoint.read_info(tmp_path, step=2)
 
 
 def test_names_that_are_no_steps_are_not_listed(tmp_path):
