@@ -19,7 +19,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises `RunError` where something that is no file stands in its place, and `OSError` where the disk does.
     """
-    _refuse_non_file(path)
+    refuse_non_file(path)
     partial = path.with_name(f"{path.stem}.tmp{path.suffix}")
     try:
         fresh(partial)
@@ -39,7 +39,7 @@ def write(path: Path, content: str | bytes) -> None:
 
 def fresh(path: Path) -> None:
     """Make an empty file in place of any file or link of that name. Raises as `whole`."""
-    _refuse_non_file(path)
+    refuse_non_file(path)
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
@@ -50,7 +50,7 @@ def opened(path: Path) -> int:
     Raises as `whole`, and for a link.
     """
     refuse_link(path)
-    _refuse_non_file(path)
+    refuse_non_file(path)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
@@ -80,11 +80,11 @@ def read(path: Path, limit: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise RunError(f"{path} is not a file; move it elsewhere")
+        raise RunError(f"{path} is not a regular file, which alone is read; put one in its place")
     with os.fdopen(descriptor, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise RunError(f"{path} is larger than {limit >> 20} MiB, which no run writes there")
+        raise RunError(f"{path} is larger than {limit >> 20} MiB, which no such file is; look at what it holds")
     return content
 
 
@@ -126,7 +126,8 @@ def refuse_non_folder(path: Path) -> None:
         raise RunError(f"{path} is in the way: a folder has to be there; move it elsewhere")
 
 
-def _refuse_non_file(path: Path) -> None:
+def refuse_non_file(path: Path) -> None:
+    """Raise `RunError` for what is neither a file nor a link where a file has to be."""
     with contextlib.suppress(FileNotFoundError):
         mode = os.lstat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):

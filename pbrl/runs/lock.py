@@ -32,13 +32,15 @@ TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder, made where there is none, against a second process.
 
-    Raises `RunError` where another process holds it, for a link in the lock's place, and where it cannot be written.
+    Raises `RunError` where another process holds it, for what cannot be a lock in its place, and where it cannot be
+    written.
     """
     held = folder / "lock.held"
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = files.opened(folder / "lock")
+            files.refuse_non_file(held)
             stack.callback(os.close, lock)
             if not _flock(lock, folder):
                 warnings.warn(

@@ -147,6 +147,15 @@ def test_a_planted_lock_is_refused_and_nothing_written_through_it(tmp_path, kind
     assert outside.read_text() == "precious" and not (tmp_path / "new").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*without file locks")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_in_place_of_the_lock_is_named(tmp_path, kind, make):
+    make(tmp_path / "lock.held")
+    with pytest.raises(RunError, match=r"lock.held is in the way: it is not a file; move it elsewhere"):
+        locked(tmp_path).__enter__()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "lock.held"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, code):
     def mkdir(path, *args, **kwargs):

@@ -121,7 +121,7 @@ def test_what_is_no_run_is_one_sentence(tmp_path, content):
 
 def test_what_is_no_file_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "config.json").mkdir()
-    with pytest.raises(RunError, match=r"config.json is not a file"):
+    with pytest.raises(RunError, match=r"config.json is not a regular file"):
         load(tmp_path)
     (tmp_path / "config.json").rmdir()
     monkeypatch.setattr(record, "MAX_BYTES", 2**20)
