@@ -4,6 +4,7 @@ A number is a pytree leaf (learning rates, weights), so a population can train i
 shape or a branch is `static`. This file imports nothing heavy.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -40,6 +41,23 @@ def suggest(word: str, known: Iterable[str], noun: str = "name") -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known {noun}s: {', '.join(known)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: cut short, since it may be anything that a file can hold."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"an integer of {value.bit_length()} bits"
+    return text if len(text) <= 80 else f"{text[:80]} …"
+
+
+def reason(error: BaseException) -> str:
+    """Return in one short line why what was written is no value."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    text = " ".join(str(error).split()).partition("; use sys.set_int_max_str_digits")[0]
+    return text if len(text) <= 300 else f"{text[:300]} …"
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -97,7 +115,7 @@ def _replace(config: Any, path: list[str], value: Any, prefix: str) -> Any:
     old, where = getattr(config, name), f"{prefix}.{name}"
     if dataclasses.is_dataclass(old):
         if not rest and not isinstance(value, Mapping):
-            raise ValueError(f"{where}: expected a mapping of its fields, got {value!r}")
+            raise ValueError(f"{where}: expected a mapping of its fields, got {shown(value)}")
         changes = {".".join(rest): value} if rest else value
         return dataclasses.replace(config, **{name: override(old, changes, where)})
     if rest:
@@ -125,15 +143,16 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
         if value is None:
             return None
     elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+        with contextlib.suppress(OverflowError):  # an integer beyond all floats
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return float(value)
     elif kind in (int, bool, str):
         if type(value) is kind:
             return value
     else:
         return value
     expected = getattr(kind, "__name__", None) if origin is None else str(kind).replace("typing.", "")
-    raise ValueError(f"{where}: expected {expected}, got {value!r}")
+    raise ValueError(f"{where}: expected {expected}, got {shown(value)}")
 
 
 def check(config: Any, prefix: str = "config", /, **bounds: tuple[float, float]) -> None:
@@ -141,7 +160,7 @@ def check(config: Any, prefix: str = "config", /, **bounds: tuple[float, float])
     for name, (low, high) in bounds.items():
         for value in _numbers(getattr(config, name)):
             if not low <= value <= high:
-                raise ValueError(f"{prefix}.{name}: expected a value in [{low:g}, {high:g}], got {value!r}")
+                raise ValueError(f"{prefix}.{name}: expected a value in [{low:g}, {high:g}], got {shown(value)}")
 
 
 def check_choice(config: Any, **choices: Iterable[str]) -> None:

@@ -13,9 +13,15 @@ from pbrl.errors import RunError
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
-    """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is."""
+    """Raise `RunError` for the first word that looks like an option and is none of these, with the nearest that is.
+
+    And for a number of so many digits that none of them takes it: Python reads no integer beyond 4300.
+    """
     known = ["--help", *(f"--{name.replace('_', '-')}" for name in names)]
     for word in argv:
+        if long := re.search(r"\d{400,}", word):
+            option = f"{word.partition('=')[0]}: " if "=" in word[: long.start()] else ""
+            raise RunError(f"{option}a number of {len(long[0])} digits is more than anything here can be; shorten it")
         if word == "--":  # what follows are values
             return
         option = word.partition("=")[0].replace("_", "-")

@@ -4,13 +4,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from pbrl import config as configs
 from pbrl.errors import RunError
+from pbrl.runs import files
 from pbrl.runs.schedule import Schedule
 
 C = TypeVar("C")
 Overrides = dict[str, Any]
 """Dotted paths, `config.*` and `schedule.*`, to values."""
+MAX_BYTES = 2**20
+"""Of a file of settings."""
 
 
 def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C, Schedule]:
@@ -21,10 +26,28 @@ def apply(config: C, schedule: Schedule, changes: Mapping[str, Any]) -> tuple[C,
     parts: dict[str, Any] = {"config": config, "schedule": schedule}
     for path, value in changes.items():
         part, _, rest = path.partition(".")
+        if part in parts and not rest:
+            raise ValueError(f"{part}: expected a mapping of its fields, got {configs.shown(value)}")
         if part not in parts or not rest:
             raise ValueError(f"{path}: expected a path such as config.actor_lr{configs.suggest(part, parts, 'part')}")
         parts[part] = configs.override(parts[part], {rest: value}, part)
     return parts["config"], parts["schedule"]
+
+
+class _Twice(yaml.YAMLError):
+    """A key that is given twice, of which YAML would silently take the later."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, and refuses a key that a mapping has twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise _Twice(f"{key.value!r:.80} is given twice, again in line {key.start_mark.line + 1}; keep one")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return super().construct_mapping(node, deep)
 
 
 def read(path: Path, option: str) -> Overrides:
@@ -32,17 +55,24 @@ def read(path: Path, option: str) -> Overrides:
 
     Raises `RunError` that begins with the `option` of the command line which named the file.
     """
-    import yaml
-
+    where, found = f"{option} {path}", Overrides()
     try:
-        data = yaml.safe_load(path.read_text())
+        data = _Loader(files.read(path, MAX_BYTES)).get_single_data()
+        if not isinstance(data, Mapping):
+            raise RunError(f"expected a mapping such as `config.actor_lr: 0.0003`, got {configs.shown(data)}")
+        for name, value in flatten(data):
+            if name in found:
+                raise _Twice(f"{name!r:.80} is given twice, nested and by its path; keep one")
+            found[name] = value
     except OSError as error:
-        raise RunError(f"{option} {path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{option} {path}: this is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, Mapping):
-        raise RunError(f"{option} {path}: expected a mapping such as `config.actor_lr: 0.0003`, got {data!r:.80}")
-    return dict(flatten(data))
+        raise RunError(f"{where}: cannot be read: {error.strerror}") from None
+    except (RunError, _Twice) as error:
+        raise RunError(f"{where}: {error}") from None
+    except RecursionError:
+        raise RunError(f"{where}: it is nested too deeply; give paths such as `config.actor_lr: 0.0003`") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise RunError(f"{where}: this is not YAML: {configs.reason(error)}") from None
+    return found
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -34,7 +34,7 @@ def read(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {files.reason(error)}") from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {_short(error)}{_remedy(folder)}") from None
+        raise RunError(f"{path} cannot be read: {configs.reason(error)}{_remedy(folder)}") from None
     if not isinstance(data, dict):
         raise RunError(f"{path} cannot be read: expected an object, got {type(data).__name__}{_remedy(folder)}")
     return data
@@ -50,7 +50,7 @@ def run_of(folder: Path) -> Run:
         run = parse(data, Path(folder))
         run.schedule.validate()
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{Path(folder) / NAME} cannot be used: {_short(error)}{_remedy(folder)}") from None
+        raise RunError(f"{Path(folder) / NAME} cannot be used: {configs.reason(error)}{_remedy(folder)}") from None
     require_checkpoints_of(run, f"{NAME} has been changed since: put the old values back{_remedy(folder)}")
     return run
 
@@ -125,7 +125,7 @@ def require_same(info: Mapping[str, Any], run: Run, step: int, remedy: str) -> N
         total = {"total_steps": run.schedule.total_steps}
         there = parse({**info["run"], "schedule": {**schedule, **total}}, run.folder).identity()
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{where} does not say which run it belongs to: {_short(error)}") from None
+        raise RunError(f"{where} does not say which run it belongs to: {configs.reason(error)}") from None
     if differing := differences(there, run.identity()):
         raise RunError(f"{where} is of another run; it differs in {'; '.join(differing)}. {remedy}")
     if len(steps) != len(run.stream_seeds):
@@ -176,7 +176,7 @@ def _choice(name: str, value: Any, kind: type, known: tuple[str, ...] = ()) -> A
 
 def _expect(name: str, sound: bool, expected: str, got: Any) -> None:
     if not sound:
-        raise ValueError(f"{name}: expected {expected}, got {repr(got)[:80]}")
+        raise ValueError(f"{name}: expected {expected}, got {configs.shown(got)}")
 
 
 def _hint(folder: Path) -> str:
@@ -193,8 +193,3 @@ def _remedy(folder: Path) -> str:
 
 def _trained(folder: Path) -> bool:
     return (Path(folder) / "checkpoints").is_dir()
-
-
-def _short(error: BaseException) -> str:
-    text = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]} …"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from pbrl.config import Frozen
+from pbrl.config import Frozen, shown
 
 MOST = 2**31 - 1  # steps are counted on the device, in 32 bits
 MOST_ROWS = 2**29  # so that a few rounds of a ring can be, too
@@ -96,7 +96,7 @@ class Schedule(Frozen):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
             most = MOST_ROWS if field.name in ("buffer_size", "imagine_buffer") else MOST
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
-                raise ValueError(f"schedule.{field.name}: expected an integer from {low} to {most}, got {value!r}")
+                raise ValueError(f"schedule.{field.name}: expected an integer from {low} to {most}, got {shown(value)}")
         if self.capacity > MOST_ROWS:
             raise ValueError(
                 f"schedule.buffer_size: a buffer of every step has {self.capacity} rows, expected at most {MOST_ROWS}; "

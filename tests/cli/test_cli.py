@@ -119,6 +119,9 @@ BAD = [
         "expected at most 65536 seeds of all trials",
     ),
     ((*PENDULUM, "--first-seed=-1"), "expected numbers from 0 to 4294967295, got [-1]"),
+    ((*PENDULUM, "--steps=" + "1" * 5000), "--steps: a number of 5000 digits is more than anything here can be"),
+    (("eval", "nowhere", "--episodes", "1" * 5000), "a number of 5000 digits"),
+    ((*PENDULUM, "--steps=" + "1" * 300), "expected an integer from 1 to 2147483647, got 111"),
     ((*PENDULUM, "--from=nowhere.yaml"), "--from nowhere.yaml: cannot be read"),
     (("eval", "nowhere"), "not a run folder"),
     (("train", "--agnt", "mage"), "did you mean '--agent'"),
@@ -135,7 +138,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
+@pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv)[:80] for argv, _ in BAD])
 def test_a_bad_command_line_exits_with_2_before_any_environment_is_made(argv, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(GymEnv, "__init__", lambda *_, **__: pytest.fail("an environment was made"))
@@ -203,7 +206,15 @@ def test_later_sources_win_over_earlier_ones(tmp_path):
         ("confg.actor_lr: 0.1", "did you mean 'config'"),
         ("config.actor_lr: fast", "config.actor_lr: expected float, got 'fast'"),
         ("schedule: {batch_size: 1.5}", "schedule.batch_size: expected int, got 1.5"),
-        ("config: 3", "expected a path such as config.actor_lr"),
+        ("config: 3", "config: expected a mapping of its fields, got 3"),
+        ("config: {tau: {a: 1}}", "config.tau has no fields"),
+        ("config.tau: 1\nconfig.tau: 2", "'config.tau' is given twice, again in line 2; keep one"),
+        ("config: {tau: 1}\nschedule: {}\nconfig: {}", "'config' is given twice, again in line 3"),
+        ("config: {tau: 1}\nconfig.tau: 2", "'config.tau' is given twice, nested and by its path"),
+        ("config: &a {tau: *a}", "it is nested too deeply"),
+        ("config.tau: 1" + "0" * 5000, "bad.yaml: this is not YAML: Exceeds the limit"),
+        ("config.tau: 1" + "0" * 400, "config.tau: expected float, got 1000"),
+        ("#" * 2**21, "is larger than 1 MiB"),
         ("- 1", "expected a mapping"),
         ("a: [", "this is not YAML"),
         ("a: !!python/object/apply:os.getcwd []", "this is not YAML"),
@@ -215,7 +226,13 @@ def test_a_bad_file_is_refused(text, message, tmp_path):
     with pytest.raises(RunError) as error:
         options.parse([*PENDULUM[1:], "--from", str(file)])
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.timeout(60)
+def test_a_device_is_no_file_of_settings():
+    with pytest.raises(RunError, match=r"^--from /dev/zero: /dev/zero is not a regular file, which alone is read"):
+        options.parse([*PENDULUM[1:], "--from", "/dev/zero"])
 
 
 def test_the_folder_is_named_after_what_was_asked_for():
