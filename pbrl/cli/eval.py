@@ -14,6 +14,7 @@ from pbrl.errors import RunError
 from pbrl.planning import config as planner
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run, agent_module
+from pbrl.runs.schedule import MOST_EPISODES
 
 
 def command(argv: Sequence[str]) -> None:
@@ -43,8 +44,7 @@ def evaluate(
         trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
             whoever made the folder, it can do anything.
     """
-    if episodes < 1:
-        raise RunError(f"--episodes: expected at least 1, got {episodes}")
+    words.require("--episodes", episodes, 1, MOST_EPISODES)
     it = load(run, trust_env)
     from pbrl.planning import cem
     from pbrl.trained import play, restore

@@ -7,6 +7,9 @@ from pathlib import Path
 from pbrl.cli import process, words
 from pbrl.errors import RunError
 
+MOST_STEPS, MOST_STATES = 10_000, 100_000
+"""Of `--horizons` and `--states`: far beyond what tells anything."""
+
 
 def command(argv: Sequence[str]) -> None:
     """Carry out `pbrl gradcheck` with the words after it. Raises as `check_gradients`."""
@@ -36,6 +39,7 @@ def check_gradients(
         out: Write all numbers here as JSON as well.
     """
     require_some(horizons, states)
+    words.require("--seed", seed, 0, 2**32 - 1)
     if out and not out.parent.is_dir():
         raise RunError(f"--out: there is no folder {out.parent}; make it, or write elsewhere")
     process.start(float64=True)
@@ -63,7 +67,8 @@ def check_gradients(
 
 def require_some(horizons: tuple[int, ...], states: int) -> None:
     """Raise `RunError` for `--horizons` or `--states` with which nothing can be measured."""
-    if not horizons or min(horizons) < 1:
-        raise RunError(f"--horizons: expected numbers of at least 1, got {' '.join(map(str, horizons)) or 'none'}")
-    if states < 1:
-        raise RunError(f"--states: expected at least 1, got {states}")
+    if not horizons:
+        raise RunError("--horizons: expected at least one number, got none")
+    for horizon in horizons:
+        words.require("--horizons", horizon, 1, MOST_STEPS)
+    words.require("--states", states, 1, MOST_STATES)

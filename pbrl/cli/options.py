@@ -121,9 +121,7 @@ def make_run(options: Train) -> Run:
     """
     if not options.env:
         raise RunError("which environment? Give one with --env, such as --env Pendulum-v1; `pbrl list` shows more")
-    if not 1 <= options.seeds <= MAX_STREAMS:
-        most = "at least 1" if options.seeds < 1 else f"at most {MAX_STREAMS}"
-        raise RunError(f"--seeds: expected {most}, got {options.seeds}")
+    words.require("--seeds", options.seeds, 1, MAX_STREAMS)
     schedule = options.schedule
     if options.steps is not None:
         schedule = replace(schedule, total_steps=options.steps)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 import tyro
 
 from pbrl import config as configs
-from pbrl.cli import options, repeat
+from pbrl.cli import options, repeat, words
 from pbrl.cli.display import played
 from pbrl.cli.train import draw_curve, train
 from pbrl.errors import RunError
@@ -59,12 +59,9 @@ def parse(argv: Sequence[str]) -> Run:
     base = options.make_run(given)
     if not base.schedule.eval_every:
         raise RunError("schedule.eval_every: expected at least 1, got 0; a sweep ranks its trials by evaluations")
-    if given.trials is not None and given.trials < 1:
-        raise RunError(f"--trials: expected at least 1, got {given.trials}")
-    if given.trials is not None and given.trials * given.seeds > MAX_STREAMS:
-        raise RunError(f"--trials, --seeds: expected at most {MAX_STREAMS} seeds of all trials, got more")
-    if given.draw_seed < 0:
-        raise RunError(f"--draw-seed: expected at least 0, got {given.draw_seed}")
+    if given.trials is not None:
+        words.require("--trials", given.trials, 1, MAX_STREAMS // given.seeds)  # that many streams in all
+    words.require("--draw-seed", given.draw_seed, 0, 2**63 - 1)
     try:
         found = spaces(given.space, base)
         size = math.prod(space.size() for space in found)

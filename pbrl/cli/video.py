@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from pbrl.cli import process, words
-from pbrl.errors import RunError
 from pbrl.runs import files
 from pbrl.runs.folder import load
+from pbrl.runs.schedule import MOST_EPISODES
 
 
 def command(argv: Sequence[str]) -> None:
@@ -36,8 +36,7 @@ def video(
         trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
             whoever made the folder, it can do anything.
     """
-    if episodes < 1:
-        raise RunError(f"--episodes: expected at least 1, got {episodes}")
+    words.require("--episodes", episodes, 1, MOST_EPISODES)
     it = load(run, trust_env)
     from pbrl.trained import film, restore
 

@@ -30,6 +30,12 @@ def refuse_unknown(argv: Sequence[str], names: Iterable[str]) -> None:
             raise RunError(f"there is no option {word.partition('=')[0]}{configs.suggest(option, known, 'option')}")
 
 
+def require(option: str, value: int, low: int, high: int) -> None:
+    """Raise `RunError` unless an option's number lies in its closed range."""
+    if not low <= value <= high:
+        raise RunError(f"{option}: expected an integer from {low} to {high}, got {configs.shown(value)}")
+
+
 def peek(argv: Sequence[str], name: str, default: Any) -> Any:
     """Return the last `--name value` or `--name=value`: what decides on the defaults must be known before parsing."""
     for word, after in zip(argv, [*argv[1:], ""], strict=False):

@@ -6,6 +6,7 @@ from pbrl.config import Frozen, shown
 
 MOST = 2**31 - 1  # steps are counted on the device, in 32 bits
 MOST_ROWS = 2**29  # so that a few rounds of a ring can be, too
+MOST_EPISODES = 10_000  # of an evaluation and seed: Gymnasium's are all live at once
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class Schedule(Frozen):
         may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
-            most = MOST_ROWS if field.name in ("buffer_size", "imagine_buffer") else MOST
+            most = {"buffer_size": MOST_ROWS, "imagine_buffer": MOST_ROWS, "eval_episodes": MOST_EPISODES}
+            most = most.get(field.name, MOST)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
                 raise ValueError(f"schedule.{field.name}: expected an integer from {low} to {most}, got {shown(value)}")
         if self.capacity > MOST_ROWS:

@@ -200,13 +200,13 @@ def test_without_dynamics_of_its_own_an_environment_has_returns_only(tmp_path, c
     ("name", "words", "said"),
     [
         ("td3", [], "td3 has no model to diagnose"),
-        ("mage", ["--horizons", "0"], "--horizons: expected numbers of at least 1, got 0"),
+        ("mage", ["--horizons", "0"], "--horizons: expected an integer from 1 to 10000, got 0"),
         (
             "mage",
             ["--horizons", "500", "300"],
             "--horizons: expected at most half an episode, 100 step(s), got 500 300",
         ),
-        ("mage", ["--states", "0"], "--states: expected at least 1, got 0"),
+        ("mage", ["--states", "0"], "--states: expected an integer from 1 to 100000, got 0"),
         ("mage", ["--step", "7"], "no checkpoint of step 7"),
         ("mage", ["--horizon", "1"], "there is no option --horizon; did you mean '--horizons'?"),
     ],

@@ -59,9 +59,10 @@ def test_infinite_ones_are_counted_and_missing_slopes_named(monkeypatch, x64):
     [
         (["Humanoid-v5"], "has no differentiable twin"),
         (["NoSuchEnv-v0"], "there is no environment"),
-        (["Pendulum-v1", "--horizons", "0"], "--horizons: expected numbers of at least 1, got 0"),
+        (["Pendulum-v1", "--horizons", "0"], "--horizons: expected an integer from 1 to 10000, got 0"),
         (["Pendulum-v1", "--out", "nowhere/at/all.json"], "--out: there is no folder nowhere/at"),
-        (["Pendulum-v1", "--states", "0"], "--states: expected at least 1, got 0"),
+        (["Pendulum-v1", "--states", "0"], "--states: expected an integer from 1 to 100000, got 0"),
+        (["Pendulum-v1", "--seed", "-1"], "--seed: expected an integer from 0 to 4294967295, got -1"),
     ],
 )
 def test_bad_input_gets_a_sentence(words, said, capsys, x64):
