@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pbrl.errors import RunError
-from pbrl.runs import files, record, rows, software
+from pbrl.runs import config_file, files, record, rows, software
 from pbrl.runs.run import Run
 
 
@@ -61,7 +61,7 @@ def refuse_module_within(env: str, folder: Path) -> None:
 
 def refuse_another(run: Run) -> None:
     """Raise `RunError` where the folder holds a run that is not this very one, by `config.json` or by a checkpoint."""
-    if (run.folder / record.NAME).exists():
+    if (run.folder / config_file.NAME).exists():
         differing = record.differences(record.run_of(run.folder).identity(), run.identity())
         if differing:
             raise RunError(
@@ -82,8 +82,8 @@ def prepare(run: Run, step: int = 0) -> None:
         files.refuse_link(run.folder / name)
     for name in ("checkpoints", "tensorboard"):
         files.refuse_non_folder(run.folder / name)
-    path = run.folder / record.NAME
-    before = record.read(run.folder) if path.exists() else {}
+    path = run.folder / config_file.NAME
+    before = config_file.read(run.folder) if path.exists() else {}
     history = software.history(before, step)
     if step and (differing := software.differences(before, history[-1])):
         warnings.warn(

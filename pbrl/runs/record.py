@@ -3,7 +3,6 @@
 Nothing that it names is imported or made here, so that it can be looked at without trust.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,33 +10,13 @@ from typing import Any
 
 from pbrl import config as configs
 from pbrl.errors import CheckpointError, RunError
-from pbrl.runs import files, manifest, software
+from pbrl.runs import config_file, manifest, software
 from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
-NAME = "config.json"
-MAX_BYTES = 64 * 2**20
 NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")
 OPTIONAL = ("oracle", "driver", "float64", "trials", "versions", "python", "device", "cpu_cores", "history")
 ORACLES = (False, True, "", "fidelity", "speed")
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """Return the content of a folder's `config.json`. Raises `RunError` where it is no JSON object, or not there."""
-    path = Path(folder) / NAME
-    try:
-        data = json.loads(files.read(path, MAX_BYTES).decode())
-    except FileNotFoundError:
-        raise RunError(
-            f"{folder} is not a run folder: it has no {NAME}; `pbrl train` makes one{_hint(folder)}"
-        ) from None
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {files.reason(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {configs.reason(error)}{_remedy(folder)}") from None
-    if not isinstance(data, dict):
-        raise RunError(f"{path} cannot be read: expected an object, got {type(data).__name__}{_remedy(folder)}")
-    return data
 
 
 def run_of(folder: Path) -> Run:
@@ -45,13 +24,15 @@ def run_of(folder: Path) -> Run:
 
     Raises `RunError` that names the first wrong entry, or what the folder's checkpoints say otherwise.
     """
-    data = read(folder)
+    data = config_file.read(folder)
     try:
         run = parse(data, Path(folder))
         run.schedule.validate()
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{Path(folder) / NAME} cannot be used: {configs.reason(error)}{_remedy(folder)}") from None
-    require_checkpoints_of(run, f"{NAME} has been changed since: put the old values back{_remedy(folder)}")
+        path, remedy = Path(folder) / config_file.NAME, config_file.remedy(folder)
+        raise RunError(f"{path} cannot be used: {configs.reason(error)}{remedy}") from None
+    remedy = config_file.remedy(folder, "put the old values back")
+    require_checkpoints_of(run, f"{config_file.NAME} has been changed since{remedy}")
     return run
 
 
@@ -75,7 +56,8 @@ def parse(data: Mapping[str, Any], folder: Path) -> Run:
     for name in ("config", "schedule"):
         _expect(name, isinstance(data[name], dict), "an object", data[name])
         _check_numbers(data[name], name)
-    _expect("history, versions", software.sound(data), "what pbrl writes", "something else")
+    if wrong := software.wrong(data):
+        raise ValueError(f"{wrong}: expected what pbrl writes of software and machine; or take it out, it is only told")
     return Run(
         agent=agent,
         env=env,
@@ -177,19 +159,3 @@ def _choice(name: str, value: Any, kind: type, known: tuple[str, ...] = ()) -> A
 def _expect(name: str, sound: bool, expected: str, got: Any) -> None:
     if not sound:
         raise ValueError(f"{name}: expected {expected}, got {configs.shown(got)}")
-
-
-def _hint(folder: Path) -> str:
-    """Say what to do where only `config.json` is missing."""
-    return "; its checkpoints are there, and the same command writes it again" if _trained(folder) else ""
-
-
-def _remedy(folder: Path) -> str:
-    """Say what to do about a bad file."""
-    if not _trained(folder):
-        return ""
-    return ". Or move it away: the `pbrl train` command that made this run writes it again, from its checkpoints on"
-
-
-def _trained(folder: Path) -> bool:
-    return (Path(folder) / "checkpoints").is_dir()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pbrl.errors import RunError
-from pbrl.runs import files
+from pbrl.runs import config_file, files
 
 JSONL = "metrics.jsonl"
 KINDS = ("train", "eval", "diagnose")
@@ -61,9 +61,9 @@ def read(folder: Path) -> list[Line]:
 def _streams(folder: Path) -> int | None:
     """Return how many streams a folder's `config.json` says that its run has; nothing where it does not say."""
     try:
-        run = json.loads(files.read(folder / "config.json", MAX_BYTES))
+        run = config_file.read(folder)
         return len(run["seeds"]) * max(len(run.get("trials", ())), 1)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RunError):
+    except (RunError, KeyError, TypeError):
         return None
 
 

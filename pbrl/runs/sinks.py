@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pbrl.errors import RunError
-from pbrl.runs import files
+from pbrl.runs import config_file, files
 from pbrl.runs.rows import JSONL, KINDS, Row, read_rows, with_nan
 
 MAX_PENDING = 100_000
@@ -184,7 +184,7 @@ class WandB:
     def __init__(self, folder: Path):
         import wandb  # pyright: ignore[reportMissingImports]
 
-        config = json.loads((folder / "config.json").read_text())
+        config = config_file.read(folder)
         directory = files.folder(folder / "wandb").parent
         self.run = wandb.init(
             project="pbrl", dir=str(directory), config=config, name=folder.name, id=_wandb_id(folder), resume="allow"

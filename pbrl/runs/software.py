@@ -53,25 +53,25 @@ def history(record: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
     return [*past, {"from_step": step, **now}]
 
 
-def sound(record: Mapping[str, Any]) -> bool:
-    """Return whether what a `config.json` says of software is what `history` and `here` make, as far as it is there."""
+def wrong(record: Mapping[str, Any]) -> str:
+    """Return the first entry of a `config.json` that `history` and `here` cannot have made; nothing without one."""
     past = record.get("history", [])
-    if not isinstance(past, list) or not all(isinstance(entry, dict) for entry in past):
-        return False
-    steps = [entry.get("from_step") for entry in past]
-    return all(type(step) is int for step in steps) and all(_sound(entry) for entry in [record, *past])
+    dated = isinstance(past, list) and all(isinstance(e, dict) and type(e.get("from_step")) is int for e in past)
+    return "history" if not dated or any(map(_wrong, past)) else _wrong(record)
 
 
 _PARTS = {"versions": dict, "python": str, "device": str, "cpu_cores": int}
 
 
-def _sound(entry: Mapping[str, Any]) -> bool:
-    versions = entry.get("versions", {})
-    parts = all(isinstance(entry[name], kind | None) for name, kind in _PARTS.items() if name in entry)
-    if not (parts and isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())):
-        return False
-    texts = [*versions, *versions.values(), *(x for x in entry.values() if isinstance(x, str))]
-    return all(text.isprintable() for text in texts)  # they are printed: a terminal would obey what is not
+def _wrong(entry: Mapping[str, Any]) -> str:
+    for name, kind in _PARTS.items():
+        value = entry.get(name, {} if kind is dict else None)
+        texts = [*value, *value.values()] if isinstance(value, dict) else [value] * isinstance(value, str)
+        sound = isinstance(value, kind) or (value is None and kind is not dict)
+        # They are printed: a terminal would obey what is not printable.
+        if not sound or not all(isinstance(text, str) and text.isprintable() for text in texts):
+            return name
+    return ""
 
 
 def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from small_agents import config
 
 from pbrl.errors import RunError
-from pbrl.runs import checkpoint, record, software
+from pbrl.runs import checkpoint, config_file, record, software
 from pbrl.runs.folder import load, prepare, refuse_another
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
@@ -72,10 +72,12 @@ CHANGES = [
     ({"schedule": {"warmup_steps": 10**7}}, "warmup_steps"), ({"schedule": {"real_fraction": float("nan")}}, "real_fr"),
     ({"schedule": {"imagine_length": [1, 2]}}, "imagine_length"), ({"schedule": {"buffer_size": -1}}, "buffer_size"),
     ({"schedule": {"batch_size": None}}, "batch_size: expected int"), ({"schedule": {"typo": 1}}, "no such field"),
-    ({"colour": "red"}, "there is no entry 'colour'"), ({"history": 3}, "history, versions"),
-    ({"history": [{"from_step": "0"}]}, "history, versions"), ({"history": [3]}, "history, versions"),
-    ({"versions": {"jax": 3}}, "history, versions"), ({"versions": []}, "history, versions"),
-    ({"cpu_cores": "two"}, "history, versions"),
+    ({"colour": "red"}, "there is no entry 'colour'"), ({"history": 3}, "history: expected what pbrl"),
+    ({"history": [{"from_step": "0"}]}, "history: expected"), ({"history": [3]}, "history: expected"),
+    ({"history": [{"from_step": 0, "python": "\x1b[2J"}]}, "history: expected"),
+    ({"versions": {"jax": 3}}, "versions: expected"), ({"versions": []}, "versions: expected"),
+    ({"versions": {"\x1b[2J": "1"}}, "versions: expected"), ({"device": 3}, "device: expected"),
+    ({"cpu_cores": "two"}, "cpu_cores: expected what pbrl writes of software and machine; or take it out"),
 ]  # fmt: skip
 
 
@@ -114,7 +116,7 @@ def test_what_is_no_run_is_one_sentence(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(
-        RunError, match=r"config.json cannot be (read|used): .*Or move it away: the `pbrl train` command"
+        RunError, match=r"config.json cannot be (read|used): .* \(mend it, or move it away: the `pbrl train` command"
     ):
         load(tmp_path)
 
@@ -124,7 +126,7 @@ def test_what_is_no_file_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"config.json is not a regular file"):
         load(tmp_path)
     (tmp_path / "config.json").rmdir()
-    monkeypatch.setattr(record, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(config_file, "MAX_BYTES", 2**20)
     (tmp_path / "config.json").write_bytes(b" " * (2**20 + 1))
     with pytest.raises(RunError, match="larger than 1 MiB"):
         load(tmp_path)
@@ -170,9 +172,13 @@ def test_the_checkpoint_is_asked_which_run_it_is_of(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(other.to_json()))
     with pytest.raises(RunError, match=r"checkpoint of step 5 in .*differs in config.tau"):
         refuse_another(other)
-    with pytest.raises(RunError, match=r"config.json has been changed since: put the old values back"):
+    with pytest.raises(
+        RunError, match=r"config.json has been changed since \(put the old values back, or move it away"
+    ):
         refuse_another(run)
-    with pytest.raises(RunError, match=r"config.json has been changed since: put the old values back"):
+    with pytest.raises(
+        RunError, match=r"config.json has been changed since \(put the old values back, or move it away"
+    ):
         record.run_of(tmp_path)
     prepare(replace(run, folder=tmp_path / "other"))
     with pytest.raises(RunError, match=r"holds another run; it differs in config.tau \(0.005 there, 0.5 here\)"):
