@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from pbrl.cli import process, words
+from pbrl.cli.display import counted
 from pbrl.cli.gradcheck import require_some
 from pbrl.diagnose import present
 from pbrl.runs import files
@@ -58,7 +59,7 @@ def diagnose(
         row = measuring.of(learner.agent, learner.replay, at)
     finally:
         measuring.close()
-    print(f"{it.title} on {it.env}, step {at}, mean over {len(it.stream_seeds)} seed(s)")
+    print(f"{it.title} on {it.env}, step {at}, mean over {counted(len(it.stream_seeds), 'seed')}")
     print(present.table(row, measuring.horizons))
     if dropped := sorted(set(horizons) - set(measuring.horizons)):
         print(f"- longer than half an episode, left out: H = {', '.join(map(str, dropped))}")

@@ -124,7 +124,7 @@ class Panel:
         table = Table.grid(padding=(0, 2))
         for name, value in rows:
             table.add_row(f"[dim]{name}[/dim]", value)
-        seeds = f"{len(self.run.seeds)} seed{'s' * (len(self.run.seeds) > 1)}"
+        seeds = counted(len(self.run.seeds), "seed")
         trials = f"{len(self.run.trials)} trials of " if self.run.trials else ""
         title = f"{self.run.title} · {self.run.env} · {trials}{seeds}"
         return Frame(Group(self.bar, table), title=title, title_align="left", expand=False)
@@ -197,6 +197,11 @@ def losses(progress: "Progress") -> str:
     return text
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 seed`, `2 seeds`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def played(evaluation: Mapping[str, Any], asked: int) -> str:
     """Say how many whole episodes an evaluation holds: `10 episodes for each seed`, or what broken ones left.
 
@@ -208,10 +213,10 @@ def played(evaluation: Mapping[str, Any], asked: int) -> str:
         return "whole episodes of each seed"  # of before they were counted
     low, high = int(counts.min()), int(counts.max())
     if low == high == asked:
-        return f"{asked} episodes for each seed"
-    whole = f"{low}" if low == high else f"{low} to {high}"
+        return f"{counted(asked, 'episode')} for each seed"
+    whole = counted(low, "whole episode") if low == high else f"{low} to {high} whole episodes"
     none = f"; none in {int((counts == 0).sum())} of {counts.size} seeds" if low == 0 else ""
-    return f"{whole} whole episodes of {asked} for each seed, broken ones left out{none}"
+    return f"{whole} of {asked} for each seed, broken ones left out{none}"
 
 
 def statistics_line(returns: ArrayLike) -> str:

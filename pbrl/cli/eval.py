@@ -9,7 +9,7 @@ import tyro
 
 from pbrl import config as configs
 from pbrl.cli import process, words
-from pbrl.cli.display import played, statistics_line
+from pbrl.cli.display import counted, played, statistics_line
 from pbrl.errors import RunError
 from pbrl.planning import config as planner
 from pbrl.runs.folder import load
@@ -58,7 +58,7 @@ def evaluate(
     state, at = restore.agents(it, step)
     planned = {}
     result = play.evaluate(it, play.policies(it, state), at, episodes)
-    print(f"{it.title} on {it.env}, step {at}, {episodes} fresh episodes for each seed")
+    print(f"{it.title} on {it.env}, step {at}, {counted(episodes, 'fresh episode')} for each seed")
     columns, scores = _columns(result), {"": result["eval/return"]}
     if mpc:
         print(f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}")

@@ -89,11 +89,13 @@ def test_the_panel_shows_every_seed(capsys):
         ([8, 10], "8 to 10 whole episodes of 10 for each seed, broken ones left out"),
         ([8, 8], "8 whole episodes of 10 for each seed, broken ones left out"),
         ([0, 3], "0 to 3 whole episodes of 10 for each seed, broken ones left out; none in 1 of 2 seeds"),
+        ([1, 1], "1 whole episode of 10 for each seed, broken ones left out"),
         ([10, None], "10 episodes for each seed"),  # a trial that has diverged
     ],
 )
 def test_a_report_says_how_many_episodes_were_played(counts, said):
     assert display.played({"eval/episodes": counts}, 10) == said
+    assert display.played({"eval/episodes": [1, 1]}, 1) == "1 episode for each seed"
     assert display.played({}, 10) == "whole episodes of each seed"
 
 

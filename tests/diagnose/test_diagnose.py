@@ -160,7 +160,7 @@ def test_diagnoses_leave_training_alone_and_repeat(tmp_path, capsys):
 
     main.run(["diagnose", str(with_.folder)])
     said = capsys.readouterr().out
-    assert "mean over 2 seed(s)" in said and "action-gradient" in said and "critics:" in said
+    assert "mean over 2 seeds" in said and "action-gradient" in said and "critics:" in said
     last, again = read_rows(with_.folder, "diagnose")[-1], (with_.folder / "diagnose.json").read_text()
     assert f'"diagnose/cosine_h4": [\n  {last["diagnose/cosine_h4"][0]}' in again  # as during training, to the bit
     assert (with_.folder / "diagnose.png").stat().st_size > 10_000
