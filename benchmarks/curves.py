@@ -15,6 +15,7 @@ import numpy as np
 from suites import Row
 
 from pbrl.report.curves import UNMOVING, evaluation_curve, settings
+from pbrl.runs import record
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 
@@ -84,7 +85,10 @@ def _add(entry: Entry, run: Run) -> None:
 
 def _differing(details: Mapping[str, Any], run: Run) -> list[str]:
     """Return the settings in which a stored run is not this one: length and seeds, and what moves no return, aside."""
-    old, new = settings(details), settings(run.to_json())
+    try:
+        old, new = settings(record.parse(details, run.folder)), settings(run)
+    except ValueError as error:  # of a version with other fields
+        return [str(error)]
     return sorted(k for k in {*old, *new} - UNMOVING if old.get(k) != new.get(k))
 
 

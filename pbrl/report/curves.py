@@ -11,9 +11,9 @@ import numpy as np
 from pbrl import config as configs
 from pbrl.errors import RunError
 from pbrl.report import stats
+from pbrl.runs import record
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import agent_module, titled
-from pbrl.runs.schedule import Schedule
+from pbrl.runs.run import Run
 
 LEADERS = 5  # of a sweep's trials
 LENGTH = 48
@@ -31,7 +31,7 @@ class Part:
     """The seeds of one folder that go into a curve."""
 
     folder: Path
-    seeds: tuple[Any, ...]  # [N]; numbers, or objects that equal nothing else where a folder does not tell them
+    seeds: tuple[int, ...]  # [N]
     steps: np.ndarray  # [T]
     returns: np.ndarray  # [N, T], NaN where a seed has none
     settings: Mapping[str, Any]  # leaf's path -> value
@@ -44,7 +44,7 @@ def gather(folders: Sequence[Path]) -> tuple[dict[str, dict[str, tuple[np.ndarra
     a curve each, whose label names what differs. A folder given twice counts once, and so does a seed of equal settings
     in two folders. Of a sweep, the `LEADERS` best trials so far get a curve each.
 
-    Raises `RunError` where a folder holds no evaluation yet, or none that can be read.
+    Raises `RunError` where a folder holds no run, or no evaluation yet, or none that has a return.
     """
     words: list[str] = []
     kinds: dict[str, dict[str, dict[str, list[Part]]]] = {}  # task -> title -> settings -> parts
@@ -100,38 +100,29 @@ def _once(folders: Sequence[Path], words: list[str]) -> Iterator[Path]:
 
 def _read(folder: Path) -> Iterator[tuple[str, str, Part]]:
     """Give (task, title, part) of a run, or of the best trials of a sweep. Raises `RunError`."""
-    try:
-        data = json.loads((folder / "config.json").read_text("utf-8"))
-        task, trials, values = str(data["env"]), data.get("trials") or [], settings(data)
-        title = titled(**{name: data[name] for name in ("agent", "oracle", "driver", "float64") if name in data})
-        steps, returns = evaluation_curve(folder)
-        if not len(steps):
-            raise RunError(f"{folder} holds no evaluation yet; wait for the first, or set schedule.eval_every above 0")
-        by_trial = returns.reshape(max(len(trials), 1), -1, len(steps))
-        seeds = tuple(data.get("seeds", ()))
-        if len(seeds) != by_trial.shape[1]:
-            seeds = tuple(object() for _ in by_trial[0])  # a folder that does not tell them
-        if not trials:
-            yield task, title, Part(folder, seeds, steps, returns, values)
-            return
-        for i in stats.order(by_trial[..., -1])[:LEADERS]:
-            label = f"{title}, trial {i}: {_written(trials[i])}"
-            yield task, label, Part(folder, seeds, steps, by_trial[i], values | trials[i])
-    except RunError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(f"{folder / 'config.json'} is no run's: {error}") from None
+    run = record.run_of(folder)
+    steps, returns = evaluation_curve(folder)
+    if not len(steps):
+        raise RunError(f"{folder} holds no evaluation yet; wait for the first, or set schedule.eval_every above 0")
+    if not np.isfinite(returns).any():
+        raise RunError(f"{folder} has no return to draw: every evaluation so far is of broken episodes or lost seeds")
+    if not run.trials:
+        yield run.env, run.title, Part(folder, run.seeds, steps, returns, settings(run))
+        return
+    by_trial = returns.reshape(len(run.trials), -1, len(steps))
+    drawn = [i for i in stats.order(by_trial[..., -1]) if np.isfinite(by_trial[i]).any()]
+    for i in drawn[:LEADERS]:
+        label = f"{run.title}, trial {i}: {_written(run.trials[i])}"
+        yield run.env, label, Part(folder, run.seeds, steps, by_trial[i], settings(run) | dict(run.trials[i]))
 
 
-def settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's identity but for seeds and trials, as leaves by path; what an older run lacks has its default."""
-    full = {
-        "seed_mode": data.get("seed_mode"),
-        "config": configs.to_json(agent_module(data["agent"]).Config()) | data.get("config", {}),
-        "schedule": configs.to_json(Schedule()) | data.get("schedule", {}),
-    }
-    full["schedule"].pop("total_steps")
-    return dict(_flat(full))
+def settings(run: Run) -> dict[str, Any]:
+    """Return what moves a run's numbers, but for seeds, trials and length, as leaves by path."""
+    schedule = configs.to_json(run.schedule)
+    for name in ("total_steps", "step_timeout"):
+        schedule.pop(name)
+    tree = {"seed_mode": run.seed_mode, "config": configs.to_json(run.config), "schedule": schedule}
+    return dict(_flat(tree))
 
 
 def _flat(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
@@ -185,11 +176,11 @@ def _remarks(parts: Sequence[Part], label: str) -> list[str]:
                 f"{label}: {part.folder} ends at step {part.steps[-1]}, others at {last}; from there on the line is "
                 "dashed, the mean over those that went on"
             )
-        for i, (seed, one) in enumerate(zip(part.seeds, part.returns, strict=True)):
-            lost, who = part.steps[np.isnan(one)], f"seed {seed}" if isinstance(seed, int) else f"stream {i}"
+        for seed, one in zip(part.seeds, part.returns, strict=True):
+            lost = part.steps[np.isnan(one)]
             if len(lost):
                 words.append(
-                    f"{label}: {who} of {part.folder} has no return at {_some('step', lost.tolist())} (a broken "
+                    f"{label}: seed {seed} of {part.folder} has no return at {_some('step', lost.tolist())} (a broken "
                     "evaluation, or a seed that diverged); there the line is dashed, the mean over the others"
                 )
     for path in sorted(UNMOVING):

@@ -136,7 +136,7 @@ def run_curves(folders: Sequence[Path], path: Path, say: Callable[[str], object]
     """Draw run folders, a panel for each task, a curve for each kind of run (`curves.gather`); return the path.
 
     `say` takes a sentence for each thing that a reader would not see in the picture, such as a run that ended early.
-    Raises `RunError` where a folder holds no evaluation yet.
+    Raises `RunError` as `gather`.
     """
     groups, words = gather(folders)
     for word in words:

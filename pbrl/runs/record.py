@@ -3,6 +3,7 @@
 Nothing that it names is imported or made here, so that it can be looked at without trust.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from pbrl import config as configs
 from pbrl.errors import CheckpointError, RunError
 from pbrl.runs import config_file, manifest, software
-from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module
+from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module, check
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
 NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")
@@ -27,13 +28,19 @@ def run_of(folder: Path) -> Run:
     data = config_file.read(folder)
     try:
         run = parse(data, Path(folder))
-        run.schedule.validate()
-    except (ValueError, RecursionError) as error:
+        _check_settings(run.agent, run.config, run.schedule, bool(run.oracle))
+    except (ValueError, OverflowError, RecursionError) as error:  # a number that no array can hold
         path, remedy = Path(folder) / config_file.NAME, config_file.remedy(folder)
         raise RunError(f"{path} cannot be used: {configs.reason(error)}{remedy}") from None
     remedy = config_file.remedy(folder, "put the old values back")
     require_checkpoints_of(run, f"{config_file.NAME} has been changed since{remedy}")
     return run
+
+
+@functools.cache
+def _check_settings(agent: str, config: Any, schedule: Schedule, oracle: bool) -> None:
+    """Raise `ValueError` for settings out of their bounds; once for all, since folders of one kind are read often."""
+    check(agent_module(agent), config, schedule, oracle or None)
 
 
 def parse(data: Mapping[str, Any], folder: Path) -> Run:

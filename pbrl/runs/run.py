@@ -208,7 +208,8 @@ def require_width(run: Run) -> None:
 def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> None:
     """Raise `ValueError` for hyper-parameters that cannot work, or not with this schedule.
 
-    The agent's own checks run by initialising it abstractly, for an environment of the smallest size.
+    The agent's own checks run by initialising it abstractly, for an environment of the smallest size. An `oracle` may
+    be anything that is true: it is not called.
     """
     import jax
 
@@ -216,7 +217,7 @@ def check(module: Any, config: Any, schedule: Schedule, oracle: Any = None) -> N
     from pbrl.types import EnvSpec
 
     schedule.validate()
-    jax.eval_shape(lambda key: module.init(key, EnvSpec(1, 1, 1), config, oracle=oracle), jax.random.key(0))
+    jax.eval_shape(lambda: module.init(jax.random.key(0), EnvSpec(1, 1, 1), config, oracle=oracle))  # needs no device
     abilities = module.abilities(config)
     if schedule.imagine_every and not abilities.imagines:
         raise ValueError(

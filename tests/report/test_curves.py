@@ -9,7 +9,6 @@ from pbrl.cli import main
 from pbrl.errors import RunError
 from pbrl.report import curves, plots
 from pbrl.runs.log import RunLog
-from pbrl.runs.schedule import Schedule
 
 TASK = "Pendulum-v1"
 
@@ -17,7 +16,9 @@ TASK = "Pendulum-v1"
 def make_run(folder, agent="td3", seeds=(0, 1), returns=None, steps=(0, 100, 200), **identity):
     """A run folder whose evaluations are `returns [T, N]`; else seed i has 10 more at each evaluation, from i on."""
     folder.mkdir(parents=True)
-    about = {"agent": agent, "env": TASK, "seeds": list(seeds), "config": {}, **identity}
+    schedule = {"model_every": 25 if agent == "mage" else 0, **identity.pop("schedule", {})}
+    about = {"agent": agent, "env": TASK, "seeds": list(seeds), "config": {}, "seed_mode": "map", **identity}
+    about["schedule"] = schedule
     (folder / "config.json").write_text(json.dumps(about))
     log = RunLog(folder, sinks=("jsonl",))
     for i, step in enumerate(steps):
@@ -63,7 +64,7 @@ def test_runs_that_differ_get_a_curve_each_that_names_what_differs(tmp_path, one
 
 
 def test_many_differences_are_told_in_words(tmp_path):
-    changed = {"actor_lr": 1e-5, "critic_lr": 1e-5, "tau": 0.1, "discount": 0.5, "exploration": 0.7}
+    changed = {"actor_lr": 1e-5, "critic_lr": 1e-5, "tau": 0.1, "discount": 0.5, "exploration_noise": 0.7}
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", config=changed)
     found, said = gathered(a, b)
     assert list(found) == [f"td3 ({a})", f"td3 ({b})"] and f"td3 ({b}) on {TASK}: actor_lr 1e-05, critic_lr" in said
@@ -152,6 +153,23 @@ def test_a_run_without_evaluation_says_so(tmp_path):
         curves.gather([make_run(tmp_path / "a", steps=())])
 
 
+def test_evaluations_that_are_all_broken_are_no_picture(tmp_path, capsys):
+    folder = make_run(tmp_path / "a", returns=[[np.nan, np.nan]] * 3)
+    assert main.guarded(lambda: main.run(["plot", str(folder), "--out", str(tmp_path / "x.png")])) == 2
+    assert f"pbrl: {folder} has no return to draw" in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+
+
+def test_a_trial_without_any_return_gets_no_curve(tmp_path):
+    trials, rows = [{"config.tau": 0.1}, {"config.tau": 0.2}], [[np.nan, np.nan, 1.0, 2.0]] * 3
+    found, _ = gathered(make_run(tmp_path / "a", "sac", returns=rows, trials=trials))
+    assert list(found) == ["sac, trial 1: tau 0.2"]
+
+
+def test_settings_out_of_their_bounds_are_refused(tmp_path):
+    with pytest.raises(RunError, match=r"config.tau: expected a value in \[0, 1\], got 7.0"):
+        curves.gather([make_run(tmp_path / "a", config={"tau": 7})])
+
+
 def test_run_folders_become_a_picture_and_words(tmp_path):
     folders = [make_run(tmp_path / "a"), make_run(tmp_path / "b", "sac", seeds=(0,)), tmp_path / "a"]
     with pytest.warns(UserWarning, match="was given twice"):
@@ -160,7 +178,9 @@ def test_run_folders_become_a_picture_and_words(tmp_path):
 
 
 def test_the_command_prints_the_words(tmp_path, capsys):
-    folder = make_run(tmp_path / "a", schedule=vars(Schedule()), seed_mode="map")
+    folder = make_run(
+        tmp_path / "a",
+    )
     main.run(["plot", str(folder), str(folder), "--out", str(tmp_path / "x.png")])
     printed = capsys.readouterr()
     assert f"pbrl: warning: {folder} was given twice; it counts once" in printed.err

@@ -60,6 +60,8 @@ CHANGES = [
     ({"trials": [{"config.tau": 0.1}] * 40_000}, "trials: expected"),
     ({"config": 3}, "config: expected an object"), ({"config": []}, "config: expected an object"),
     ({"config": {"tua": 1}}, "did you mean 'tau'"), ({"config": {"tau": "1"}}, "config.tau: expected float"),
+    ({"config": {"tau": 7}}, "config.tau: expected a value in [0, 1], got 7.0"),
+    ({"schedule": {"model_every": 25}}, "schedule.model_every: expected 0"), ({"oracle": "speed"}, "no use for an"),
     ({"config": {"tau": [0.1]}}, "config.tau: expected float"), ({"config": {"tau": True}}, "config.tau: expected"),
     ({"config": {"actor_hidden": 8}}, "config.actor_hidden: expected"),
     ({"config": {"actor_hidden": [8.5]}}, "config.actor_hidden"),
