@@ -68,7 +68,10 @@ class Driver(Protocol):
         ...
 
     def episode_returns(self) -> np.ndarray:
-        """Return that of each stream's last whole training episode `[N]`, NaN before there was one."""
+        """Return that of each stream's last whole training episode `[N]`, NaN before there was one.
+
+        Rewards of transitions that replay has refused are not in it.
+        """
         ...
 
     def close(self) -> None:

@@ -132,6 +132,7 @@ class Driver:
         lent = self.streams.envs if run.schedule.eval_on_training_env else ()
         self.evaluator = Evaluator(lambda: GymEnv(run.env), seeds, run.schedule.eval_episodes, borrow=lent)
         self.metrics: dict[str, Any] = {}
+        self.refused = np.zeros(len(seeds), int)  # rows of each stream so far
 
     def begin(self) -> None:
         """Make fresh agents; the environments have just begun."""
@@ -148,6 +149,7 @@ class Driver:
     def put_back(self, contents: dict[str, Any], step: int) -> None:
         """Go on from `step`; where an environment's state cannot be put back, new episodes begin, with a warning."""
         self.learner, self.step = contents["learner"], step
+        self.refused = np.array(self.learner.replay.refused)
         if not self.streams.restore(contents["streams"]):
             warnings.warn(f"{self.run.env} was not or cannot be saved exactly: new episodes begin here", stacklevel=2)
             self._cut()
@@ -168,6 +170,9 @@ class Driver:
         batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
         self.step = step
         self.learner = programs.collect(self.learner, batch, last)
+        refused = np.asarray(self.learner.replay.refused)
+        self.streams.take_back(refused > self.refused, batch, last)
+        self.refused = refused
         batches = 0 if self.run.oracle else fitting.fit_batches(self.abilities, schedule, step)
         if batches:
             self.learner, metrics = programs.fit(self.learner, step, batches)

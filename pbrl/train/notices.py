@@ -11,7 +11,7 @@ from pbrl.train.learn import Learner
 from pbrl.types import EnvSpec
 
 LARGE = 1e7
-"""Size of ordinary observations or rewards from which on somebody should know."""
+"""Size of usual observations or rewards from which on somebody should know."""
 
 
 class Notices:
@@ -26,8 +26,13 @@ class Notices:
     def look(self, learner: Learner, step: int) -> None:
         """Look at all streams' learners, stacked, as a row of the log is written."""
         self._refused(learner)
-        large = np.asarray(learner.experience.usual).max(1) > LARGE
-        self._say(large, f"observations or rewards beyond {LARGE:g} are usual here: networks learn badly; rescale them")
+        for i, what in enumerate(("Observation", "Reward")):
+            large = np.asarray(learner.experience.usual)[:, i] > LARGE
+            self._say(
+                large,
+                f"{what.lower()}s beyond {LARGE:g} are usual here: networks learn badly from them; divide them in the "
+                f"environment, such as by gymnasium.wrappers.Transform{what}",
+            )
         if self.run.schedule.updates_at(step):
             self._idle(learner)
 

@@ -62,7 +62,7 @@ class State:
     learner: Learner
     env: Any  # the environment's own state
     length: Array  # i32[], steps of the current episode so far
-    so_far: Array  # f32[], its return so far
+    so_far: Array  # f32[], its return so far, without rewards that replay has refused
     finished: Array  # f32[], return of the last whole episode; NaN before there was one
     faults: Array  # i32[], steps in a row whose observation or reward is not finite; MAX_FAULTS are not forgotten
     lost: Array  # i32[], step at which the stream diverged, see `advance`; -1 for never
@@ -186,7 +186,8 @@ def _collect(task: Task, state: State, root: Key, step: Array) -> State:
     row = Transition(obs, action, reward, discount, next_obs, _extras(task, state.env))
     learner = learn.collect(agent, state.learner, jax.tree.map(lambda x: x[None], row), last[None])
 
-    so_far = state.so_far + reward
+    refused = learner.replay.refused > state.learner.replay.refused
+    so_far = state.so_far + jnp.where(refused, 0.0, reward)  # what is not believed is in no return
     raw, key_of = words(seeding.at(root, step, seeding.RESET))
     return replace(
         state,

@@ -27,13 +27,14 @@ class Streams:
     obs: np.ndarray  # float[N, S], what the next actions answer to
     episodes: np.ndarray  # i64[N], episodes begun
     returns: np.ndarray  # f64[N], of the current episode so far
-    finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one
+    finished: np.ndarray  # f64[N], of the last whole episode; NaN before there was one; see `take_back`
     faults: np.ndarray  # i64[N], broken steps in a row
     extras: bool  # whether transitions carry what the environment's oracle starts from
     told: int = 0  # warnings of broken steps in this process
     parked: bool = False  # whether environments are left alone, so that every step is a broken one
     simulators: list[dict[str, np.ndarray]] = field(default_factory=lambda: [{}])  # the newest extras
     blank: dict[str, np.ndarray] = field(default_factory=dict)  # what a snapshot of one environment looks like
+    before: np.ndarray = field(default_factory=lambda: np.zeros(0))  # f64[N], `returns` without the newest reward
 
     ARRAYS = ("obs", "episodes", "returns", "finished", "faults")
 
@@ -98,7 +99,7 @@ class Streams:
         that breaks `MAX_FAULTS` times in a row raises its `EnvError`. Then all are parked: further steps are broken,
         and call no environment.
         """
-        n = len(self.envs)
+        n, self.before = len(self.envs), self.returns.copy()
         obs, next_obs = self.obs.copy(), self.obs.copy()
         simulators = self._extras()
         reward, discount, last = np.full(n, np.nan, width()), np.ones(n, width()), np.ones(n, bool)
@@ -119,6 +120,14 @@ class Streams:
         rows: dict[str, Any] = {"obs": obs, "action": actions, "reward": reward, "discount": discount}
         rows |= {"next_obs": next_obs, "extras": {k: np.stack([s[k] for s in simulators]) for k in simulators[0]}}
         return Transition(**jax.tree.map(lambda x: x[:, None], rows)), last[:, None]
+
+    def take_back(self, refused: np.ndarray, batch: Transition, last: np.ndarray) -> None:
+        """Leave the newest rewards of the streams `refused [N]` out of their returns: replay does not believe them.
+
+        `batch` and `last` are what `step` has returned. Of a broken step, whose row is NaN, nothing was counted.
+        """
+        for i in np.flatnonzero(refused & ~np.isnan(batch.reward[:, 0])):
+            (self.finished if last[i, 0] else self.returns)[i] = self.before[i]
 
     def _extras(self) -> list[dict[str, np.ndarray]]:
         if self.extras and not self.parked:

@@ -92,6 +92,7 @@ def test_one_wild_reading_is_named_and_spoils_nothing(make, agent, wild):
     assert any(str(w.message).startswith(expected) for w in said), [str(w.message) for w in said]
     rows = read_rows(run.folder, "train")
     assert [row["train/refused_rows"] for row in rows] == [[0], *[[refused]] * 3]
+    assert all(abs(row["train/return"][0]) < 30 for row in rows)  # ten steps of at most 3: the wild one is left out
     assert all(np.isfinite(row["critic/loss"]).all() and row["train/skipped_updates"] == [0] for row in rows[1:])
     state, step = restore.agents(run)
     assert step == 80 and (np.asarray(statistics(state).std) < 2.0).all()
@@ -103,7 +104,7 @@ def test_a_wild_reading_on_the_device(tmp_path, monkeypatch):
         x, t = 0.9 * state["x"] + 0.1 * action, state["t"] + 1
         return {"x": x, "t": t}, jnp.where(t == 42, 1e12, -jnp.square(x).sum()), jnp.ones(())
 
-    spec = replace(SPEC, obs_size=1, action_size=1, episode_length=100, reward_fn=None, termination_fn=None)
+    spec = replace(SPEC, obs_size=1, action_size=1, episode_length=50, reward_fn=None, termination_fn=None)
     reset = lambda key: {"x": jax.random.uniform(key, (1,)), "t": jnp.zeros(())}  # noqa: E731
     env = jax_env.JaxEnv(spec, reset, step, lambda state: state["x"])
     monkeypatch.setitem(registry.OWN, "spiking", env)
@@ -114,6 +115,35 @@ def test_a_wild_reading_on_the_device(tmp_path, monkeypatch):
         device.train(replace(run, sinks=("jsonl",)))
     last = read_rows(tmp_path, "train")[-1]
     assert last["train/skipped_updates"] == [0, 0] and last["train/refused_rows"] == [1, 1]
+    assert max(np.abs(last["train/return"])) < 50  # of the first 50 steps, without the wild one
+
+
+class Counted(Drift):
+    """Pays 1, but -1e12 where an episode ends at the fifth step of training."""
+
+    def step(self, action):
+        obs, _, _, *rest = super().step(action)
+        return obs, -1e12 if Drift.steps == 5 else 1.0, Drift.steps == 5, *rest
+
+
+def test_a_refused_reward_is_left_out_of_the_return_at_an_episodes_end_as_well(make):
+    run = make(Counted, eval_every=0, log_every=5, total_steps=20, warmup_steps=20)
+    with pytest.warns(UserWarning, match="1 more transition refused"):
+        host.train(run)
+    assert [row["train/return"] for row in read_rows(run.folder, "train")] == [[4], [4], [10], [10]]
+
+
+def test_rewards_that_are_always_large_are_said_with_what_to_do(make):
+    class Rich(Drift):
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, 1e9, *rest
+
+    run = make(Rich, eval_every=0, log_every=5, total_steps=10, warmup_steps=10)
+    with pytest.warns(
+        UserWarning, match=r"rewards beyond 1e\+07 are usual here.*by gymnasium.wrappers.TransformReward"
+    ):
+        host.train(run)
 
 
 class Priceless(Drift):
