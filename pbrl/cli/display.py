@@ -14,7 +14,7 @@ from pbrl.report import stats
 
 if TYPE_CHECKING:
     from pbrl.runs.run import Run
-    from pbrl.train.session import Progress
+    from pbrl.train.journal import Progress
 
 LOSSES = {"critic": "critic/loss", "actor": "actor/loss", "model": "model/loss"}
 SKIPPED = "train/skipped_updates"

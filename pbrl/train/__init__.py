@@ -9,7 +9,7 @@
         if it is due: imagine transitions                   # model_data: into a second buffer
         updates_per_step times, after the warm-up:          # learn.learn; guard gives up what diverges
             agent.update(a batch of the buffers)            #   undone where it is not finite
-        if they are due: log, evaluate, diagnose, save      # session; evaluate and step; pbrl.diagnose.watch; resume
+        if they are due: log, evaluate, diagnose, save      # journal; evaluate and step; pbrl.diagnose.watch; resume
         on a signal: save and stop                          # stopping; watchdog, where an environment hangs
 
 `host` steps Gymnasium's environments and calls a compiled program for each phase. `device` steps environments in JAX

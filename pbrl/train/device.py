@@ -27,9 +27,9 @@ from pbrl.runs.schedule import Schedule
 from pbrl.train import footprint, session, step
 from pbrl.train.footprint import Footprint
 from pbrl.train.guard import NEVER, Guard
+from pbrl.train.journal import Progress
 from pbrl.train.learn import Learner
 from pbrl.train.notices import require_windows
-from pbrl.train.session import Progress
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
 from pbrl.types import Array, Dynamics, Key, Metrics, unknown

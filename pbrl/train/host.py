@@ -19,9 +19,9 @@ from pbrl.train import fitting, footprint, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.footprint import Footprint
 from pbrl.train.guard import Guard
+from pbrl.train.journal import Progress
 from pbrl.train.learn import Learner
 from pbrl.train.notices import require_windows
-from pbrl.train.session import Progress
 from pbrl.train.streams import Streams
 from pbrl.types import EnvSpec
 

@@ -1,4 +1,4 @@
-"""One process' work on a run, whichever driver takes its steps: folder, log, evaluations and checkpoints.
+"""One process' work on a run, whichever driver takes its steps: its folder, its checkpoints, and what may end it.
 
 Several hosts each train their share of the seeds. They meet at the same steps (`pbrl.train.host_sync`), where logs and
 checkpoints of all are put together; between meetings each goes its own pace.
@@ -7,43 +7,19 @@ checkpoints of all are put together; between meetings each goes its own pace.
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import jax
-import numpy as np
 
 from pbrl.diagnose import diagnosis
-from pbrl.diagnose.watch import Watch
 from pbrl.errors import ActionError, Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
 from pbrl.runs.lock import locked
-from pbrl.runs.log import RunLog, read_rows
 from pbrl.runs.run import Run, require_width, share
 from pbrl.train import host_sync, watchdog
 from pbrl.train.contract import Driver
-from pbrl.train.notices import Notices
+from pbrl.train.journal import Journal, Progress
 from pbrl.train.resume import Checkpoints, begin_at
 from pbrl.train.stopping import Stop
 from pbrl.train.watchdog import Watchdog
-
-
-@dataclass
-class Progress:
-    """Where a run stands. Arrays are over streams, `[N]`: seeds, or every trial's seeds in a sweep.
-
-    On several hosts they are those of this process, but `evaluation` is of all.
-    """
-
-    step: int
-    total_steps: int
-    steps_per_second: float
-    episode_return: np.ndarray  # of the last whole training episode, NaN before there was one
-    evaluation: dict[str, np.ndarray]
-    evaluated_step: int
-    metrics: dict[str, np.ndarray]
-    agent: Any  # every seed's state, stacked; the next step takes its memory, so copy what is to be kept
 
 
 def check(run: Run, driver: str) -> None:
@@ -84,32 +60,21 @@ def train(run: Run, make_driver: Callable[[Run], Driver], report: Callable[[Prog
 
 
 class Session:
-    """Takes a driver through a schedule, and keeps what is written down on the way: log, evaluations, checkpoints."""
+    """Takes a driver through a schedule, lets the journal write what is due, and saves, whatever ends the run."""
 
     def __init__(self, run: Run, driver: Driver):
         """Let the driver go on from the newest checkpoint, or begin. `run` is the whole one, of all hosts."""
         self.run, self.driver = driver.run, driver
-        self.sync, self.watch = host_sync.HostSync(run.schedule), Watch(driver.run)
-        self.checkpoints = Checkpoints(run, driver)
-        self.seconds = self.checkpoints.begin_or_resume()
-        self.notices = Notices(driver.run, driver.learner)
+        self.sync, self.checkpoints = host_sync.HostSync(run.schedule), Checkpoints(run, driver)
+        self.journal = Journal(run, driver, self.checkpoints.begin_or_resume())
         self.limit = driver.step  # where hosts meet next
         self.met: tuple[int | None, bool] = None, False  # what they agreed on when they last did
-        self.stage, self.hang = "", None  # what a rescue has to know
-        self.began_step, self.began = driver.step, time.perf_counter()
-        if hosts.is_first():
-            self.log = RunLog(run.folder, sinks=run.sinks, resume_step=driver.step or -1)
-        else:
-            self.log = RunLog(run.folder, sinks=())
-        evaluations = read_rows(run.folder, "eval")
-        last = evaluations[-1] if evaluations else {}
-        self.evaluation = {name: np.asarray(value) for name, value in last.items() if name.startswith("eval/")}
-        self.evaluated_step = last.get("step", 0)
+        self.saving, self.hang = False, None  # what a rescue has to know
 
     def run_to_end(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
         """Step until the schedule ends, a signal comes, or updates or environments fail for good."""
         if self.driver.step == 0 and self.run.schedule.eval_every:
-            self._evaluate()
+            self.journal.evaluate()
         return self._go_on(stop, report)
 
     def _go_on(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
@@ -122,17 +87,17 @@ class Session:
                 raise hosts.agreed(self._ended_by(error)) from error
             self.met = signal, overdue
             try:
-                logged = self._log_and_evaluate()
+                logged = self.journal.write_due()
             except EnvError as error:  # environments to evaluate in cannot be made
                 if isinstance(error, ActionError) or not hosts.alone():
                     raise
                 raise self._ended_by(error) from error
             self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
-                report(self.progress())
+                report(self.journal.progress())
                 reported = time.perf_counter()
         self.save("the run has ended")
-        return self.progress()
+        return self.journal.progress()
 
     def _save_what_is_due(self, stop: Stop) -> None:
         """Save where a signal has come, and raise `Stopped` then, or where a checkpoint is due."""
@@ -142,18 +107,18 @@ class Session:
             self.save("stopped by a signal")
             raise Stopped(f"stopped at step {self.driver.step}, saved; the same command resumes", 128 + signal)
         if self.driver.step and (self.driver.step % self.run.schedule.checkpoint_every == 0 or overdue):
-            self.stage = "save"
-            self.checkpoints.try_to_save(self.elapsed)
-            self.stage = ""
+            self.saving = True
+            self.checkpoints.try_to_save(self.journal.elapsed)
+            self.saving = False
 
     def save(self, why: str) -> None:
         """Write a checkpoint of where the driver stands, before the run ends; `why` says what ends it.
 
         Raises `CheckpointError` where that fails, and `Diverged` where nothing is sound (`Checkpoints.save`).
         """
-        self.stage = "save"
-        self.checkpoints.save_at_last(self.elapsed, why)
-        self.stage = ""
+        self.saving = True
+        self.checkpoints.save_at_last(self.journal.elapsed, why)
+        self.saving = False
 
     def _ended_by(self, error: Exception) -> Exception:
         """Save, and return the error with what it leaves; raises as `save`."""
@@ -172,7 +137,8 @@ class Session:
         environments' own only where another one is stuck. Of several hosts this one goes on to where they meet, by
         broken steps, and all save there; its seeds have no evaluation where that is what hangs.
         """
-        why, stage, step = "stopped while an environment hangs", self.stage, self.driver.step
+        why, step = "stopped while an environment hangs", self.driver.step
+        stage = "save" if self.saving else self.journal.stage
         elsewhere = stage == "diagnosis" or (stage == "evaluation" and not self.run.schedule.eval_on_training_env)
         if not elsewhere:
             self.driver.park()
@@ -184,12 +150,12 @@ class Session:
                     raise Hung(f"{self.hang}; {self._saved()}")
                 raise Stopped(f"{why}; {self._saved()}", 128 + (stop.signal or 0))
             if stage == "evaluation":
-                self._write_evaluation({})
+                self.journal.write_evaluation({})
             if elsewhere:
                 schedule = self.run.schedule
                 diagnosed = step > 0 and schedule.due_after_warmup(step, schedule.diagnose_every)
                 if diagnosed and (row := hosts.joined({})):
-                    self.log.write("diagnose", step, row)
+                    self.journal.log.write("diagnose", step, row)
                 self._save_what_is_due(stop)
             if stage == "save":
                 self.save(str(self.hang or why))
@@ -197,32 +163,12 @@ class Session:
             if self.hang is not None:  # as it closes
                 raise Hung(f"{self.hang}; {self._saved()}")
         finally:
-            self.log.close()
+            self.journal.log.close()
 
     def close(self) -> None:
-        """Close environments and logs."""
-        self.log.close()  # first: what an environment does when it is closed costs no row
+        """Close logs and environments."""
+        self.journal.close()
         self.driver.close()
-        self.watch.close()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        return self.seconds + time.perf_counter() - self.began
-
-    def progress(self) -> Progress:
-        """Return where the run stands."""
-        step = self.driver.step
-        return Progress(
-            step=step,
-            total_steps=self.run.schedule.total_steps,
-            steps_per_second=(step - self.began_step) / max(time.perf_counter() - self.began, 1e-9),
-            episode_return=self.driver.episode_returns().copy(),
-            evaluation=self.evaluation,
-            evaluated_step=self.evaluated_step,
-            metrics=self._metrics(),
-            agent=self.driver.learner.agent,
-        )
 
     def _advance(self) -> Exception | None:
         """Step on, with other hosts to the next meeting; return what went wrong.
@@ -239,41 +185,3 @@ class Session:
                 error = error or new
             if hosts.alone() or driver.step >= self.limit:
                 return error or self.hang
-
-    def _log_and_evaluate(self) -> bool:
-        """Write what is due at this step; return whether anything but a diagnosis was."""
-        schedule, step, due = self.run.schedule, self.driver.step, False
-        last = step == schedule.total_steps
-        if step % schedule.log_every == 0 or last:
-            row = {**self._metrics(), "train/return": self.driver.episode_returns(), "train/seconds": self.elapsed}
-            self.log.write("train", step, hosts.joined(row))
-            self.notices.look(self.driver.learner, step)
-            due = True
-        if schedule.eval_every and (step % schedule.eval_every == 0 or last):
-            self._evaluate()
-            due = True
-        if schedule.due_after_warmup(step, schedule.diagnose_every):
-            learner = self.driver.learner
-            self.stage = "diagnosis"
-            if row := self.watch.row(learner.agent, learner.replay, step):
-                self.log.write("diagnose", step, row)
-            self.stage = ""
-        return due
-
-    def _metrics(self) -> dict[str, np.ndarray]:
-        learner = self.driver.learner
-        counters = {"train/skipped_updates": learner.skipped, "train/refused_rows": learner.replay.refused}
-        return jax.tree.map(np.asarray, {**self.driver.newest_metrics(), **counters})
-
-    def _evaluate(self) -> None:
-        self.stage = "evaluation"
-        scores = self.driver.guard.mask(self.driver.scores())
-        self.stage = ""
-        self._write_evaluation(scores)
-
-    def _write_evaluation(self, scores: dict[str, np.ndarray]) -> None:
-        """Put all hosts' scores `[N]` together; without any these seeds' are NaN."""
-        step = self.driver.step
-        row = hosts.joined({**scores, **self.driver.guard.metrics(), "eval/seconds": self.elapsed})
-        self.evaluation, self.evaluated_step = {name: row[name] for name in scores}, step
-        self.log.write("eval", step, row)
