@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from pbrl.diagnose import diagnosis
-from pbrl.errors import ActionError, Diverged, EnvError, Hung, RunError, Stopped
+from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
 from pbrl.runs.lock import locked
@@ -88,8 +88,8 @@ class Session:
             self.met = signal, overdue
             try:
                 logged = self.journal.write_due()
-            except EnvError as error:  # environments to evaluate in cannot be made
-                if isinstance(error, ActionError) or not hosts.alone():
+            except EnvError as error:  # environments to evaluate in cannot be made, or cannot take the policy's actions
+                if not hosts.alone():
                     raise
                 raise self._ended_by(error) from error
             self._save_what_is_due(stop)

@@ -2,8 +2,10 @@
 
 import jax
 import numpy as np
+import pytest
 from small_agents import config, learner
 
+from pbrl.errors import ActionError, EnvError
 from pbrl.runs import checkpoint
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
@@ -69,3 +71,23 @@ def test_a_session_takes_any_driver_through_a_schedule(tmp_path, monkeypatch):
     ]
     assert [(row["step"], row["eval/return"]) for row in evaluations] == [(0, [0.0]), (4, [40.0]), (7, [70.0])]
     assert (progress.step, progress.agent, progress.evaluated_step) == (7, driver.learner.agent, 7)
+
+
+@pytest.mark.parametrize("kind", [ActionError, EnvError])
+def test_an_evaluation_that_cannot_be_ends_the_run_saved(tmp_path, monkeypatch, kind):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda folder, step, contents, info: saved.append(step))
+    schedule = Schedule(total_steps=7, warmup_steps=2, model_every=0, log_every=3, eval_every=4)
+    run = Run("td3", "Pendulum-v1", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",))
+    session = Session(run, driver := Walker(run))
+
+    def scores():
+        if driver.step == 4:
+            raise kind("the action [2.] is out of bounds")
+        return Walker.scores(driver)
+
+    monkeypatch.setattr(driver, "scores", scores)
+    with pytest.raises(kind, match=r"out of bounds; what was learned is saved at step 4"):
+        session.run_to_end(Stop(), lambda progress: None)
+    session.close()
+    assert saved == [4]
