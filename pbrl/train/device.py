@@ -32,10 +32,11 @@ from pbrl.train.learn import Learner
 from pbrl.train.notices import require_windows
 from pbrl.train.step import Plan, State, Task
 from pbrl.train.streams import MAX_FAULTS
-from pbrl.types import Array, Dynamics, Key, Metrics, unknown
+from pbrl.types import LARGEST, Array, Dynamics, Key, Metrics, unknown
 
 EPOCH_SECONDS = 1.0
 """About how long an epoch lasts, so that a signal or a clock is heard; shorter where something is due."""
+UNSOUND = f"not sound (NaN, infinite or beyond {LARGEST:g})"
 
 
 def run(
@@ -229,7 +230,7 @@ class Driver:
             seeds = [seed for seed, is_broken in zip(self.run.stream_seeds, broken, strict=True) if is_broken]
             raise EnvError(
                 f"{self.run.env}: seeds {seeds}: the last {MAX_FAULTS} steps or more gave an observation or a reward "
-                "that is not finite; see what the environment does there"
+                f"that is {UNSOUND}; see what the environment does there"
             )
 
     def park(self) -> None:
@@ -243,8 +244,9 @@ class Driver:
         if lost.any():
             seeds = [seed for seed, is_lost in zip(self.run.stream_seeds, lost, strict=True) if is_lost]
             warnings.warn(
-                f"evaluation at step {self.step}: seeds {seeds}: {int((asked - played[lost]).sum())} episodes are left "
-                f"out, since an action, a reward or an observation of {self.run.env} is not finite",
+                f"evaluation at step {self.step}: seeds {seeds}: {int((asked - played[lost]).sum())} of "
+                f"{asked * int(lost.sum())} episodes left out, since a reward or an observation of {self.run.env} is "
+                f"{UNSOUND}, or an action not finite",
                 stacklevel=2,
             )
         return scores

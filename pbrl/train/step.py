@@ -64,7 +64,7 @@ class State:
     length: Array  # i32[], steps of the current episode so far
     so_far: Array  # f32[], its return so far, without rewards that replay has refused
     finished: Array  # f32[], return of the last whole episode; NaN before there was one
-    faults: Array  # i32[], steps in a row whose observation or reward is not finite; MAX_FAULTS are not forgotten
+    faults: Array  # i32[], steps in a row whose observation or reward is not sound; MAX_FAULTS are not forgotten
     lost: Array  # i32[], step at which the stream diverged, see `advance`; -1 for never
     metrics: Metrics  # newest of each phase, NaN before there were any
 
