@@ -59,7 +59,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, action)
         td_error = y[None] - q
-        return td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
+        return td_loss(td_error, cfg.td_loss), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
 
@@ -74,4 +74,5 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         ac,
     )
     ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
-    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
+    metrics = {**critic_metrics, **actor_metrics, "actor/abs_action": jnp.abs(action).mean()}
+    return replace(state, ac=ac), {**metrics, "model/reward": reward.mean()}

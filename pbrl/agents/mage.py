@@ -81,7 +81,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     (y_gradient,) = pullback(jnp.ones_like(y))  # ∇ₐy; rows do not interact, so that of the sum is each row's own
 
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
-        """λ-weighted Huber losses of δ_i and ‖∇ₐδ_i‖ (eq. 8), the mean over both critics."""
+        """Losses of δ_i, weighted by λ, and ‖∇ₐδ_i‖ (eq. 8), the mean over both critics; the norm's is always Huber."""
         q, q_gradient = nets.q_and_action_gradient(critic, batch.obs, action)
         td_error, gradient_error = y[None] - q, y_gradient[None] - q_gradient
         metrics = {
@@ -90,7 +90,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
             "critic/gradient_error": safe_norm(gradient_error).mean(),
             "critic/action_gradient": safe_norm(q_gradient).mean(),
         }
-        loss = cfg.gradient_weight * action_gradient_loss(gradient_error) + cfg.lam * td_loss(td_error)
+        loss = cfg.gradient_weight * action_gradient_loss(gradient_error) + cfg.lam * td_loss(td_error, cfg.td_loss)
         return cfg.loss_scale * loss, metrics
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
@@ -106,4 +106,5 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         ac,
     )
     ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
-    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "model/reward": reward.mean()}
+    metrics = {**critic_metrics, **actor_metrics, "actor/abs_action": jnp.abs(action).mean()}
+    return replace(state, ac=ac), {**metrics, "model/reward": reward.mean()}

@@ -52,6 +52,8 @@ class Config(Frozen):
     """2: TD3; 1, with `policy_delay` 1: DDPG with a smoothed target."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
+    td_loss: str = static("huber")
+    """Of the TD error: "huber", the authors', or "squared", which also counts rare large errors in full."""
     bound_std: bool = static(False)
     """Clip the deviation that observations are divided by to 0.1 and 10; the code takes 1 below 1e-6."""
     precision: str = static("highest")
@@ -118,7 +120,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     def critic_loss(critic: Params) -> tuple[Array, Metrics]:
         q = nets.q(critic, batch.obs, batch.action)
         td_error = y[None] - q
-        return td_loss(td_error), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
+        return td_loss(td_error, cfg.td_loss), {"critic/q": q.mean(), "critic/td_error": jnp.abs(td_error).mean()}
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
 
@@ -133,7 +135,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         ac,
     )
     ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
-    return replace(state, ac=ac), {**critic_metrics, **actor_metrics}
+    size = jnp.abs(nets.policy(state.ac.actor, batch.obs)).mean()
+    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "actor/abs_action": size}
 
 
 def networks(state: State) -> ActorCritic:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from pbrl.types import Array, Key
 
+TD_LOSSES = ("huber", "squared")
 MAX_ABS_ACTION = 1 - 1e-6  # replayed actions are clipped to it before atanh; float32 still resolves it
 LOG_2PI = 1.8378770664093453
 
@@ -61,10 +62,14 @@ def huber(x: Array) -> Array:
     return jnp.where(size < 1.0, 0.5 * jnp.square(x), size - 0.5)
 
 
-def td_loss(td_error: Array) -> Array:
-    """Return `½ Σ_C mean_B huber(δ)` for TD errors `[C, B]` (MAGE App. D; the code has ½ for one critic, too)."""
+def td_loss(td_error: Array, kind: str = "huber") -> Array:
+    """Return `½ Σ_C mean_B h(δ)` for TD errors `[C, B]` (MAGE App. D; the code has ½ for one critic, too).
+
+    h is Huber's loss, or for `kind` "squared" `δ²`, without a half of its own: the `value_loss` "mse" of MAGE's code.
+    Its gradient is twice Huber's within ±1, and grows with δ beyond, where Huber's does not.
+    """
     chex.assert_rank(td_error, 2)
-    return 0.5 * huber(td_error).mean(-1).sum()
+    return 0.5 * (squared_td_loss(td_error) if kind == "squared" else huber(td_error).mean(-1).sum())
 
 
 def action_gradient_loss(gradient_error: Array) -> Array:

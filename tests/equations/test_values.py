@@ -70,6 +70,15 @@ def test_td_loss_is_half_the_sum_over_critics():
     assert actor_critic.td_loss(one) == pytest.approx(0.5 * (0.125 + 2.5) / 2)  # one critic: half, too
 
 
+def test_a_squared_td_loss_counts_large_errors_in_full():
+    """Inside ±1 its slope is twice Huber's (PyTorch's mse has no half); at δ = 3 it is 6 times, at -50 100 times."""
+    error = jnp.array([[0.5, 3.0], [0.0, -50.0]])
+    assert actor_critic.td_loss(error, "squared") == pytest.approx(0.5 * (0.25 + 9 + 0 + 2_500) / 2)
+    slopes = {kind: jax.grad(actor_critic.td_loss)(error, kind) for kind in actor_critic.TD_LOSSES}
+    np.testing.assert_allclose(slopes["huber"], jnp.array([[0.5, 1.0], [0.0, -1.0]]) / 4)
+    np.testing.assert_allclose(slopes["squared"], jnp.array([[1.0, 6.0], [0.0, -100.0]]) / 4)
+
+
 def test_action_gradient_loss_by_hand():
     """One norm of 5 (Huber 4.5) and one of 0.5 (0.125)."""
     error = jnp.array([[[3.0, 4.0], [0.3, -0.4]]])

@@ -15,6 +15,7 @@ import optax
 
 from pbrl import config as configs
 from pbrl.equations import actor_critic
+from pbrl.equations.actor_critic import TD_LOSSES
 from pbrl.nn import networks, normalizer
 from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params
@@ -181,4 +182,4 @@ def validate(config: Any) -> None:
         critics=(1, 64),
         policy_delay=(1, 1_000),
     )
-    configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)
+    configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS, td_loss=TD_LOSSES)

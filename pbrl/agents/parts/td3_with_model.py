@@ -62,6 +62,8 @@ class Config(Frozen):
     """2: on TD3; 1, with `policy_delay` 1: on DDPG."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
+    td_loss: str = static("huber")
+    """Of the TD error: "huber", the authors', or "squared", which also counts rare large errors in full."""
     learn_reward: bool = static(False)
     """Learn the reward even where the environment's is known (MAGE's paper, Fig. 4 and 6)."""
     bound_std: bool = static(False)
