@@ -11,16 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pbrl.data.replay import Replay
+from pbrl.data.replay import Replay, sample
 from pbrl.diagnose.gradcheck import beginnings
-from pbrl.diagnose.measure import GROUPS, measure, reward_bounds
+from pbrl.diagnose.measure import GROUPS, TD_ERRORS, measure, reward_bounds, td_errors
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices
 from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module
-from pbrl.types import Array, EnvSpec, Key, Transition
+from pbrl.types import Array, EnvSpec, Key, Metrics, Transition
 
 HORIZONS, STATES = (1, 2, 4, 8, 16), 64
 EPISODES = 10  # at most, for one seed
@@ -67,8 +67,9 @@ class Diagnosis:
         self._mode = jax.jit(partial(self.agent.act, explore=False))
         # Streams that share a device one after the other, whatever the run does: hundreds of states fill one already,
         # and a diagnosis must not take more memory than the training that it watches.
-        every = devices.over_seeds(partial(measure, self.agent, self.oracle, self.horizons), "map")
-        self._measure = jax.jit(devices.spread(every, devices.own_mesh(len(run.stream_seeds))))
+        own = devices.own_mesh(len(run.stream_seeds))
+        self._measure = jax.jit(devices.spread(devices.over_seeds(self._of_one, "map"), own))
+        self._replayed = jax.jit(devices.spread(jax.vmap(self._sample), own))  # `map` would copy a stream's replay
 
     @property
     def truth(self) -> bool:
@@ -85,7 +86,8 @@ class Diagnosis:
         of H steps of the mode, `imagined_hH` and `real_hH`, and the spread of the latter over states. And
         `action_cosine`, `action_error` (medians over states) and `action_agree`, the share of states in which both
         point the same way (cosine above 0; with one coordinate, the same sign); the least and largest `q_low`,
-        `q_high`, and what rewards seen so far allow, `q_floor`, `q_ceiling`.
+        `q_high`, and what rewards seen so far allow, `q_floor`, `q_ceiling`. Of agents whose values hold no entropy,
+        on replayed states, what `td_errors` says; NaN where nothing has been stored.
         """
         seeds = self.run.stream_seeds
         # The states that play go through the host: a slice of what is spread over devices lies on all of them, takes a
@@ -102,10 +104,22 @@ class Diagnosis:
             batches.append(batch)
             seen.append({**means, **spreads, "q_floor": floor, "q_ceiling": ceiling})
         draws = seeding.of_streams(seeds, step, seeding.DIAGNOSE)
-        streams = agents, jax.tree.map(lambda *xs: jnp.stack(xs), *batches), draws
-        found = jax.device_get(self._measure(*devices.lay(streams, len(seeds))))
+        agents, replay, draws = devices.lay((agents, replay, draws), len(seeds))
+        starts = devices.lay(jax.tree.map(lambda *xs: jnp.stack(xs), *batches), len(seeds))
+        found = jax.device_get(self._measure(agents, starts, self._replayed(replay, draws), draws))
+        found |= {name: np.where(sizes > 0, found[name], np.nan) for name in TD_ERRORS if name in found}
         row = {**found, **{name: np.array([one[name] for one in seen]) for name in seen[0]}}
         return {f"diagnose/{name}": x for name, x in row.items()}
+
+    def _sample(self, replay: Replay, key: Key) -> Transition:
+        return sample(replay, jax.random.fold_in(key, 1), GROUPS * self.states)
+
+    def _of_one(self, state: Any, batch: Transition, replayed: Transition, key: Key) -> Metrics:
+        """Measure one stream's agent, from states that its mode reaches and from replayed ones."""
+        found = measure(self.agent, self.oracle, self.horizons, state, batch, key)
+        if self.agent.abilities(self.run.config).soft:  # δ would lack the entropy of the next action
+            return found
+        return found | td_errors(self.agent, state, replayed, jax.random.fold_in(key, 2))
 
     def _starts(self, state: Any, seed: int, step: int) -> tuple[Transition, dict[int, np.ndarray]]:
         """Play the mode; return `GROUPS · STATES` states and the discounted rewards that followed, by horizon."""

@@ -22,6 +22,8 @@ from pbrl.types import Agent, Array, Dynamics, Key, Metrics, ModelBasedAgent, Tr
 
 GROUPS = 8
 """Estimates of a gradient, each from its own part of the states, whose spread is its noise."""
+TD_ERRORS = ("td_mean", "td_clipped", "q_terminal", "terminal_rows")
+"""What `td_errors` returns."""
 TINY = 1e-30
 
 
@@ -104,13 +106,40 @@ def policy_gradients(
 def action_gradients(agent: ModelBasedAgent, state: Any, dynamics: Dynamics, batch: Transition, key: Key) -> Array:
     """Return ∇ₐ [r(s, a) + γ d Q(s', π(s'))] `[B, A]` at the mode a = π(s), by which MAGE trains its critic."""
 
-    def target(action: Array) -> Array:
-        z, reward, discount = dynamics.step(dynamics.start(batch), action, key)
-        obs = dynamics.observe(z)
-        q = agent.value(state, obs, agent.act(state, obs, key, explore=False))
-        return actor_critic.td_target(reward, discount, q, state.config.discount).sum()
+    def total(action: Array) -> Array:
+        return _target(agent, state, dynamics, batch, action, key)[0].sum()
 
-    return jax.grad(target)(agent.act(state, batch.obs, key, explore=False))
+    return jax.grad(total)(agent.act(state, batch.obs, key, explore=False))
+
+
+def td_errors(agent: ModelBasedAgent, state: Any, rows: Transition, key: Key) -> Metrics:
+    """Return what TD errors δ average to in replayed states `rows [B]`, and Q where the next state is terminal.
+
+    δ = r + γ d Q(s', π(s')) - Q(s, π(s)) is of one step through the agent's model, with the least of its online critics
+    and π without noise; nothing is differentiated. Huber's loss rests where the mean of δ clipped to ±1, `td_clipped`,
+    is 0, whatever the mean `td_mean` is. `q_terminal` is the mean Q(s, π(s)) of the `terminal_rows` where the model's
+    discount is below a half; of none it is NaN.
+    """
+    action = agent.act(state, rows.obs, key, explore=False)
+    y, discount = _target(agent, state, agent.simulator(state), rows, action, key)
+    q, ends = agent.value(state, rows.obs, action), discount < 0.5
+    error, count = y - q, ends.sum().astype(q.dtype)
+    return {
+        "td_mean": error.mean(),
+        "td_clipped": jnp.clip(error, -1.0, 1.0).mean(),
+        "q_terminal": jnp.where(ends, q, 0.0).sum() / count,
+        "terminal_rows": count,
+    }
+
+
+def _target(
+    agent: ModelBasedAgent, state: Any, dynamics: Dynamics, batch: Transition, action: Array, key: Key
+) -> tuple[Array, Array]:
+    """Return r(s, a) + γ d Q(s', π(s')) and d, both `[B]`; π is the mode."""
+    z, reward, discount = dynamics.step(dynamics.start(batch), action, key)
+    obs = dynamics.observe(z)
+    q = agent.value(state, obs, agent.act(state, obs, key, explore=False))
+    return actor_critic.td_target(reward, discount, q, state.config.discount), discount
 
 
 def signal_to_noise(estimates: Array) -> Array:

@@ -59,7 +59,22 @@ def table(row: Mapping[str, np.ndarray], horizons: tuple[int, ...]) -> str:
         )
     low, high, floor, ceiling = (mean[name] for name in ("q_low", "q_high", "q_floor", "q_ceiling"))
     lines.append(f"critics: {low:.4g} to {high:.4g} in these states; rewards so far allow {floor:.4g} to {ceiling:.4g}")
+    if "td_mean" in mean:
+        lines.append(_td_errors(row))
     return "\n".join(lines)
+
+
+def _td_errors(row: Mapping[str, np.ndarray]) -> str:
+    """Say what δ averages to, whole and clipped, and Q where the next state is terminal: of all seeds' such rows."""
+    names = ("td_mean", "td_clipped", "q_terminal", "terminal_rows")
+    whole, clipped, q, count = (np.asarray(row[f"diagnose/{name}"], float) for name in names)
+    count = np.nan_to_num(count)  # of a seed that has stored nothing
+    line = f"TD error δ in replayed states: mean {whole.mean():.4g}, of δ clipped to ±1 {clipped.mean():.4g}; "
+    if not count.any():
+        return line + "no next state is terminal"
+    there = count > 0
+    q = (q[there] * count[there]).sum() / count.sum()
+    return line + f"mean Q {q:.4g} where the next state is terminal ({count.sum():.0f} rows)"
 
 
 def worries(row: Mapping[str, np.ndarray]) -> dict[str, str]:

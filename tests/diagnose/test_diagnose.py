@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,33 @@ def test_a_model_that_is_the_truth_has_no_error_and_a_bent_one_has():
     np.testing.assert_allclose(found["action_agree"], (batch.obs[:, 0] <= 0).mean(), atol=1e-6)
 
 
+def test_td_errors_by_hand():
+    """Two states of three end there; each pays 1 and is worth 40, so that δ is -39, and 0.6 where it goes on."""
+    mage, state = state_of("mage", ORACLE)
+    rows = replace(transitions(3), obs=jnp.array([[0.0, 0, 0], [1.0, 0, 0], [2.0, 0, 0]]))
+    ends = rows.obs[:, 0] > 0
+    world = ORACLE._replace(step=lambda z, action, key: (z, jnp.ones(3), 1.0 - ends))
+    agent = SimpleNamespace(act=mage.act, simulator=lambda state: world, value=lambda state, obs, a: jnp.full(3, 40.0))
+    found = measure.td_errors(agent, state, rows, jax.random.key(0))
+    np.testing.assert_allclose(found["td_mean"], (1 + 0.99 * 40 - 40 - 39 - 39) / 3, rtol=1e-5)
+    np.testing.assert_allclose(found["td_clipped"], (0.6 - 1 - 1) / 3, rtol=1e-5)
+    assert (found["q_terminal"], found["terminal_rows"]) == (40, 2) and list(found) == list(measure.TD_ERRORS)
+    going_on = SimpleNamespace(**{**vars(agent), "simulator": lambda state: ORACLE})
+    going_on = measure.td_errors(going_on, state, replace(rows, obs=jnp.zeros((3, 3))), jax.random.key(0))
+    assert np.isnan(going_on["q_terminal"]) and going_on["terminal_rows"] == 0
+
+
+def test_td_errors_in_words():
+    values = {"td_mean": [-2.0, -4.0], "td_clipped": [0.0, 0.1], "q_terminal": [40.0, np.nan]}
+    row = {f"diagnose/{name}": np.array(x) for name, x in values.items()}
+    said = present._td_errors({**row, "diagnose/terminal_rows": np.array([3.0, 0.0])})
+    assert said == (
+        "TD error δ in replayed states: mean -3, of δ clipped to ±1 0.05; "
+        "mean Q 40 where the next state is terminal (3 rows)"
+    )
+    assert present._td_errors({**row, "diagnose/terminal_rows": np.zeros(2)}).endswith("; no next state is terminal")
+
+
 def test_signal_to_noise_of_numbers_by_hand():
     # mean (2, 0), deviations (±1, ±1): variance (4 · 2) / 3 in all
     estimates = jnp.array([[1.0, 1.0], [3.0, 1.0], [1.0, -1.0], [3.0, -1.0]])
@@ -161,6 +189,7 @@ def test_diagnoses_leave_training_alone_and_repeat(tmp_path, capsys):
     main.run(["diagnose", str(with_.folder)])
     said = capsys.readouterr().out
     assert "mean over 2 seeds" in said and "action-gradient" in said and "critics:" in said
+    assert "TD error δ in replayed states" in said
     last, again = read_rows(with_.folder, "diagnose")[-1], (with_.folder / "diagnose.json").read_text()
     assert f'"diagnose/cosine_h4": [\n  {last["diagnose/cosine_h4"][0]}' in again  # as during training, to the bit
     assert (with_.folder / "diagnose.png").stat().st_size > 10_000
