@@ -124,6 +124,8 @@ class Run(configs.Frozen):
         schedule = configs.to_json(self.schedule)
         schedule.pop("total_steps")
         schedule.pop("step_timeout")  # no number hangs on it
+        if not schedule["model_max_batches"]:
+            schedule.pop("model_max_batches")  # as runs of before there was one
         if not schedule["eval_on_training_env"]:
             schedule.pop("eval_on_training_env")  # as runs of before there was one
         return {

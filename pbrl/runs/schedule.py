@@ -27,6 +27,8 @@ class Schedule(Frozen):
     """Transitions per gradient step of the model and ensemble member."""
     model_min_batches: int = 120
     """A fit runs whole epochs until it has made at least this many gradient steps; exactly this many on sequences."""
+    model_max_batches: int = 0
+    """It ends after at most this many, within an epoch if need be; 0 sets no bound. For fits in epochs alone (MAGE's)."""
     imagine_every: int = 0
     """Steps between two additions to the buffer of imagined transitions; 0 has none. They begin with the updates."""
     imagine_batch: int = 100_000
@@ -92,7 +94,7 @@ class Schedule(Frozen):
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
         may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every", "step_timeout"}
-        may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every"}
+        may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every", "model_max_batches"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
             most = {"buffer_size": MOST_ROWS, "imagine_buffer": MOST_ROWS, "eval_episodes": MOST_EPISODES}
@@ -103,6 +105,11 @@ class Schedule(Frozen):
             raise ValueError(
                 f"schedule.buffer_size: a buffer of every step has {self.capacity} rows, expected at most {MOST_ROWS}; "
                 "give it a size with --schedule.buffer-size"
+            )
+        if 0 < self.model_max_batches < self.model_min_batches:
+            raise ValueError(
+                f"schedule.model_max_batches: expected 0, or at least model_min_batches ({self.model_min_batches}), got "
+                f"{self.model_max_batches}"
             )
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"schedule.real_fraction: expected a share in [0, 1], got {self.real_fraction!r}")

@@ -24,7 +24,7 @@ def fit_batches(abilities: Abilities, schedule: Schedule, step: int) -> int:
     """Return how many gradient steps the model makes at an environment step (1, 2, ...); 0 where none is due.
 
     A model that fits by epochs makes whole ones until there are `schedule.model_min_batches`, from the first steps on
-    (MAGE). One that fits on windows takes as many windows, once the warm-up is over (SVG). One that stops by itself is
+    (MAGE), but at most `schedule.model_max_batches` steps. One that fits on windows takes as many windows, once the warm-up is over (SVG). One that stops by itself is
     fitted from the end of the warm-up on, and the number means nothing (MAAC).
     """
     if not schedule.model_every:
@@ -36,7 +36,8 @@ def fit_batches(abilities: Abilities, schedule: Schedule, step: int) -> int:
     if abilities.fits == "windows":
         return schedule.model_min_batches if abilities.window and step >= schedule.warmup_steps else 0
     rows = min(step, schedule.capacity)
-    return replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
+    batches = replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
+    return min(batches, schedule.model_max_batches or batches)
 
 
 def fit(agent: Any, learner: Learner, key: Key, batches: Array | int, schedule: Schedule) -> tuple[Learner, Metrics]:

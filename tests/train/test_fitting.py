@@ -148,6 +148,16 @@ def test_fits_begin_with_the_end_of_the_warm_up(step, due):
     assert fitting.fit_batches(MAAC.abilities(config("maac")), replace(SCHEDULE, model_every=50), step) == due
 
 
+@pytest.mark.parametrize(("most", "due"), [(0, 390), (400, 390), (120, 120), (150, 150)])
+def test_a_fit_in_epochs_ends_after_its_most_batches(most, due):
+    """100,000 rows have 390 whole batches of 256, one epoch, which a bound cuts short."""
+    schedule = Schedule(total_steps=100_000, model_max_batches=most)
+    batches = fitting.fit_batches(module("mage").abilities(config("mage")), schedule, 100_000)
+    assert batches == due
+    with pytest.raises(ValueError, match="model_max_batches: expected 0, or at least"):
+        replace(schedule, model_max_batches=119).validate()
+
+
 def test_an_oracle_needs_no_fit():
     made = learner(rows=30, oracle=ORACLE)
     assert fitting.fit(MAAC, made, KEY, 1, SCHEDULE) == (made, {})
