@@ -28,7 +28,7 @@ class Schedule(Frozen):
     model_min_batches: int = 120
     """A fit runs whole epochs until it has made at least this many gradient steps; exactly this many on sequences."""
     model_max_batches: int = 0
-    """It ends after at most this many, within an epoch if need be; 0 sets no bound. For fits in epochs alone (MAGE's)."""
+    """It ends after at most this many, within an epoch if need be; 0 sets no bound. Only fits in epochs have it."""
     imagine_every: int = 0
     """Steps between two additions to the buffer of imagined transitions; 0 has none. They begin with the updates."""
     imagine_batch: int = 100_000
@@ -108,8 +108,8 @@ class Schedule(Frozen):
             )
         if 0 < self.model_max_batches < self.model_min_batches:
             raise ValueError(
-                f"schedule.model_max_batches: expected 0, or at least model_min_batches ({self.model_min_batches}), got "
-                f"{self.model_max_batches}"
+                "schedule.model_max_batches: expected 0, or at least model_min_batches "
+                f"({self.model_min_batches}), got {self.model_max_batches}"
             )
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"schedule.real_fraction: expected a share in [0, 1], got {self.real_fraction!r}")

@@ -24,8 +24,9 @@ def fit_batches(abilities: Abilities, schedule: Schedule, step: int) -> int:
     """Return how many gradient steps the model makes at an environment step (1, 2, ...); 0 where none is due.
 
     A model that fits by epochs makes whole ones until there are `schedule.model_min_batches`, from the first steps on
-    (MAGE), but at most `schedule.model_max_batches` steps. One that fits on windows takes as many windows, once the warm-up is over (SVG). One that stops by itself is
-    fitted from the end of the warm-up on, and the number means nothing (MAAC).
+    (MAGE), but no more steps than `schedule.model_max_batches`. One that fits on windows takes as many windows, once
+    the warm-up is over (SVG). One that stops by itself is fitted from the end of the warm-up on, and the number means
+    nothing (MAAC).
     """
     if not schedule.model_every:
         return 0
