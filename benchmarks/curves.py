@@ -30,8 +30,14 @@ class Curve:
 
     steps: np.ndarray  # [T]
     returns: np.ndarray  # [T]
+    alpha: np.ndarray  # [T], the temperature, NaN where an agent has none or none was logged yet
     last: Mapping[str, float]
     """`SHOWN`, as last logged."""
+
+    def until(self, step: int) -> "Curve":
+        """Return what of it lies at or before a step."""
+        kept = self.steps <= step
+        return Curve(self.steps[kept], self.returns[kept], self.alpha[kept], self.last)
 
     @property
     def end(self) -> int:
@@ -73,13 +79,15 @@ def _add(entry: Entry, run: Run) -> None:
         return
     details = json.loads((run.folder / "config.json").read_text())
     steps, returns = evaluation_curve(run.folder)
-    kept = steps <= run.schedule.total_steps
-    logged = read_rows(run.folder, "train")[-1:]
+    logged = read_rows(run.folder, "train")
     for i, seed in enumerate(run.seeds):
-        last = {k: float(np.atleast_1d(row[k])[i]) for row in logged for k in SHOWN if k in row}
+        last = {k: float(np.atleast_1d(row[k])[i]) for row in logged[-1:] for k in SHOWN if k in row}
+        warm = [(row["step"], np.atleast_1d(row[SHOWN[1]])[i]) for row in logged if SHOWN[1] in row] or [(0, np.nan)]
+        alpha = np.interp(steps, *zip(*warm, strict=True), left=np.nan)
+        curve = Curve(steps, returns[i], alpha, last).until(run.schedule.total_steps)
         known = entry.seeds.get(seed)
-        if kept.any() and (known is None or known.end <= steps[kept][-1]):
-            entry.seeds[seed] = Curve(steps[kept], returns[i][kept], last)
+        if len(curve.steps) and (known is None or known.end <= curve.end):
+            entry.seeds[seed] = curve
             entry.details = details
 
 
@@ -97,19 +105,19 @@ def finished(entry: Entry, steps: int) -> dict[int, Curve]:
     whole = {seed: curve for seed, curve in entry.seeds.items() if curve.end >= steps}
     counted = whole or entry.seeds
     until = min(steps, *(curve.end for curve in counted.values())) if counted else 0
-    cut = {seed: (c, c.steps <= until) for seed, c in sorted(counted.items())}
-    return {seed: Curve(c.steps[kept], c.returns[kept], c.last) for seed, (c, kept) in cut.items()} if until else {}
+    return {seed: curve.until(until) for seed, curve in sorted(counted.items())} if until else {}
 
 
 def write_csv(name: str, entries: Sequence[Entry]) -> None:
     """Write every evaluation of every seed, those under way included."""
     with open(RESULTS / f"{name}.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["env", "label", "seed", "step", "return"])
+        writer.writerow(["env", "label", "seed", "step", "return", "alpha"])
         for entry in entries:
             for seed, curve in sorted(entry.seeds.items()):
-                points = zip(curve.steps, curve.returns, strict=True)
-                writer.writerows([entry.row.env, entry.row.label, seed, t, f"{v:.3f}"] for t, v in points)
+                for step, value, alpha in zip(curve.steps, curve.returns, curve.alpha, strict=True):
+                    warm = f"{alpha:.4g}" if np.isfinite(alpha) else ""
+                    writer.writerow([entry.row.env, entry.row.label, seed, step, f"{value:.3f}", warm])
 
 
 def _stored(name: str) -> dict[tuple[str, str], Entry]:
@@ -117,17 +125,18 @@ def _stored(name: str) -> dict[tuple[str, str], Entry]:
     table, report = RESULTS / f"{name}.csv", RESULTS / f"{name}.json"
     if not (table.exists() and report.exists()):
         return {}
-    points: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = {}
+    points: dict[tuple[str, str], dict[int, list[tuple[int, float, float]]]] = {}
     with open(table, newline="") as file:
         for line in csv.DictReader(file):
             seeds = points.setdefault((line["env"], line["label"]), {})
-            seeds.setdefault(int(line["seed"]), []).append((int(line["step"]), float(line["return"])))
+            point = int(line["step"]), float(line["return"]), float(line.get("alpha") or "nan")
+            seeds.setdefault(int(line["seed"]), []).append(point)
     entries = {}
     for run in json.loads(report.read_text())["runs"]:
         key, last = (run["env"], run["label"]), run.get("last", {})
         curves = {}
         for seed, of_seed in points.get(key, {}).items():
-            steps, returns = zip(*sorted(of_seed), strict=True)
-            curves[seed] = Curve(np.array(steps), np.array(returns), last.get(str(seed), {}))
+            steps, returns, alpha = map(np.array, zip(*sorted(of_seed), strict=True))
+            curves[seed] = Curve(steps, returns, alpha, last.get(str(seed), {}))
         entries[key] = Entry(Row(run["label"], run["settings"]["agent"], run["env"]), curves, run["settings"])
     return entries

@@ -81,6 +81,7 @@ def summarise(name: str, suite: Suite, entries: Sequence[Entry], steps: int) -> 
     from pbrl.report.curves import merge
 
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    temperatures: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     summary: dict[str, Any] = {
         "suite": name,
         "command": f"python benchmarks/learning_curves.py --suite {name}",
@@ -92,6 +93,9 @@ def summarise(name: str, suite: Suite, entries: Sequence[Entry], steps: int) -> 
             continue
         row, grid = entry.row, merge([(c.steps, c.returns[None]) for c in counted.values()])
         groups.setdefault(row.env, {})[row.label] = grid
+        warm = merge([(c.steps, c.alpha[None]) for c in counted.values()])
+        if np.isfinite(warm[1]).any():
+            temperatures.setdefault(f"{row.env}: temperature α", {})[row.label] = warm
         areas, final = stats.aggregate(area(*grid)), stats.aggregate(grid[1][:, -1])
         result = {"env": row.env, "label": row.label, "steps": int(grid[0][-1]), "seeds": list(counted)}
         if under_way := sorted(entry.seeds.keys() - counted.keys()):
@@ -110,7 +114,11 @@ def summarise(name: str, suite: Suite, entries: Sequence[Entry], steps: int) -> 
     RESULTS.mkdir(exist_ok=True)
     write_csv(name, entries)
     (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
-    plots.panels(groups, RESULTS / f"{name}.png", suite.title)
+    if any(entry.row.agent == "maac" for entry in entries):  # whose temperature may carry everything else away
+        look = {"columns": len(groups), "ylabel": ""}
+        plots.panels({**groups, **temperatures}, RESULTS / f"{name}.png", f"{suite.title}: evaluation return", **look)
+    else:
+        plots.panels(groups, RESULTS / f"{name}.png", suite.title)
 
 
 def main() -> None:
