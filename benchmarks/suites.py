@@ -165,6 +165,15 @@ def lam(value: float) -> dict[str, float]:
     return {"config.lam": value, "config.loss_scale": 1 / value}
 
 
+def both_td_losses(*rows: tuple[str, str, str, dict[str, Any]]) -> tuple[Row, ...]:
+    """Each of these with Huber's loss of the TD error, and with the squared one."""
+    return tuple(
+        Row(f"{label}, {kind}", agent, env, {**changes, "config.td_loss": kind})
+        for label, agent, env, changes in rows
+        for kind in ("huber", "squared")
+    )
+
+
 def capacity(members: int, *widths: int) -> dict[str, Any]:
     """Set the model's size."""
     return {"config.ensemble_size": members, "config.model_hidden": widths}
@@ -214,6 +223,11 @@ SUITES = {
             for members, widths in ((5, (128, 128)), (2, (64, 64)), (1, (32,)))
         ),
         "cpu", 4_000, 5, 500, "Capacity of the model (Fig. 7)",
+    ),
+    "mage-td-loss": Suite(
+        both_td_losses(("MAGE", "mage", CARTPOLE, {}), ("TD3 ×10", "td3", CARTPOLE, {"schedule.updates_per_step": 10}))
+        + both_td_losses(("MAGE", "mage", PENDULUM, {})),
+        "cpu", 5_000, 5, 500, "Huber and squared loss of the TD error, CPU sizes",
     ),
     "svg-classic": Suite(
         svg_and_sac("Pendulum-v1", "InvertedPendulum-v5", "InvertedDoublePendulum-v5"),

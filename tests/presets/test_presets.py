@@ -39,6 +39,17 @@ def test_paper_keeps_the_released_settings_where_appendix_d_says_nothing_else():
     assert lookup.preset("paper", "td3", "Hopper-v5") == {"schedule.model_every": 0, "schedule.updates_per_step": 1}
 
 
+def test_the_squared_td_loss_is_cartpoles_at_cpu_sizes():
+    """Tried there alone; the papers' sizes keep the authors' loss."""
+    for agent in ("mage", "dyna", "td3"):
+        found = {
+            (name, env): lookup.preset(name, agent, env).get("config.td_loss", "huber")
+            for name in ("cpu", "paper")
+            for env in ("pbrl/MageCartPole-v0", "pbrl/MagePendulum-v0", "pbrl/MageHalfCheetah-v0")
+        }
+        assert [where for where, loss in found.items() if loss == "squared"] == [("cpu", "pbrl/MageCartPole-v0")]
+
+
 def test_an_unknown_environment_gets_the_default_and_a_copy_of_it():
     changes = lookup.preset("cpu", "mage", "Ant-v5")
     assert changes == lookup.PRESETS["cpu"]["mage"]["default"]
