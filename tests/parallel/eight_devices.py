@@ -8,6 +8,7 @@ prints one JSON object: how often compiled programs communicate, and how far res
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -42,10 +43,14 @@ def collectives(program):
 
 
 def apart(one, other):
-    """Return the largest difference between two trees, of each leaf relative to its largest entry (or 1)."""
+    """Return the largest difference between two trees, of each leaf relative to its largest entry (or 1).
+
+    Where both are NaN (a mean over nothing) they do not differ.
+    """
     pairs = [
         (np.asarray(a, float), np.asarray(b, float)) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
     ]
+    pairs = [[np.where(np.isnan(a) & np.isnan(b), 0.0, x) for x in (a, b)] for a, b in pairs]
     return float(np.max([np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1.0) for a, b in pairs]))
 
 
@@ -133,9 +138,10 @@ def diagnosis():
         return program(*args)
 
     with mock.patch.object(watched, "_measure", counting):
-        spread = watched.of(learner.agent, learner.replay, 10)
+        replay = replace(learner.replay, inserted=learner.replay.inserted + 3)  # rows of zeros
+        spread = watched.of(learner.agent, replay, 10)
     watched.close()
-    there = jax.device_get((learner.agent, learner.replay))
+    there = jax.device_get((learner.agent, replay))
     with mock.patch.object(devices, "own_mesh", lambda n: None):
         alone = Diagnosis(run, (1,), 2)
         seen.append(apart(alone.of(*there, 10), spread))
