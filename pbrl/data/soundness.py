@@ -9,6 +9,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pbrl.types import LARGEST, MOST, Array, Transition
 
@@ -27,6 +28,16 @@ def rows(batch: Any, shape: tuple[int, ...]) -> Array:
     for leaf in jax.tree.leaves(batch):
         verdict &= _sound(leaf).reshape(*shape, -1).all(-1)
     return verdict
+
+
+def doubtful(batch: Transition) -> bool:
+    """Return whether a row of a batch of NumPy's could be refused at all, whatever came before, without asking JAX.
+
+    What `Experience.judge` holds numbers against is at least `JUMPS`.
+    """
+    bounds = [(batch.obs, JUMPS[0]), (batch.next_obs, JUMPS[0]), (batch.reward, JUMPS[1])]
+    bounds += [(leaf, LARGEST) for leaf in jax.tree.leaves((batch.action, batch.extras))]
+    return not all((np.abs(values) <= bound).all() for values, bound in bounds)  # NaN is doubtful, too
 
 
 def _sound(x: Array) -> Array:

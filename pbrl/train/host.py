@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from pbrl import config as configs
+from pbrl.data.soundness import doubtful
 from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
@@ -170,9 +171,10 @@ class Driver:
         batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
         self.step = step
         self.learner = programs.collect(self.learner, batch, last)
-        refused = np.asarray(self.learner.replay.refused)
-        self.streams.take_back(refused > self.refused, batch, last)
-        self.refused = refused
+        if doubtful(batch):  # else none is refused, and nothing has to wait for the device
+            refused = np.array(self.learner.replay.refused)
+            self.streams.take_back(refused > self.refused, batch, last)
+            self.refused = refused
         batches = 0 if self.run.oracle else fitting.fit_batches(self.abilities, schedule, step)
         if batches:
             self.learner, metrics = programs.fit(self.learner, step, batches)

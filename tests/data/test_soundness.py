@@ -69,6 +69,17 @@ def test_a_change_that_lasts_is_believed_with_its_second_step():
     assert not judged([1e9, 1.1e15])[1][0]
 
 
+@pytest.mark.parametrize("wild", [np.nan, np.inf, -1.1e4, 1e20])
+def test_whatever_can_be_refused_is_doubtful_before_jax_sees_it(wild):
+    """A reading below the least bound is believed after any history, so that nobody needs to ask."""
+    calm = batch([0.0, 1e4, -1e4], jnp.array([0.0, 1e5, -1e5]))
+    assert not soundness.doubtful(jax.tree.map(np.asarray, calm)) and Experience.init().judge(calm)[1].all()
+    for name in ("obs", "next_obs", "reward"):
+        value = np.asarray(getattr(calm, name)).copy()
+        value[1] = 10 * wild
+        assert soundness.doubtful(jax.tree.map(np.asarray, replace(calm, **{name: value})))
+
+
 def test_rows_are_counted_past_what_an_i32_holds():
     experience = replace(Experience.init(), counts=jnp.array([2**31 - 2, 0], jnp.int32))
     for _ in range(3):
