@@ -1,5 +1,7 @@
 """Presets: every path exists and every value passes the agent's own checks."""
 
+from pathlib import Path
+
 import pytest
 
 from pbrl import AGENTS
@@ -87,3 +89,10 @@ def test_maac_takes_the_released_settings_and_the_papers_text_on_demand():
     assert not ant["schedule.imagine_chained"]
     text = lookup.preset("paper-text", "maac", "pbrl/MaacWalker2d-v0")
     assert text["schedule.imagine_chained"] and (text["config.critics"], text["config.target_horizon"]) == (2, 2)
+
+
+def test_the_page_of_the_preset_cpu_is_what_the_presets_say(monkeypatch):
+    """`python benchmarks/preset_tables.py` writes it; a setting without a reason has no line."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    tables = __import__("preset_tables")
+    assert tables.PAGE.read_text() == tables.page(), "run python benchmarks/preset_tables.py"
