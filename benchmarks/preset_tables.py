@@ -14,8 +14,8 @@ from pbrl.runs.schedule import Schedule
 PAGE = Path(__file__).parents[1] / "docs" / "presets.md"
 TOP = """# What the preset `cpu` changes
 
-`python benchmarks/preset_tables.py` writes this page from `pbrl/presets/`. A setting that no table of an agent names
-is the paper's. Everything was tried on seeds from 1,000 up, and results use seeds from 0. "Time" means that a setting was
+`python benchmarks/preset_tables.py` writes this page from `pbrl/presets/`. What no table of an agent names is the
+paper's. Everything was tried on seeds from 1,000 up, and results use seeds from 0. "Time" means that a setting was
 chosen to fit two cores, and nothing else was compared.
 """
 TIME = "time: smaller matrices and batches"
