@@ -6,7 +6,7 @@ Rooms, low to high, each of which knows what stands before it: `types`, `config`
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -24,10 +24,12 @@ AGENTS = {
 """Name, and what it is in a line."""
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import an agent's module, or `replay`, when it is first asked for: JAX takes seconds."""
+def __getattr__(name: str) -> Any:
+    """Import an agent's module, `replay`, or `load` when it is first asked for: JAX takes seconds."""
     if name in AGENTS:
         return importlib.import_module(f"pbrl.agents.{name}")
     if name == "replay":
         return importlib.import_module("pbrl.data.replay")
+    if name == "load":
+        return importlib.import_module("pbrl.trained.policy").load
     raise AttributeError(f"module 'pbrl' has no attribute {name!r}")

@@ -5,7 +5,13 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
+from small_agents import config
+
 from pbrl.envs.gym import GymEnv
+from pbrl.runs.run import Run
+from pbrl.runs.schedule import Schedule
+from pbrl.train import host
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,6 +26,17 @@ def load(code, name):
     sys.modules[name] = module
     exec(compile(code, name, "exec"), module.__dict__)
     return module
+
+
+@pytest.fixture(scope="module")
+def pendulum(tmp_path_factory):
+    """The folder of a short run on Pendulum."""
+    schedule = Schedule(
+        total_steps=30, warmup_steps=25, batch_size=8, updates_per_step=1, model_every=0, eval_every=30, eval_episodes=1
+    )
+    run = Run("sac", "Pendulum-v1", (0,), config("sac"), schedule, tmp_path_factory.mktemp("docs") / "run")
+    host.train(run)
+    return run.folder
 
 
 def test_the_custom_environment_trains(tmp_path):
@@ -47,6 +64,11 @@ def test_a_jax_environment_of_ones_own_trains_on_the_device():
     metrics = load(code, "puck").metrics
     assert metrics["eval/return"].shape == (2, 2, 2)
     assert metrics["eval/return"][1, :, -1].mean() > 20.0  # of 50 at most; untrained it slides off early
+
+
+def test_a_policy_of_a_run_acts(pendulum):
+    acts = load(code_of("docs/policies.md")[0].replace("RUN", repr(str(pendulum))), "acts")
+    assert -2_000 < acts.total < 0 and acts.rows.shape == (5, 2, 1)
 
 
 def test_every_link_between_pages_leads_somewhere():

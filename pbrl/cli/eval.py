@@ -1,8 +1,9 @@
 """`pbrl eval`: fresh episodes with what a run has learned, by its policies and, with --mpc, by planning as well."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -12,6 +13,7 @@ from pbrl.cli import process, words
 from pbrl.cli.display import counted, played, statistics_line
 from pbrl.errors import RunError
 from pbrl.planning import config as planner
+from pbrl.runs import files, rows
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import MOST_EPISODES
@@ -29,6 +31,8 @@ def evaluate(
     *,
     episodes: int = 10,
     step: int | None = None,
+    best: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    out: Path | None = None,
     mpc: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     mpc_: Annotated[planner.Config, tyro.conf.arg(name="mpc")] = planner.Config(),
     trust_env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE")] = (),
@@ -39,42 +43,86 @@ def evaluate(
         run: The run's folder.
         episodes: Whole episodes for each seed, from first states that training's evaluations did not use.
         step: Evaluate the checkpoint of this step instead of the newest.
+        best: Evaluate each seed's best policy by the run's own evaluations instead.
+        out: A JSON file for all of it, with every episode's return and length.
         mpc: Play the same episodes again, planning every action with the agent's model and critics, and compare.
         mpc_: How to plan; each of these implies --mpc.
         trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
             whoever made the folder, it can do anything.
     """
     words.require("--episodes", episodes, 1, MOST_EPISODES)
+    if best and mpc:
+        raise RunError("--best, --mpc: expected one of them, since of the best policies no model is kept, got both")
+    which = words.step(step, best)
+    if out is not None and not out.parent.is_dir():
+        raise RunError(f"--out: there is no folder {out.parent} to write {out.name} in; make it first")
     it = load(run, trust_env)
     from pbrl.planning import cem
     from pbrl.trained import play, restore
 
     process.start(it.float64)
-    if mpc:
-        try:
-            cem.check(agent_module(it.agent), it.config, mpc_, oracle=bool(it.oracle))
-        except ValueError as error:
-            raise RunError(str(error)) from None
+    if not mpc:
+        state, _, steps, _ = restore.policies(it, which, trust_env)
+        result = play.played(it, play.policies(it, state), int(steps.max()), episodes)
+        _report(it, steps, episodes, {"policy": result}, out)
+        return
+    try:
+        cem.check(agent_module(it.agent), it.config, mpc_, oracle=bool(it.oracle))
+    except ValueError as error:
+        raise RunError(str(error)) from None
     state, at = restore.agents(it, step)
-    planned = {}
-    result = play.evaluate(it, play.policies(it, state), at, episodes)
-    print(f"{it.title} on {it.env}, step {at}, {counted(episodes, 'fresh episode')} for each seed")
+    result = play.played(it, play.policies(it, state), at, episodes)
+    planned = play.played(it, play.planners(it, state, at, mpc_), at, episodes)
+    about = f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}"
+    steps = np.full(len(it.stream_seeds), at)
+    _report(it, steps, episodes, {"policy": result, "planned": planned}, out, about)
+
+
+def _report(
+    run: Run, steps: np.ndarray, episodes: int, by: Mapping[str, Any], out: Path | None, about: str = ""
+) -> None:
+    """Print what was played by "policy" and perhaps "planned", and write it."""
+    print(f"{run.title} on {run.env}, {_of_step(steps)}, {counted(episodes, 'fresh episode')} for each seed")
+    result = by["policy"].scores
     columns, scores = _columns(result), {"": result["eval/return"]}
-    if mpc:
-        print(f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}")
-        planned = play.evaluate(it, play.planners(it, state, at, mpc_), at, episodes)
+    if about:
+        print(about)
+        planned = by["planned"].scores
         columns = {name: columns[name] for name in ("return", "length")}
         columns |= {"planned": planned["eval/return"], "its length": planned["eval/length"]}
         gain = planned["eval/return"] - result["eval/return"]
         scores = {"policy: ": result["eval/return"], "planned: ": planned["eval/return"], "difference: ": gain}
-    _print_table(it, columns)
-    for name, of in {"": result, **({"planned: ": planned} if planned else {})}.items():
-        if (of["eval/episodes"] != episodes).any():
-            print(f"{name}{played(of, episodes)}")
-    for i in range(max(len(it.trials), 1)):
+    _print_table(run, columns)
+    for name, of in by.items():
+        if (of.scores["eval/episodes"] != episodes).any():
+            print(f"{'planned: ' * (name == 'planned')}{played(of.scores, episodes)}")
+    for i in range(max(len(run.trials), 1)):
         for name, values in scores.items():
-            trial = f"trial {i}: " if it.trials else ""
-            print(f"{trial}{name}{statistics_line(values.reshape(-1, len(it.seeds))[i])}")
+            trial = f"trial {i}: " if run.trials else ""
+            print(f"{trial}{name}{statistics_line(values.reshape(-1, len(run.seeds))[i])}")
+    if out is not None:
+        what = {"run": str(run.folder), "agent": run.agent, "env": run.env, "oracle": run.oracle}
+        what |= {name: _streams(run, steps, of) for name, of in by.items()}
+        files.write(out, json.dumps(what, indent=1, allow_nan=False) + "\n")
+
+
+def _of_step(steps: np.ndarray) -> str:
+    """Say of which steps the policies are."""
+    if (steps == steps[0]).all():
+        return f"step {steps[0]}"
+    return f"each seed's best by the run's evaluations, of steps {', '.join(map(str, steps))}"
+
+
+def _streams(run: Run, steps: np.ndarray, of: Any) -> list[dict[str, Any]]:
+    """Return what was played as JSON, an object for each stream; what is not a number is null."""
+    found = []
+    for i, seed in enumerate(run.stream_seeds):
+        trial = {"trial": i // len(run.seeds)} if run.trials else {}
+        means = {name.removeprefix("eval/"): float(x[i]) for name, x in of.scores.items()}
+        each = {"returns": of.returns[i].tolist(), "lengths": of.lengths[i].tolist()}
+        row = {**trial, "seed": seed, "step": int(steps[i]), **means, **each}
+        found.append({name: rows.plain(value) for name, value in row.items()})
+    return found
 
 
 def _columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

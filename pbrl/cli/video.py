@@ -22,6 +22,8 @@ def video(
     /,
     *,
     out: Path | None = None,
+    step: int | None = None,
+    best: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seed_index: int = 0,
     episodes: int = 1,
     trust_env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE")] = (),
@@ -31,6 +33,8 @@ def video(
     Args:
         run: The run's folder.
         out: The file to write; by default video.mp4 in the run's folder.
+        step: Film the checkpoint of this step instead of the newest.
+        best: Film the seed's best policy by the run's own evaluations instead.
         seed_index: Which of the run's seeds, counted from 0; of a sweep, trial times seeds plus seed.
         episodes: Whole episodes to film.
         trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
@@ -42,9 +46,11 @@ def video(
 
     process.start(it.float64)
     out = out or it.folder / "video.mp4"
-    state, at = restore.agents(it)
+    film.require(it, seed_index)
+    acting = restore.policies(it, words.step(step, best), trust_env)
+    at = int(acting.steps[seed_index])
     with files.whole(out) as partial:
-        returns = film.record(it, state, at, seed_index, episodes, partial)
+        returns = film.record(it, acting.state, at, seed_index, episodes, partial)
     who = f"trial {seed_index // len(it.seeds)}, " if it.trials else ""
     who += f"seed {it.stream_seeds[seed_index]}"
     print(f"{out}: step {at}, {who}, return {', '.join(f'{r:.1f}' for r in returns)}")

@@ -4,7 +4,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -34,6 +34,13 @@ def require(option: str, value: int, low: int, high: int) -> None:
     """Raise `RunError` unless an option's number lies in its closed range."""
     if not low <= value <= high:
         raise RunError(f"{option}: expected an integer from {low} to {high}, got {configs.shown(value)}")
+
+
+def step(step: int | None, best: bool) -> int | Literal["best"] | None:
+    """Return which checkpoint --step and --best name. Raises `RunError` for both."""
+    if best and step is not None:
+        raise RunError("--best, --step: expected one of them, got both")
+    return "best" if best else step
 
 
 def peek(argv: Sequence[str], name: str, default: Any) -> Any:

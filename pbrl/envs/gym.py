@@ -34,6 +34,7 @@ class GymEnv:
 
     Attributes:
         spec: sizes, episode length, and the known reward and termination functions, where there are any.
+        low, high: the environment's own bounds of actions, float64[A] each.
         exact: whether `snapshot` captures the environment's whole state; where it does not, a resumed run begins a
             new episode.
         who: for which seed it plays, as a watchdog names it.
@@ -54,7 +55,7 @@ class GymEnv:
         except EnvError:
             self.close()
             raise
-        self._low, self._high = make_gym.bounds(env_id, self._env.action_space)
+        self.low, self.high = make_gym.bounds(env_id, self._env.action_space)
         if make_gym.time_limit(self._env) is None:
             self._env = gymnasium.wrappers.TimeLimit(self._env, self.spec.episode_length)
         self.exact = snapshot.is_exact(self._env)
@@ -95,7 +96,7 @@ class GymEnv:
             raise ActionError(f"{self.env_id}: the action {action} is not finite; the policy has diverged")
         if np.abs(action).max() > 1.0 + 1e-5:
             raise ActionError(f"{self.env_id}: expected an action in [-1, 1], which pbrl rescales, got {action}")
-        scaled = self._low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self._high - self._low)
+        scaled = self.low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self.high - self.low)
         scaled = scaled.astype(self._env.action_space.dtype)
         obs, reward, terminated, truncated = self._call("step", lambda: self._five(self._env.step(scaled)))
         if problem := self._simulator.complaint():

@@ -53,8 +53,11 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
         writer.save(path.absolute(), arrays)
 
 
-def read(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
-    """Read exactly `leaves`. Raises `ValueError` where the store states other shapes or types, before reading."""
+def read(path: Path, leaves: dict[str, Leaf], *, part: bool = False) -> dict[str, np.ndarray]:
+    """Read exactly `leaves`, of which there may be more with `part`.
+
+    Raises `ValueError` where the store states other leaves, shapes or types, before reading.
+    """
     import orbax.checkpoint as ocp
 
     how: dict[str, Any] = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
@@ -63,12 +66,13 @@ def read(path: Path, leaves: dict[str, Leaf]) -> dict[str, np.ndarray]:
             how[name] = ocp.ArrayRestoreArgs(sharding=devices.layout(leaf.shape[0]))
     with _quiet(), ocp.PyTreeCheckpointer() as reader:
         stored = reader.metadata(path.absolute()).item_metadata.tree
-        if stored.keys() != leaves.keys():
+        if stored.keys() != leaves.keys() and not (part and leaves.keys() <= stored.keys()):
             raise ValueError("it stores other leaves than its manifest states")
         for name, leaf in leaves.items():
             if (list(stored[name].shape), np.dtype(stored[name].dtype).name) != (leaf.shape, leaf.dtype):
                 raise ValueError(f"leaf {name} does not have the shape or type that its manifest states")
-        return reader.restore(path.absolute(), restore_args=how)
+        asked = ocp.args.PyTreeRestore(dict.fromkeys(leaves, 0), restore_args=how, partial_restore=True)
+        return reader.restore(path.absolute(), asked) if part else reader.restore(path.absolute(), restore_args=how)
 
 
 @contextlib.contextmanager

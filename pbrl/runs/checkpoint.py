@@ -78,24 +78,29 @@ def save(folder: Path, step: int, tree: Any, info: dict[str, Any], *, keep: int 
         _clean(folder)
 
 
-def restore(folder: Path, template: Any, *, step: int | None = None) -> tuple[Any, dict[str, Any], int]:
+def restore(
+    folder: Path, template: Any, *, step: int | None = None, part: bool = False
+) -> tuple[Any, dict[str, Any], int]:
     """Read the newest good checkpoint (or that of `step`) into the structure of `template`.
 
     Of several hosts, each reads the rows of its own seeds, whatever number of hosts wrote them.
     `template` holds arrays or `jax.ShapeDtypeStruct`s. Returns `(tree, info, step)`; arrays come as NumPy arrays,
-    keys as typed keys. A damaged checkpoint is reported by a warning and the one before it is used. Raises
-    `CheckpointError` where none is good, or not that of `step`, and where it has other leaves than `template` or comes
-    from a version of pbrl with another schema.
+    keys as typed keys. With `part` it may hold other leaves as well, which are not read into memory. A damaged
+    checkpoint is reported by a warning and the one before it is used. Raises `CheckpointError` where none is good, or
+    not that of `step`, and where it has other leaves than `template` or comes from a version of pbrl with another
+    schema.
     """
     found, path = _newest_good(Path(folder), step)
     wanted = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(template)}
-    _compare(path, found.leaves, {name: _of_all_hosts(array_store.describe(leaf)) for name, leaf in wanted.items()})
-    size, there = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in found.leaves.values()), None
+    all_of = {name: _of_all_hosts(array_store.describe(leaf)) for name, leaf in wanted.items()}
+    leaves_there = {name: leaf for name, leaf in found.leaves.items() if name in wanted or not part}
+    _compare(path, leaves_there, all_of)
+    size, there = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves_there.values()), None
     if hosts.alone() and (there := memory.of_machine()) is not None and size > there:
         raise CheckpointError(f"{path} holds arrays of {size:,} bytes, and {there:,} are free here")
     try:
-        stored = {name: leaf for name, leaf in found.leaves.items() if 0 not in leaf.shape}
-        arrays = array_store.read(path / ARRAYS, stored)
+        stored = {name: leaf for name, leaf in leaves_there.items() if 0 not in leaf.shape}
+        arrays = array_store.read(path / ARRAYS, stored, part=part)
     except Exception as error:  # the checksums are right, so it is not damage
         raise CheckpointError(f"{path} cannot be read, though its checksums are right: {_reason(error)}") from error
     leaves = []

@@ -10,6 +10,7 @@
         updates_per_step times, after the warm-up:          # learn.learn; guard gives up what diverges
             agent.update(a batch of the buffers)            #   undone where it is not finite
         if they are due: log, evaluate, diagnose, save      # journal; evaluate and step; pbrl.diagnose.watch; resume
+        keep each seed's best policy                        # best, by evaluations; acting: what of a state acts
         on a signal: save and stop                          # stopping; watchdog, where an environment hangs
 
 `host` steps Gymnasium's environments and calls a compiled program for each phase. `device` steps environments in JAX

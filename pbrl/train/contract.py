@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pbrl.runs.layout import Layout
 from pbrl.runs.run import Run
 from pbrl.train.guard import Guard
 from pbrl.train.learn import Learner
@@ -20,6 +21,9 @@ class Driver(Protocol):
     """The share: the run with the seeds of this process alone."""
     guard: Guard
     """Which streams are given up. The driver tells it what it sees; a session saves and restores it."""
+
+    layout: Layout
+    """Sizes and bounds of the environment, which checkpoints state."""
 
     @property
     def step(self) -> int:

@@ -4,6 +4,7 @@
 evaluates, saves and stops between them, and cuts them where it likes, since a step's numbers hang on no cut.
 """
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import numpy as np
 
 from pbrl import config as configs
 from pbrl.envs import jax_env, registry
+from pbrl.envs.gym import GymEnv
 from pbrl.envs.jax_env import JaxEnv
 from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
+from pbrl.runs.layout import Layout
 from pbrl.runs.run import Run, agent_module, share
 from pbrl.runs.run import check as check_settings
 from pbrl.runs.schedule import Schedule
@@ -171,6 +174,14 @@ def check(run: Run) -> Footprint:
     return footprint.require(footprint.of(run, task.env.spec, extras))
 
 
+def layout_of(env_id: str, env: JaxEnv) -> Layout:
+    """Return sizes and bounds; those of a twin are the environment's of Gymnasium, which is made for it."""
+    if registry.is_jax(env_id):
+        return Layout.of(env.spec, [-1.0] * env.spec.action_size, [1.0] * env.spec.action_size)
+    with contextlib.closing(GymEnv(env_id)) as original:
+        return Layout.of(env.spec, original.low, original.high)
+
+
 def template(run: Run, capacity: int) -> dict[str, Any]:
     """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows."""
     return _contents(jax.eval_shape(partial(Programs(run).start, capacity)))
@@ -190,6 +201,7 @@ class Driver:
         self.run = share(run)
         self.guard, self.step = Guard(self.run), 0
         self.programs, self.longest = Programs(self.run), 1  # steps of the longest epoch that may come next
+        self.layout = layout_of(run.env, self.programs.task.env)
 
     @property
     def learner(self) -> Learner:

@@ -54,17 +54,21 @@ class Evaluator:
         self.envs = [[env] for env in borrow]
 
     def run(self, act: Callable[[np.ndarray, dict], Any], step: int) -> dict[str, np.ndarray]:
+        """Return `statistics` of what `play` plays, each `[N]`."""
+        return statistics(*self.play(act, step))
+
+    def play(self, act: Callable[[np.ndarray, dict], Any], step: int) -> tuple[np.ndarray, np.ndarray]:
         """Play whole episodes with `act: (obs [N, E, S], extras) -> actions [N, E, A]`; `step` seeds first states.
 
-        Returns `statistics`, each `[N]`. An episode whose environment breaks is warned about and left out. Where
-        episodes are played one after the other, `act` sees E = 1. Raises `EnvError` for environments that cannot be
-        made, `ActionError` for an action that is not finite.
+        Returns returns and lengths `[N, E]`, NaN for an episode that broke. An episode whose environment breaks is
+        warned about and left out. Where episodes are played one after the other, `act` sees E = 1. Raises `EnvError`
+        for environments that cannot be made, `ActionError` for an action that is not finite.
         """
         if not self.envs:
             self.make()
         rounds = [self._play(act, step, first) for first in range(0, self.episodes, self.at_once)]
         returns, lengths = (np.concatenate(parts, 1) for parts in zip(*rounds, strict=True))
-        return statistics(returns, lengths)
+        return returns, lengths
 
     def make(self) -> "Evaluator":
         """Make all environments, or, with a warning, one for each seed. Raises `EnvError` that says how to do without.

@@ -15,6 +15,7 @@ from pbrl.data.soundness import doubtful
 from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
+from pbrl.runs.layout import Layout
 from pbrl.runs.run import Run, agent_module, share
 from pbrl.train import fitting, footprint, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
@@ -129,7 +130,9 @@ class Driver:
         self.abilities = agent_module(run.agent).abilities(run.config)
         seeds = self.run.stream_seeds
         self.streams = Streams.start(run.env, seeds, extras=bool(run.oracle))
-        self.programs = Programs(self.run, self.streams.envs[0].spec, self.streams.example())
+        env = self.streams.envs[0]
+        self.layout = Layout.of(env.spec, env.low, env.high)
+        self.programs = Programs(self.run, env.spec, self.streams.example())
         lent = self.streams.envs if run.schedule.eval_on_training_env else ()
         self.evaluator = Evaluator(lambda: GymEnv(run.env), seeds, run.schedule.eval_episodes, borrow=lent)
         self.metrics: dict[str, Any] = {}

@@ -13,6 +13,8 @@ from pbrl.errors import CheckpointError, Diverged
 from pbrl.parallel import devices, hosts
 from pbrl.runs import checkpoint, record
 from pbrl.runs.run import Run
+from pbrl.train import best
+from pbrl.train.best import Best
 from pbrl.train.contract import Driver
 
 RETRY = 60.0
@@ -27,6 +29,7 @@ def begin_at(run: Run) -> int:
     """
     folder = run.folder / "checkpoints"
     if run.from_step is not None and (aside := checkpoint.go_back(folder, run.from_step)):
+        best.set_aside_later(run, run.from_step)
         warnings.warn(
             f"{run.folder} goes on from step {run.from_step}; later checkpoints are set aside as "
             f"{', '.join(path.name for path in aside)}",
@@ -41,6 +44,7 @@ class Checkpoints:
     def __init__(self, run: Run, driver: Driver):
         """Take the whole run, of all hosts."""
         self.run, self.driver, self.folder = run, driver, run.folder / "checkpoints"
+        self.best = Best(run, driver)
         self.saved, self.saved_at = 0, 0.0  # step and clock of the newest
         self.failed_at, self.wait = 0.0, 0.0  # clock of the last save that failed, and seconds from it to the next
 
@@ -71,6 +75,7 @@ class Checkpoints:
         learner = devices.lay(contents["learner"], n)
         grown = devices.lay(jax.vmap(partial(replay.grow, capacity=capacity))(learner.replay), n)
         self.driver.put_back({**contents, "learner": replace(learner, replay=grown)}, step)
+        self.best.restore(step)
         return info["seconds"]
 
     def save(self, seconds: float) -> None:
@@ -92,11 +97,13 @@ class Checkpoints:
             )
         info = {
             "run": self.run.identity(),
+            "layout": driver.layout.to_json(),
             "seconds": seconds,
             "capacity": driver.learner.replay.capacity,
             "diverged_at": [step for steps in hosts.everyone(driver.guard.since.tolist()) for step in steps],
         }
         checkpoint.save(self.folder, driver.step, driver.contents(), info)
+        self.best.save(info)
         self.saved, self.saved_at = driver.step, time.perf_counter()
         if self.wait:
             warnings.warn(f"saving works again: there is a checkpoint of step {self.saved}", stacklevel=2)

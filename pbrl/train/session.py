@@ -92,6 +92,8 @@ class Session:
                 if not hosts.alone():
                     raise
                 raise self._ended_by(error) from error
+            if self.journal.evaluated_step == driver.step:
+                self.checkpoints.best.look(self.journal.evaluation["eval/return"])
             self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
                 report(self.journal.progress())

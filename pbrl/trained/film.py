@@ -15,16 +15,21 @@ from pbrl.runs.seeding import FRESH, episode_seed
 from pbrl.trained.play import policies
 
 
-def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
-    """Film whole episodes of one seed's policy as an mp4 (one stream's, of a sweep); return their returns.
-
-    Raises `RunError` where a package that writes or renders is missing, with the command that installs it.
-    """
+def require(run: Run, seed_index: int) -> None:
+    """Raise `RunError` for a seed that is not there, and for want of a package, with the command that installs it."""
     n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
     if not 0 <= seed_index < n:
         raise RunError(f"--seed-index: the run has {n} {streams}, so expected 0 to {n - 1}")
     if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
         raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
+
+
+def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
+    """Film whole episodes of one seed's policy as an mp4 (one stream's, of a sweep); return their returns.
+
+    Raises as `require`.
+    """
+    require(run, seed_index)
     import imageio.v2 as imageio
 
     act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from pbrl.planning import cem
 from pbrl.planning.config import Config
 from pbrl.runs import seeding
 from pbrl.runs.run import Run, agent_module
-from pbrl.train.evaluate import Evaluator
+from pbrl.train.evaluate import Evaluator, statistics
 from pbrl.train.guard import Guard
 
 Act = Callable[[np.ndarray, dict], jax.Array]
@@ -49,8 +49,21 @@ def planners(run: Run, state: Any, step: int, config: Config) -> Act:
     return lambda obs, extras: plan(state, obs, extras, next(calls))
 
 
+class Played(NamedTuple):
+    """Whole episodes: `evaluate.statistics`, each `[N]`, and each episode's own, `[N, E]`, NaN where it broke."""
+
+    scores: dict[str, np.ndarray]
+    returns: np.ndarray
+    lengths: np.ndarray
+
+
 def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarray]:
-    """Play whole episodes that no evaluation of the run has seen; return `evaluate.statistics`, each `[N]`.
+    """Return the scores of `played`."""
+    return played(run, act, step, episodes).scores
+
+
+def played(run: Run, act: Act, step: int, episodes: int) -> Played:
+    """Play whole episodes that no evaluation of the run has seen.
 
     The same step and number of episodes mean the same first states, whatever acts.
     """
@@ -58,7 +71,8 @@ def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarr
     evaluator = Evaluator(lambda: GymEnv(run.env), seeds, episodes, extras=bool(run.oracle), alone=alone)
     guard = Guard(run)
     try:
-        scores = evaluator.run(lambda *seen: guard.actions(np.asarray(act(*seen)), step), seeding.FRESH + step)
-        return guard.mask(scores)  # a trial of a sweep whose policy has diverged scores NaN
+        each = evaluator.play(lambda *seen: guard.actions(np.asarray(act(*seen)), step), seeding.FRESH + step)
+        scores = guard.mask(statistics(*each))  # a trial of a sweep whose policy has diverged scores NaN
+        return Played(scores, *each)
     finally:
         evaluator.close()

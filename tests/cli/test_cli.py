@@ -297,6 +297,19 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert call("eval", str(folder), "--mpc.horizon=-1") == 2
     assert "mpc.horizon: expected a value in [0, 1000], got -1" in capsys.readouterr().err
 
+    assert call("eval", str(folder), "--episodes=2", "--out=scores.json") == 0
+    assert capsys.readouterr().out == fresh
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert [(row["seed"], row["step"], row["episodes"]) for row in written["policy"]] == [(0, 60, 2), (1, 60, 2)]
+    np.testing.assert_allclose([np.mean(row["returns"]) for row in written["policy"]], scores, atol=0.01)
+    assert all(row["return_min"] == min(row["returns"]) and row["lengths"] == [200, 200] for row in written["policy"])
+    assert call("eval", str(folder), "--best", "--episodes=1") == 0
+    assert "1 fresh episode for each seed" in capsys.readouterr().out
+    assert call("eval", str(folder), "--best", "--step=60") == 2
+    assert "--best, --step: expected one of them" in capsys.readouterr().err
+    assert call("eval", str(folder), "--out=nowhere/scores.json") == 2
+    assert "there is no folder nowhere" in capsys.readouterr().err
+
     assert call("plot", str(folder), "--out", "both.png") == 0
     assert (tmp_path / "both.png").stat().st_size > 5_000
     assert call("plot", str(folder), "--out", "both.xyz") == 2
@@ -310,6 +323,8 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert call("video", str(folder), "--out", "film.mp4") == 0
     assert capsys.readouterr().out.startswith("film.mp4: step 60, seed 0, return -")
     assert (tmp_path / "film.mp4").stat().st_size > 500
+    assert call("video", str(folder), "--best", "--seed-index=1", "--out", "film.mp4") == 0
+    assert "seed 1, return -" in capsys.readouterr().out
     monkeypatch.setattr("pbrl.trained.film.find_spec", lambda name: None)
     assert call("video", str(folder)) == 2
     assert "pip install -e '.[video]'" in capsys.readouterr().err

@@ -3,10 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from small_agents import config, learner
+from small_agents import ACTION, SPEC, config, learner
 
 from pbrl.errors import ActionError, EnvError
 from pbrl.runs import checkpoint
+from pbrl.runs.layout import Layout
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
@@ -21,6 +22,7 @@ class Walker:
     def __init__(self, run):
         self.run, self.guard, self.step, self.limits, self.closed = run, Guard(run), -1, [], False
         self.learner = jax.tree.map(lambda x: x[None], learner("td3", 3, 5))
+        self.layout = Layout.of(SPEC, [-1.0] * ACTION, [1.0] * ACTION)
 
     def begin(self):
         self.step = 0
@@ -53,7 +55,8 @@ class Walker:
 
 def test_a_session_takes_any_driver_through_a_schedule(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(checkpoint, "save", lambda folder, step, contents, info: saved.append((step, contents, info)))
+    kept = {"best": [], "checkpoints": saved}
+    monkeypatch.setattr(checkpoint, "save", lambda folder, *args: kept[folder.name].append(args))
     schedule = Schedule(total_steps=7, warmup_steps=2, model_every=0, log_every=3, eval_every=4, checkpoint_every=5)
     run = Run("td3", "Pendulum-v1", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",))
     session = Session(run, driver := Walker(run))
@@ -63,6 +66,8 @@ def test_a_session_takes_any_driver_through_a_schedule(tmp_path, monkeypatch):
     assert [step for step, _, _ in saved] == [5, 7]
     assert saved[0][1] == {"learner": {}, "streams": {"step": np.array([5])}}
     assert saved[0][2]["capacity"] == 5 and saved[0][2]["run"] == run.identity()
+    assert saved[0][2]["layout"] == driver.layout.to_json()
+    assert [(step, tree["step"], tree["return"]) for step, tree, _ in kept["best"]] == [(5, [4], [40]), (7, [7], [70])]
     train, evaluations = read_rows(tmp_path, "train"), read_rows(tmp_path, "eval")
     assert [(row["step"], row["train/return"], row["critic/loss"]) for row in train] == [
         (3, [3.0], [0.5]),
