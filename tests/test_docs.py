@@ -5,13 +5,16 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_agents import config
 
+import pbrl
 from pbrl.envs.gym import GymEnv
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import host
+from pbrl.trained import export
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,6 +72,15 @@ def test_a_jax_environment_of_ones_own_trains_on_the_device():
 def test_a_policy_of_a_run_acts(pendulum):
     acts = load(code_of("docs/policies.md")[0].replace("RUN", repr(str(pendulum))), "acts")
     assert -2_000 < acts.total < 0 and acts.rows.shape == (5, 2, 1)
+
+
+@pytest.mark.skipif(any(map(export.missing, export.FORMATS)), reason="the packages of pbrl[export] are not installed")
+def test_an_exported_policy_acts(pendulum, tmp_path):
+    policy = pbrl.load(pendulum)
+    export.write(policy, tmp_path, list(export.FORMATS))
+    ran = load(code_of("docs/policies.md")[1].replace("DIR", repr(str(tmp_path))), "ran")
+    for action in (ran.action, ran.same):
+        np.testing.assert_allclose(action, policy(np.zeros((1, 3))), atol=1e-5)
 
 
 def test_every_link_between_pages_leads_somewhere():

@@ -23,6 +23,7 @@ Value-gradient reinforcement learning in JAX.
   pbrl eval RUN               play fresh episodes with what a run has learned; --mpc plans as well
   pbrl plot RUN [RUN ...]     draw learning curves
   pbrl video RUN              film a policy as an mp4
+  pbrl export RUN             write a policy for programs without pbrl: NumPy, ONNX, StableHLO
   pbrl diagnose RUN           how far a run's model, its gradients and its critics can be trusted
   pbrl gradcheck ENV          how far the gradients of an environment's own dynamics can be trusted
   pbrl list                   agents, presets, environments
@@ -32,7 +33,7 @@ A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl
 first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
-COMMANDS = ("train", "sweep", "eval", "plot", "video", "diagnose", "gradcheck", "list")
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "export", "diagnose", "gradcheck", "list")
 """Each is a module of `pbrl.cli` with a function `command`, which takes the words after it."""
 
 

@@ -17,6 +17,7 @@ from pbrl import config as configs
 from pbrl.equations import actor_critic
 from pbrl.equations.actor_critic import TD_LOSSES
 from pbrl.nn import networks, normalizer
+from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params
 
@@ -101,6 +102,11 @@ class ActorCritic:
     def policy(self, params: Params, obs: Array) -> Array:
         """Return `π(s)` for `obs [*, S]` as `[*, A]`, differentiable in both."""
         return networks.apply(self._actor, params, self._inputs(obs))
+
+    def layers(self, params: Params) -> Layers:
+        """Return `policy` of these parameters as plain arrays."""
+        spec, activation = self.spec, self.config.activation
+        return of_actor(params, self.obs_stats, spec.obs_size, spec.action_size, activation)
 
     def q(self, params: Params, obs: Array, action: Array) -> Array:
         """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""

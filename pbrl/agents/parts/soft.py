@@ -16,6 +16,7 @@ import optax
 from pbrl import config as configs
 from pbrl.equations import actor_critic
 from pbrl.nn import networks, normalizer
+from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
 
@@ -147,6 +148,12 @@ class SoftActorCritic:
     def mode(self, params: Params, obs: Array) -> Array:
         """Return the action `[*, A]` of the distribution's mean before squashing."""
         return actor_critic.tanh_normal_mode(self.distribution(params, obs)[0])
+
+    def layers(self, params: Params) -> Layers:
+        """Return `mode` of these parameters as plain arrays."""
+        c, spec = self.config, self.spec
+        moments = self.obs_stats.within(STD_BOUNDS) if c.normalize_obs else None
+        return of_actor(params, moments, spec.obs_size, spec.action_size, c.actor_activation or c.activation)
 
     def q(self, params: Params, obs: Array, action: Array) -> Array:
         """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""

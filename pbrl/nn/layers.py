@@ -1,0 +1,32 @@
+"""A policy's mode as plain arrays: all that NumPy or ONNX need to act, without JAX and Flax."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pbrl.nn.normalizer import Normalizer
+from pbrl.types import Params
+
+
+class Layers(NamedTuple):
+    """`action = tanh(layers((obs - mean) / std))` in [-1, 1], the activation between two layers."""
+
+    mean: np.ndarray  # [S]
+    std: np.ndarray  # [S]
+    weights: tuple[tuple[np.ndarray, np.ndarray], ...]  # kernel [in, out] and bias [out] of each layer
+    activation: str  # one of `networks.ACTIVATIONS`
+
+
+def of_actor(params: Params, moments: Normalizer | None, obs_size: int, action_size: int, activation: str) -> Layers:
+    """Read the layers of a `networks.DeterministicActor` or `GaussianActor`, of which the mean's outputs come first.
+
+    `moments` are those that observations are normalised with; `None` for raw ones.
+    """
+    (mlp,) = params.values()
+    dense: list[Any] = [mlp[f"Dense_{i}"] for i in range(len(mlp))]
+    weights = [(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in dense]
+    kernel, bias = weights[-1]
+    weights[-1] = kernel[:, :action_size], bias[:action_size]
+    if moments is None:
+        return Layers(np.zeros(obs_size, bias.dtype), np.ones(obs_size, bias.dtype), tuple(weights), activation)
+    return Layers(np.asarray(moments.mean), np.asarray(moments.std), tuple(weights), activation)
