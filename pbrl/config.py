@@ -4,9 +4,11 @@ A number is a pytree leaf (learning rates, weights), so a population can train i
 shape or a branch is `static`. This file imports nothing heavy.
 """
 
+import ast
 import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -43,6 +45,33 @@ def suggest(word: str, known: Iterable[str], noun: str = "name") -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known {noun}s: {', '.join(known)}"
 
 
+def literal(text: str) -> Any:
+    """Read a word as Python writes a value (`0.5`, `True`, `(0.2, 1.0)`, `None`), or else as text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def storable(value: Any, where: str, depth: int = 4) -> Any:
+    """Return a value as `config.json` gives it back: numbers, text, None, tuples and dicts of these by text.
+
+    Raises `ValueError` for anything else.
+    """
+    if isinstance(value, list | tuple) and depth and len(value) <= 10_000:
+        return tuple(storable(each, where, depth - 1) for each in value)
+    if isinstance(value, Mapping) and depth and all(type(name) is str for name in value):
+        return {name: storable(each, f"{where}.{shown(name)}", depth - 1) for name, each in value.items()}
+    value = getattr(value, "item", lambda: value)()  # NumPy's numbers
+    number = type(value) is bool or (type(value) is int and abs(value) < 2**63)
+    number = number or (type(value) is float and math.isfinite(value))
+    if not (number or value is None or (type(value) is str and len(value) <= 10_000)):
+        raise ValueError(
+            f"{where}: expected a finite number, text, None, or tuples and dicts of those, got {shown(value)}"
+        )
+    return value
+
+
 def shown(value: Any) -> str:
     """Return a value as a message shows it: cut short, since it may be anything that a file can hold."""
     try:
@@ -62,14 +91,17 @@ def reason(error: BaseException) -> str:
 
 def to_json(config: Any) -> dict[str, Any]:
     """Turn a (nested) dataclass of numbers, strings and tuples into what `json.dump` takes."""
-    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Turn what a field may hold into what `json.dump` takes."""
     if dataclasses.is_dataclass(value):
         return to_json(value)
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value.item() if hasattr(value, "item") else value
 
 

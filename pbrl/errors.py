@@ -7,6 +7,9 @@ with its traceback.
 """
 
 import errno
+import sys
+import traceback
+from pathlib import Path
 
 
 class RunError(ValueError):
@@ -96,3 +99,54 @@ def described(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = text if len(text) <= 300 else f"{text[:300]} …"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """Return where an error was raised, as `rail.py, line 12`: the innermost line of a user's own, if there is one."""
+    frames = _users_frames(error) or list(traceback.extract_tb(error.__traceback__))
+    own = [frame for frame in frames if not _is_installed(frame.filename)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
+
+
+def origin(error: BaseException) -> str:
+    """Return the traceback of what a user's code raised, where one of our errors came of it; else nothing.
+
+    It begins where the user's code does: calls of pbrl's and of Gymnasium's before that are left out.
+    """
+    cause: BaseException | None = error
+    while cause is not None and (type(cause).__module__ == __name__ or not _is_users(cause)):
+        cause = cause.__cause__
+    if cause is None or cause is error:
+        return ""
+    told = traceback.TracebackException.from_exception(cause)
+    told.stack = traceback.StackSummary.from_list(_users_frames(cause))
+    return "".join(told.format()).rstrip()
+
+
+def with_origin(said: str, error: BaseException) -> str:
+    """Return a sentence about an error, and below it the traceback of what a user's code raised, if that is why."""
+    return "\n".join(filter(None, (said, origin(error))))
+
+
+def _is_users(error: BaseException) -> bool:
+    """Return whether an error is of a user's code; what cannot be parsed has no frames of its own."""
+    return bool(_users_frames(error)) or isinstance(error, SyntaxError)
+
+
+def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of a traceback from the first on that is neither pbrl's nor Gymnasium's nor Python's import."""
+    frames, gymnasium = list(traceback.extract_tb(error.__traceback__)), sys.modules.get("gymnasium")
+    files = [__file__, getattr(gymnasium, "__file__", None)]
+    passing = [Path(file).parent for file in files if file]
+
+    def passes(name: str) -> bool:
+        return "importlib" in name or any(Path(name).is_relative_to(folder) for folder in passing)
+
+    first = next((i for i, frame in enumerate(frames) if not passes(frame.filename)), len(frames))
+    return frames[first:]
+
+
+def _is_installed(name: str) -> bool:
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(Path(name).parts)
+    return installed or name.startswith("<frozen") or Path(name).is_relative_to(Path(traceback.__file__).parent)

@@ -59,17 +59,17 @@ def diagnose(
         row = measuring.of(learner.agent, learner.replay, at)
     finally:
         measuring.close()
-    print(f"{it.title} on {it.env}, step {at}, mean over {counted(len(it.stream_seeds), 'seed')}")
+    print(f"{it.title} on {it.task}, step {at}, mean over {counted(len(it.stream_seeds), 'seed')}")
     print(present.table(row, measuring.horizons))
     if dropped := sorted(set(horizons) - set(measuring.horizons)):
         print(f"- longer than half an episode, left out: H = {', '.join(map(str, dropped))}")
     if not measuring.truth:
-        print(f"- {it.env} has no differentiable dynamics of its own: gradients have nothing to be compared with")
+        print(f"- {it.task} has no differentiable dynamics of its own: gradients have nothing to be compared with")
     for sentence in present.worries(row).values():
         print(f"- warning: {sentence}")
     facts = {"step": at, "states": states, **{name: x.tolist() for name, x in row.items()}}
     files.write(it.folder / "diagnose.json", json.dumps(facts, indent=1) + "\n")
     past, picture = read_rows(it.folder, "diagnose"), it.folder / "diagnose.png"
     with files.whole(picture) as partial:
-        present.draw(row, measuring.horizons, past, f"{it.title} on {it.env}, step {at}", partial)
+        present.draw(row, measuring.horizons, past, f"{it.title} on {it.task}, step {at}", partial)
     print(picture)

@@ -126,7 +126,7 @@ class Panel:
             table.add_row(f"[dim]{name}[/dim]", value)
         seeds = counted(len(self.run.seeds), "seed")
         trials = f"{len(self.run.trials)} trials of " if self.run.trials else ""
-        title = f"{self.run.title} · {self.run.env} · {trials}{seeds}"
+        title = f"{self.run.title} · {self.run.task} · {trials}{seeds}"
         return Frame(Group(self.bar, table), title=title, title_align="left", expand=False)
 
     def __enter__(self) -> "Panel":

@@ -82,7 +82,7 @@ def _report(
     run: Run, steps: np.ndarray, episodes: int, by: Mapping[str, Any], out: Path | None, about: str = ""
 ) -> None:
     """Print what was played by "policy" and perhaps "planned", and write it."""
-    print(f"{run.title} on {run.env}, {_of_step(steps)}, {counted(episodes, 'fresh episode')} for each seed")
+    print(f"{run.title} on {run.task}, {_of_step(steps)}, {counted(episodes, 'fresh episode')} for each seed")
     result = by["policy"].scores
     columns, scores = _columns(result), {"": result["eval/return"]}
     if about:

@@ -16,7 +16,7 @@ from pbrl import config as configs
 from pbrl.cli import words
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
-from pbrl.runs.folder import default_folder, refuse_module_within
+from pbrl.runs.folder import default_folder, refuse_modules_within
 from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
 
@@ -36,6 +36,11 @@ class Train(Generic[C]):
     """Same as the first word after `pbrl train`."""
     env: str = ""
     """Environment id (required); `pbrl list` shows some."""
+    env_kwargs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE …")] = ()
+    """Arguments of the environment's constructor, as Python writes them, or else text: g=5.0 xml_file=my.xml."""
+    wrap: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD …")] = ()
+    """What to wrap around it, from the inside: flatten, time-limit=200, rescale=-1,1 (observations), frame-skip=4, or
+    MODULE:function of your own, which takes and returns an environment."""
     seeds: int = 1
     """Number of seeds, trained together."""
     first_seed: int = 0
@@ -129,10 +134,26 @@ def make_run(options: Train) -> Run:
         schedule = replace(schedule, diagnose_every=options.diagnose_every)
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), "map", options.sinks)
-    refuse_module_within(options.env, options.out or Path("runs"))
+    run = replace(run, env_kwargs=env_kwargs(options.env_kwargs), wrap=options.wrap)
+    refuse_modules_within(run, options.out or Path("runs"))
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
     oracle = options.oracle if options.oracle != "none" else ""
     return replace(run, oracle=oracle, driver=driver, float64=options.float64, from_step=options.from_step)
+
+
+def env_kwargs(words: Sequence[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` words. Raises `RunError` for a word that is none, and for a name that comes twice."""
+    given: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name in given:
+            problem = f"{name} comes twice" if name in given else "expected NAME=VALUE, such as g=5.0"
+            raise RunError(f"--env-kwargs {word}: {problem}")
+        try:
+            given[name] = configs.storable(configs.literal(value), f"--env-kwargs {name}")
+        except ValueError as error:
+            raise RunError(str(error)) from None
+    return given
 
 
 def settle(run: Run, options: Train) -> Run:

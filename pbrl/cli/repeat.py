@@ -27,7 +27,10 @@ def command_line(run: Run) -> str:
     oracle = [f"--oracle={run.oracle}"] if run.oracle else []
     driver = [f"--driver={run.driver}"] if run.driver != default_driver(run.env) else []
     driver += ["--float64"] if run.float64 else []
-    return shlex.join(["pbrl", "train", run.agent, "--env", run.env, *seeds, *oracle, *driver, *min(found, key=len)])
+    task = ["--env", run.env]
+    task += ["--env-kwargs", *(f"{k}={v!r}" for k, v in run.env_kwargs.items())] if run.env_kwargs else []
+    task += ["--wrap", *run.wrap] if run.wrap else []
+    return shlex.join(["pbrl", "train", run.agent, *task, *seeds, *oracle, *driver, *min(found, key=len)])
 
 
 def _changed(part: str, old: Any, new: Any) -> Iterator[str]:

@@ -55,7 +55,7 @@ def announce(run: Run) -> None:
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]}–{run.seeds[-1]}"
     if run.trials:
         seeds = f"{len(run.trials)} trials of {seeds}"
-    say(f"{run.title} on {run.env}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
+    say(f"{run.title} on {run.task}, {seeds}, {run.schedule.total_steps} steps each; folder: {run.folder}")
     own, many = devices.own_mesh(len(share(run).stream_seeds)), jax.process_count()
     used, there = many * (own.size if own else 1), jax.device_count()
     several = f"{used} of {there} devices" + f" on {many} hosts" * (many > 1) if there > 1 else "device"

@@ -15,7 +15,6 @@ from pbrl.data.replay import Replay, sample
 from pbrl.diagnose.gradcheck import beginnings
 from pbrl.diagnose.measure import GROUPS, TD_ERRORS, measure, reward_bounds, td_errors
 from pbrl.envs import oracles
-from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError, RunError
 from pbrl.parallel import devices
 from pbrl.runs import seeding
@@ -50,7 +49,7 @@ class Diagnosis:
 
     def __init__(self, run: Run, horizons: tuple[int, ...] = HORIZONS, states: int = STATES):
         """Take `horizons` of at most half an episode; raise `RunError` where none is."""
-        self.run, self.env, self.states = run, GymEnv(run.env), states
+        self.run, self.env, self.states = run, run.make_env(), states
         longest = self.env.spec.episode_length // 2
         self.horizons = tuple(h for h in sorted(set(horizons)) if h <= max(longest, 1))
         if not self.horizons:
@@ -60,7 +59,7 @@ class Diagnosis:
                 f"{' '.join(map(str, horizons))}"
             )
         try:
-            self.oracle = oracles.oracle(run.env)
+            self.oracle = oracles.oracle(run.env) if run.standard else None
         except EnvError:
             self.oracle = None
         self.agent = agent_module(run.agent)

@@ -1,17 +1,17 @@
 """One Gymnasium environment as agents see it: actions in [-1, 1], observations of JAX's float, ends kept apart."""
 
 import os
-import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
 
-from pbrl.envs import calls, make_gym, oracles, snapshot
+from pbrl.envs import calls, factory, make_gym, oracles, snapshot, wraps
+from pbrl.envs.factory import Factory
 from pbrl.envs.simulator import Simulator
-from pbrl.errors import ActionError, EndedAtOnce, EnvError, described
+from pbrl.errors import ActionError, EndedAtOnce, EnvError, described, place, with_origin
 from pbrl.types import LARGEST, width
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 class GymEnv:
-    """A single environment by its id.
+    """A single environment: by its id, made by a function, or as it is.
 
     Whatever its code raises or returns in a call is an `EnvError` of that call: `SystemExit`, too, since an environment
     that ends the process has failed. Ctrl-C passes.
@@ -40,27 +40,58 @@ class GymEnv:
         who: for which seed it plays, as a watchdog names it.
     """
 
-    def __init__(self, env_id: str, *, render: bool = False, who: str = "", **make_kwargs: Any):
-        """Make the environment. Raises `EnvError` for unknown ids and for spaces that agents here cannot use."""
-        self.env_id, self.who = env_id, who
+    def __init__(
+        self,
+        env: str | gymnasium.Env | Factory,
+        *,
+        render: bool = False,
+        who: str = "",
+        wrap: Sequence[str] = (),
+        **make_kwargs: Any,
+    ):
+        """Make the environment. Raises `EnvError` for unknown ids and for spaces that agents here cannot use.
+
+        Args:
+            env: An id; a function or class that makes an environment of Gymnasium's; or such an environment.
+            render: Whether `render` will be asked for pictures.
+            who: For which seed it plays.
+            wrap: What to wrap around it, from the inside, as words of `pbrl.envs.wraps`.
+            make_kwargs: Arguments of its constructor.
+        """
+        self.env_id, self.who = _named(env), who
         self._width = width()
-        standard = not make_kwargs  # what is known of an id holds for its own settings alone
+        # What is known goes by id or function, and holds for its own settings alone.
+        standard = not make_kwargs and not isinstance(env, gymnasium.Env)
+        standard = standard and all(wraps.parse(word).name in wraps.HARMLESS for word in wrap)
         if render:
             if not os.environ.get("DISPLAY"):
                 os.environ.setdefault("MUJOCO_GL", "egl")  # the one backend that renders without a screen
             make_kwargs["render_mode"] = "rgb_array"
-        self._env = self._call("constructor", lambda: make_gym.make(env_id, **make_kwargs))
+        self._env = self._call("constructor", lambda: self._made(env, make_kwargs, wrap))
         try:
-            self.spec = make_gym.spec_of(env_id, self._env, standard=standard)
+            self._env = self._call("flattening", lambda: make_gym.flattened(self.env_id, self._env))
+            self.spec = make_gym.spec_of(self.env_id, self._env, standard=standard)
         except EnvError:
             self.close()
             raise
-        self.low, self.high = make_gym.bounds(env_id, self._env.action_space)
+        self.low, self.high = make_gym.bounds(self.env_id, self._env.action_space)
         if make_gym.time_limit(self._env) is None:
             self._env = gymnasium.wrappers.TimeLimit(self._env, self.spec.episode_length)
         self.exact = snapshot.is_exact(self._env)
         self._simulator = Simulator(self._env)
         self._extras: Callable[[], dict[str, np.ndarray]] | None = None
+
+    def _made(self, env: str | gymnasium.Env | Factory, make_kwargs: dict[str, Any], words: Sequence[str]) -> Any:
+        """Return the environment with what is wrapped around it."""
+        if isinstance(env, gymnasium.Env):
+            if make_kwargs:
+                given = ", ".join(make_kwargs)
+                raise EnvError(f"{self.env_id} is made already: give {given} to its constructor")
+            return wraps.apply(env, words)
+        if isinstance(env, str):
+            endless = {"max_episode_steps": -1} if wraps.limits_time(words) else {}
+            return wraps.apply(make_gym.make(env, **{**make_kwargs, **endless}), words)
+        return wraps.apply(factory.make(env, make_kwargs), words)
 
     def _call(self, what: str, function: Callable[[], T]) -> T:
         """Call the environment's own code, and turn what it raises into an `EnvError`."""
@@ -70,7 +101,7 @@ class GymEnv:
         except (KeyboardInterrupt, EndedAtOnce, EnvError):
             raise
         except BaseException as error:
-            raise EnvError(f"{self.env_id}: its {what} raised {described(error)} ({_place(error)})") from error
+            raise EnvError(f"{self.env_id}: its {what} raised {described(error)} ({place(error)})") from error
         finally:
             calls.end(call)
 
@@ -177,11 +208,11 @@ class GymEnv:
             self._call("snapshot", lambda: snapshot.rehearse(self._env))
         except EnvError as error:
             self.exact = False
-            warnings.warn(
+            said = (
                 f"{error}. It is not saved with the run: resuming will begin new episodes. Expected are "
-                "snapshot() -> dict of arrays whose shapes stay the same, and restore(that dict)",
-                stacklevel=1,
+                "snapshot() -> dict of arrays whose shapes stay the same, and restore(that dict)"
             )
+            warnings.warn(with_origin(said, error), stacklevel=1)
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Return the live state as named arrays; nothing where it is not `exact`. Raises `EnvError` where it fails."""
@@ -209,13 +240,19 @@ class GymEnv:
         try:
             self._call("close", self._env.close)
         except EnvError as error:
-            warnings.warn(f"{error}; nothing of the run is lost, what it held may stay open", stacklevel=1)
+            said = f"{error}; nothing of the run is lost, what it held may stay open"
+            warnings.warn(with_origin(said, error), stacklevel=1)
 
 
-def _place(error: BaseException) -> str:
-    """Say where an error was raised: a broken step goes on, so that nobody sees its traceback."""
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    return f"{os.path.basename(frame.f_code.co_filename)}, line {line}"
+def _named(env: str | gymnasium.Env | Factory) -> str:
+    """Return the id of an environment, or the name of its class or of what makes it. Raises `EnvError` for no such."""
+    if isinstance(env, str):
+        return env
+    if isinstance(env, gymnasium.Env):
+        return env.spec.id if env.spec else type(env.unwrapped).__name__
+    if callable(env):
+        return factory.name_of(env)
+    raise EnvError(f"expected an id, an environment of Gymnasium's or a function that makes one, got {_short(env)}")
 
 
 def _short(value: Any) -> str:

@@ -2,13 +2,15 @@
 
 import contextlib
 import difflib
+import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.wrappers import FlattenObservation, TimeLimit
 
-from pbrl.envs import brax, notices, toy
+from pbrl.envs import brax, factory, modules, notices, toy, wraps
 from pbrl.envs.ids import BRAX, TOY_IDS
 from pbrl.envs.tasks.rewards import KNOWN
 from pbrl.errors import EndedAtOnce, EnvError
@@ -21,10 +23,13 @@ def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
     """Make Gymnasium's own environment. Raises `EnvError` for an unknown id and for what cannot be made."""
     if env_id.startswith(BRAX):
         brax.register(env_id)
-    if env_id not in gymnasium.registry and ":" not in env_id:
-        close = difflib.get_close_matches(env_id, gymnasium.registry, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
-        raise EnvError(f"there is no environment {env_id!r}; {hint}")
+    if factory.is_name(env_id):
+        raise EnvError(factory.gone(env_id))
+    module, _, name = env_id.rpartition(":")
+    if module:
+        modules.load(module, env_id)
+    if name not in gymnasium.registry:
+        raise EnvError(unknown(env_id))
     try:
         with notices.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
             return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
@@ -37,6 +42,16 @@ def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""
         raise EnvError(f"{env_id} cannot be made: {reason}{newest}") from error
+
+
+def unknown(env_id: str) -> str:
+    """Say that nothing makes an id, and what might have been meant."""
+    module, _, name = env_id.rpartition(":")
+    close = difflib.get_close_matches(name, gymnasium.registry, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
+    if module:
+        return f"{module} registers no environment {name!r}; {hint}"
+    return f"there is no environment {env_id!r}; {hint}"
 
 
 def spec_of(env_id: str, env: gymnasium.Env, *, standard: bool = True) -> EnvSpec:
@@ -53,7 +68,14 @@ def spec_of(env_id: str, env: gymnasium.Env, *, standard: bool = True) -> EnvSpe
 
 def time_limit(env: gymnasium.Env) -> int | None:
     """Return after how many steps Gymnasium cuts an episode; `None` where it never does."""
-    return getattr(env.spec, "max_episode_steps", None)
+    if not isinstance(env, gymnasium.Wrapper):
+        return getattr(env.spec, "max_episode_steps", None)
+    inner = time_limit(env.env)
+    if isinstance(env, wraps.FrameSkip):
+        return inner and -(-inner // env.skip)
+    if isinstance(env, TimeLimit):
+        return min(inner or env._max_episode_steps, env._max_episode_steps)
+    return inner
 
 
 def known_functions(env_id: str) -> tuple[RewardFn | None, TerminationFn | None]:
@@ -65,15 +87,31 @@ def known_functions(env_id: str) -> tuple[RewardFn | None, TerminationFn | None]
     return KNOWN.get(env_id, (None, None))
 
 
+def flattened(env_id: str, env: gymnasium.Env) -> gymnasium.Env:
+    """Turn observations that are a `Dict` or a `Tuple` into one vector, with a warning that says so.
+
+    Raises `EnvError` for parts that have no fixed number of numbers.
+    """
+    space = env.observation_space
+    if not isinstance(space, Dict | Tuple):
+        return env
+    if not space.is_np_flattenable:
+        raise EnvError(f"{env_id} observes {space}, parts of which have no fixed size; encode them in a wrapper")
+    env = FlattenObservation(env)
+    parts = ", ".join(map(str, space)) if isinstance(space, Dict) else f"{len(space)} parts"
+    size = env.observation_space.shape[0]  # pyright: ignore[reportOptionalSubscript]
+    said = f"{env_id} observes a {type(space).__name__} ({parts}); agents see it as one vector of {size} numbers"
+    warnings.warn(said, stacklevel=1)
+    return env
+
+
 def _obs_size(env_id: str, space: gymnasium.Space) -> int:
-    if isinstance(space, Dict | Tuple):
-        raise EnvError(f"{env_id} observes a {type(space).__name__}; wrap it in gymnasium.wrappers.FlattenObservation")
     if not isinstance(space, Box):
         raise EnvError(f"{env_id} observes a {type(space).__name__}; pbrl takes vectors (Box): encode it as one")
     if len(space.shape) != 1 or space.shape[0] == 0:
         raise EnvError(
             f"{env_id} observes arrays of shape {space.shape}; pbrl takes non-empty vectors: "
-            "wrap it in gymnasium.wrappers.FlattenObservation, or make features of its images"
+            "flatten them (--wrap flatten), or make features of its images"
         )
     return space.shape[0]
 

@@ -1,10 +1,8 @@
 """Environments in JAX by their ids: one's own, Brax', toys, and the twins of Gymnasium's."""
 
-import importlib
-
 import gymnasium
 
-from pbrl.envs import brax, toy
+from pbrl.envs import brax, modules, toy
 from pbrl.envs.ids import BRAX, JAX_AS_GYM, TOY_IDS, TWINS
 from pbrl.envs.jax_env import JaxEnv, check
 from pbrl.envs.mujoco import twin
@@ -37,11 +35,7 @@ def plain(env_id: str) -> str:
     module, colon, name = env_id.rpartition(":")
     if not colon:
         return env_id
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # of a program of the user's own
-        problem = f"{type(error).__name__}: {error}"
-        raise EnvError(f"{env_id}: cannot import {module} ({problem}); is it on PYTHONPATH?") from error
+    modules.load(module, env_id)
     return name
 
 

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
-from gymnasium.wrappers import OrderEnforcing, TimeLimit
+from gymnasium.wrappers import FlattenObservation, OrderEnforcing, RescaleObservation, TimeLimit
 
 from pbrl.envs.tasks.cartpole import ContinuousCartPole
 
@@ -22,7 +22,8 @@ DERIVED = (
     "cinert", "cvel", "cfrc_ext", "cfrc_int", "cacc", "qfrc_actuator", "qfrc_constraint", "qacc", "actuator_force",
     "sensordata",
 )  # fmt: skip
-STATELESS = (TimeLimit, OrderEnforcing)  # of Gymnasium's wrappers; the time limit's count is saved by itself
+STATELESS = (TimeLimit, OrderEnforcing, FlattenObservation, RescaleObservation)
+"""Of Gymnasium's wrappers; a time limit's count is saved by itself."""
 STATE_ONLY = (PendulumEnv, Continuous_MountainCarEnv, ContinuousCartPole)  # `state` is all they hold
 WORD = 2**64
 
@@ -37,7 +38,7 @@ def is_exact(env: gymnasium.Env) -> bool:
 def take(env: gymnasium.Env) -> dict[str, np.ndarray]:
     """Return the state of simulator, random numbers and time limit; shapes do not depend on the moment."""
     base: Any = env.unwrapped
-    state = {"np_random": _random_words(base), "elapsed": np.array([_elapsed(env)])}
+    state = {"np_random": _random_words(base), "elapsed": np.array(_elapsed(env))}
     if _offers_own(base):
         return {**state, **_own(base.snapshot())}
     if _is_mujoco(base):
@@ -105,9 +106,8 @@ def put_back(env: gymnasium.Env, state: dict[str, np.ndarray]) -> None:
     base: Any = env.unwrapped
     env.reset(seed=0)  # wrappers such as OrderEnforcing must have seen one
     base.np_random.bit_generator.state = _random_state(state["np_random"])
-    for wrapper in wrappers(env):
-        if isinstance(wrapper, TimeLimit):
-            wrapper._elapsed_steps = int(state["elapsed"][0])
+    for wrapper, elapsed in zip(_limits(env), state["elapsed"], strict=False):
+        wrapper._elapsed_steps = int(elapsed)
     if _offers_own(base):
         base.restore({name[4:]: np.array(x) for name, x in state.items() if name.startswith("own/")})
     elif _is_mujoco(base):
@@ -143,8 +143,13 @@ def wrappers(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper]:
         env = env.env
 
 
-def _elapsed(env: gymnasium.Env) -> int:
-    return next((int(w._elapsed_steps or 0) for w in wrappers(env) if isinstance(w, TimeLimit)), 0)
+def _limits(env: gymnasium.Env) -> list[TimeLimit]:
+    return [wrapper for wrapper in wrappers(env) if isinstance(wrapper, TimeLimit)]
+
+
+def _elapsed(env: gymnasium.Env) -> list[int]:
+    """Return how far each time limit has counted, from the outside; GymEnv sees to it that there is one."""
+    return [int(limit._elapsed_steps or 0) for limit in _limits(env)] or [0]
 
 
 def _random_words(base: Any) -> np.ndarray:

@@ -122,6 +122,8 @@ def settings(run: Run) -> dict[str, Any]:
     for name in ("total_steps", "step_timeout"):
         schedule.pop(name)
     tree = {"seed_mode": run.seed_mode, "config": configs.to_json(run.config), "schedule": schedule}
+    if run.env_kwargs or run.wrap:
+        tree |= {"env_kwargs": run.env_kwargs, "wrap": run.wrap}
     return dict(_flat(tree))
 
 

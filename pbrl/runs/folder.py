@@ -6,8 +6,10 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pbrl.errors import RunError
 from pbrl.runs import config_file, files, record, rows, software
@@ -19,32 +21,78 @@ def default_folder(run: Run, root: Path = Path("runs")) -> Path:
     digest = hashlib.sha256(json.dumps(run.identity(), sort_keys=True).encode()).hexdigest()[:8]
     trials = f"{len(run.trials)}trials-" if run.trials else ""
     agent = run.title.replace(", ", "-")
-    return root / f"{agent}-{re.sub('[/:]', '-', run.env)}-{trials}{len(run.seeds)}seeds-{digest}"
+    return (
+        root / f"{agent}-{re.sub('[^A-Za-z0-9._-]+', '-', run.env).strip('-')}-{trials}{len(run.seeds)}seeds-{digest}"
+    )
 
 
-def load(folder: Path, trust: Iterable[str] = ()) -> Run:
+def load(folder: Path, trust: Iterable[str] = (), *, env: Callable[..., Any] | None = None) -> Run:
     """Return the run that lives in a folder, whose environment may then be made.
 
-    An environment `MODULE:ID` is code, and a folder from elsewhere can name any: such a run is refused with `RunError`
-    unless its module is among `trust`, and always where the module lies within the folder. So is a bad `config.json`.
-    To look at a run without making anything, there is `pbrl.runs.record.run_of`.
+    An environment `MODULE:ID` is code, and so is a wrapper `MODULE:function`; a folder from elsewhere can name any.
+    Such a run is refused with `RunError` unless its modules are among `trust`, and always where one lies within the
+    folder.
+    Text among the environment's arguments can name files and programs, so that it needs trust in the module, or in the
+    id. A bad `config.json` is refused, too. To look at a run without making anything, there is
+    `pbrl.runs.record.run_of`.
+
+    Args:
+        folder: The run's folder.
+        trust: Modules of the user's own. One that registers an id which is no `MODULE:ID` is imported for that.
+        env: What makes the environment, of a run whose environment was made by a function.
     """
-    run = record.run_of(Path(folder))
-    module = run.env.rpartition(":")[0]
-    if module and module not in {name.rpartition(":")[0] or name for name in trust}:
+    run, trusted = record.run_of(Path(folder)), list(trust)
+    known = {*trusted, *(name.rpartition(":")[0] or name for name in trusted)}
+    for module in _modules(run):
+        if module not in known:
+            raise RunError(
+                f"{folder} names {_naming(run, module)}, so that reading it would run the Python module {module}. If "
+                f"you know that module and trust it, add --trust-env {module} (in Python, load(folder, "
+                f"trust=[{module!r}]))"
+            )
+    if _holds_text(run.env_kwargs) and not {run.env, run.env.rpartition(":")[0]} & known:
         raise RunError(
-            f"{folder} names the environment {run.env}, so that reading it would run the Python module {module}. If "
-            f"you know that module and trust it, add --trust-env {module} (in Python, load(folder, trust=[{module!r}]))"
+            f"{folder} hands text to its environment ({run.task}), which can name any file or program. If you know "
+            f"what it says, add --trust-env {run.env} (in Python, load(folder, trust=[{run.env!r}]))"
         )
-    refuse_module_within(run.env, run.folder)
-    return run
+    refuse_modules_within(run, run.folder)
+    return _with_factory(run, env) if env is not None else run
 
 
-def refuse_module_within(env: str, folder: Path) -> None:
-    """Raise `RunError` where the module of an environment `MODULE:ID` would be imported from within a run's folder."""
-    top = env.rpartition(":")[0].partition(".")[0]
-    if not top:
-        return
+def _with_factory(run: Run, env: Callable[..., Any]) -> Run:
+    """Return a run whose environment a function makes, which must be of the name that the run knows."""
+    made = replace(run, env=env)
+    if made.env != run.env:
+        raise RunError(f"{run.folder} was trained on {run.env}, not on {made.env}; hand over that function")
+    return made
+
+
+def _modules(run: Run) -> list[str]:
+    """Return the Python modules that a run names, which making its environment imports."""
+    module = run.env.rpartition(":")[0]
+    return [
+        *([module] if module else []),
+        *(word.partition(":")[0] for word in run.wrap if ":" in word.partition("=")[0]),
+    ]
+
+
+def _naming(run: Run, module: str) -> str:
+    return f"the environment {run.env}" if run.env.startswith(f"{module}:") else f"the wrapper {' '.join(run.wrap)}"
+
+
+def _holds_text(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_text, value.values()))
+    return any(map(_holds_text, value)) if isinstance(value, tuple) else isinstance(value, str)
+
+
+def refuse_modules_within(run: Run, folder: Path) -> None:
+    """Raise `RunError` where a module that a run names would be imported from within a run's folder."""
+    for module in _modules(run):
+        _refuse_module_within(run.env, module.partition(".")[0], folder)
+
+
+def _refuse_module_within(env: str, top: str, folder: Path) -> None:
     try:
         spec = importlib.util.find_spec(top)  # of the outermost package, which imports nothing
     except (ImportError, ValueError, AttributeError):

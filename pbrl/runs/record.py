@@ -16,7 +16,19 @@ from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module, check
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
 NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")
-OPTIONAL = ("oracle", "driver", "float64", "trials", "versions", "python", "device", "cpu_cores", "history")
+OPTIONAL = (
+    "oracle",
+    "driver",
+    "float64",
+    "trials",
+    "env_kwargs",
+    "wrap",
+    "versions",
+    "python",
+    "device",
+    "cpu_cores",
+    "history",
+)
 ORACLES = (False, True, "", "fidelity", "speed")
 
 
@@ -77,12 +89,20 @@ def parse(data: Mapping[str, Any], folder: Path) -> Run:
         driver=driver,
         float64=float64,
         trials=_trials(data.get("trials", []), len(data["seeds"])),
+        env_kwargs=_env_kwargs(data.get("env_kwargs", {})),
+        wrap=_words(data.get("wrap", [])),
     )
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Return what two identities (`Run.identity`) differ in, as `config.tau (0.005 there, 0.1 here)`."""
-    unsaid = {"driver": "host", "float64": False, "oracle": "none"}  # what an identity leaves out
+    unsaid = {
+        "driver": "host",
+        "float64": False,
+        "oracle": "none",
+        "env_kwargs": {},
+        "wrap": [],
+    }  # what an identity leaves out
     old, new = ({**unsaid, **it} for it in (there, here))
     for it in (old, new):
         it["oracle"] = "fidelity" if it["oracle"] is True else it["oracle"]
@@ -143,6 +163,19 @@ def _trials(trials: Any, seeds: int) -> tuple[dict[str, float], ...]:
     sound = sound and all(type(x) in (int, float) and math.isfinite(x) for t in trials for x in t.values())
     _expect("trials", sound, "objects with numbers for the same names each", trials)
     return tuple(trials)
+
+
+def _env_kwargs(kwargs: Any) -> dict[str, Any]:
+    sound = isinstance(kwargs, dict) and len(kwargs) <= 100 and all(name.isidentifier() for name in kwargs)
+    _expect("env_kwargs", sound, "an object of at most 100 arguments by name", kwargs)
+    return configs.storable(kwargs, "env_kwargs")
+
+
+def _words(words: Any) -> tuple[str, ...]:
+    sound = isinstance(words, list) and len(words) <= 100
+    sound = sound and all(type(word) is str and 0 < len(word) <= 200 and word.isprintable() for word in words)
+    _expect("wrap", sound, "at most 100 words, such as frame-skip=2", words)
+    return tuple(words)
 
 
 def _check_numbers(value: Any, where: str) -> None:

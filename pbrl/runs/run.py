@@ -1,19 +1,21 @@
 """What a run is: all that is needed to repeat or resume it, and whether it can be."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pbrl import AGENTS
 from pbrl import config as configs
-from pbrl.errors import RunError
+from pbrl.errors import EnvError, RunError
 from pbrl.runs import software
 from pbrl.runs.log import SINKS
 from pbrl.runs.schedule import Schedule
 
 DRIVERS = ("host", "device")
+RESERVED = ("env", "id", "render", "render_mode", "who", "wrap", "max_episode_steps", "disable_env_checker")
+"""Names that are no arguments of an environment's constructor, but pbrl's and Gymnasium's own."""
 MAX_STREAMS = 2**16
 """Seeds of a run, or of all trials of a sweep."""
 
@@ -23,7 +25,9 @@ class Run(configs.Frozen):
     """One training run: N seeds of one agent on one environment, or of each trial of a sweep."""
 
     agent: str
-    env: str
+    env: Any
+    """The environment's id, or a function that makes one of Gymnasium's at every call (`pbrl.envs.factory`): it becomes
+    `factory`, and its name the id."""
     seeds: tuple[int, ...]
     config: Any
     schedule: Schedule
@@ -42,8 +46,24 @@ class Run(configs.Frozen):
     float64: bool = False
     """Compute everything in float64; `jax_enable_x64` has to say the same before the run starts."""
 
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the environment's constructor: numbers, text, None, tuples and dicts of those."""
+    wrap: tuple[str, ...] = ()
+    """What is wrapped around it, from the inside: words of `pbrl.envs.wraps`, such as `frame-skip=2`."""
+    factory: Callable[..., Any] | None = None
+    """What makes the environment, where no id does; a run's folder keeps its name alone."""
     from_step: int | None = None
     """Go on from the checkpoint of this step, and set later ones aside; by default from the newest good one."""
+
+    def __post_init__(self) -> None:
+        """Take a function in the place of an id for what makes the environment."""
+        super().__post_init__()
+        if callable(self.env):
+            from pbrl.envs import factory
+
+            made_by: Any = self.env
+            object.__setattr__(self, "factory", made_by)
+            object.__setattr__(self, "env", factory.name_of(made_by))
 
     @property
     def stream_seeds(self) -> tuple[int, ...]:
@@ -91,7 +111,28 @@ class Run(configs.Frozen):
         except (ValueError, OverflowError) as error:  # a number that no array can hold
             raise RunError(str(error)) from None
         self._validate_trials()
+        self._validate_env()
         return self
+
+    def _validate_env(self) -> None:
+        from pbrl.envs import wraps
+
+        for name in self.env_kwargs:
+            if not name.isidentifier() or name in RESERVED:
+                raise RunError(
+                    f"env_kwargs: {name!r} can be no argument here; expected NAME=VALUE of the constructor's"
+                )
+        try:
+            configs.storable(self.env_kwargs, "env_kwargs")
+            for word in self.wrap:
+                wraps.parse(word)
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        if self.driver == "device" and (self.env_kwargs or self.wrap or self.factory):
+            raise RunError(
+                f"{self.task}: the device driver steps functions in JAX, which take neither arguments nor wrappers; "
+                "train with --driver host, or register functions of your own (docs/device.md)"
+            )
 
     def _validate_trials(self) -> None:
         known = {f"config.{path}" for path in configs.leaf_paths(self.config)}
@@ -111,10 +152,35 @@ class Run(configs.Frozen):
         """The agent's name, and what is unusual: an oracle, training on the device, float64."""
         return titled(self.agent, self.oracle, self.driver, self.float64)
 
+    @property
+    def task(self) -> str:
+        """The environment's id, with the arguments and wrappers that make it another task."""
+        given = [f"{name}={value}" for name, value in self.env_kwargs.items()]
+        return f"{self.env} ({', '.join([*given, *self.wrap])})" if given or self.wrap else self.env
+
+    @property
+    def standard(self) -> bool:
+        """Whether the environment is its id's own: only then what is known of the id, its twin too, is its own."""
+        from pbrl.envs import wraps
+
+        harmless = all(wraps.parse(word).name in wraps.HARMLESS for word in self.wrap)
+        return self.factory is None and not self.env_kwargs and harmless
+
+    def make_env(self, **kwargs: Any) -> Any:
+        """Return a new `pbrl.envs.gym.GymEnv` of the run's environment, with its arguments besides the run's own.
+
+        Raises `EnvError` for one that cannot be made.
+        """
+        from pbrl.envs.gym import GymEnv
+
+        return GymEnv(self.factory or self.env, wrap=self.wrap, **{**self.env_kwargs, **kwargs})
+
     def dynamics(self) -> Any:
         """Return the oracle that the run imagines with, or `None`. Raises `EnvError` where the environment has none."""
         if not self.oracle:
             return None
+        if not self.standard:
+            raise EnvError(f"{self.task} has no oracle: a twin is of its id's own settings; train without --oracle")
         from pbrl.envs import oracles
 
         return oracles.oracle(self.env, self.oracle)
@@ -139,6 +205,8 @@ class Run(configs.Frozen):
             **({"driver": self.driver} if self.driver != "host" else {}),
             **({"float64": True} if self.float64 else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
+            **({"env_kwargs": configs.plain(self.env_kwargs)} if self.env_kwargs else {}),
+            **({"wrap": list(self.wrap)} if self.wrap else {}),
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from pbrl import config as configs
 from pbrl.data.soundness import doubtful
-from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
 from pbrl.runs.layout import Layout
@@ -94,21 +93,21 @@ def check(run: Run) -> Footprint:
     """
     session.check(run, "host")
     schedule, extras = run.schedule, {}
-    with contextlib.closing(GymEnv(run.env)) as env:
+    with contextlib.closing(run.make_env()) as env:
         require_windows(run, env.spec)
         if run.oracle:
             env.reset(0)
             extras = env.extras()
         need = footprint.require(footprint.of(run, env.spec, extras))
         if schedule.eval_every and not schedule.eval_on_training_env:
-            Evaluator(lambda: GymEnv(run.env), (0,), 1).make().close()
+            Evaluator(run.make_env, (0,), 1).make().close()
         return need
 
 
 def template(run: Run, capacity: int) -> dict[str, Any]:
     """Return what a run's checkpoints hold, as shapes, for buffers of `capacity` rows. It makes one environment."""
     n = len(run.stream_seeds)
-    with contextlib.closing(Streams.start(run.env, run.stream_seeds[:1], extras=bool(run.oracle))) as streams:
+    with contextlib.closing(Streams.start(run.make_env, run.stream_seeds[:1], extras=bool(run.oracle))) as streams:
         shapes = _shapes(Programs(run, streams.envs[0].spec, streams.example()), streams, capacity)
     every = jax.tree.map(lambda x: jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype), shapes["streams"])
     return {**shapes, "streams": every}
@@ -129,12 +128,12 @@ class Driver:
         self.guard, self.step = Guard(self.run), 0
         self.abilities = agent_module(run.agent).abilities(run.config)
         seeds = self.run.stream_seeds
-        self.streams = Streams.start(run.env, seeds, extras=bool(run.oracle))
+        self.streams = Streams.start(run.make_env, seeds, extras=bool(run.oracle))
         env = self.streams.envs[0]
         self.layout = Layout.of(env.spec, env.low, env.high)
         self.programs = Programs(self.run, env.spec, self.streams.example())
         lent = self.streams.envs if run.schedule.eval_on_training_env else ()
-        self.evaluator = Evaluator(lambda: GymEnv(run.env), seeds, run.schedule.eval_episodes, borrow=lent)
+        self.evaluator = Evaluator(run.make_env, seeds, run.schedule.eval_episodes, borrow=lent)
         self.metrics: dict[str, Any] = {}
         self.refused = np.zeros(len(seeds), int)  # rows of each stream so far
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pbrl.diagnose import diagnosis
 from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
-from pbrl.runs.folder import prepare, refuse_another, refuse_module_within
+from pbrl.runs.folder import prepare, refuse_another, refuse_modules_within
 from pbrl.runs.lock import locked
 from pbrl.runs.run import Run, require_width, share
 from pbrl.train import host_sync, watchdog
@@ -24,7 +24,7 @@ from pbrl.train.watchdog import Watchdog
 
 def check(run: Run, driver: str) -> None:
     """Raise `RunError` for a run that cannot be, or not with this driver, before anything is written."""
-    refuse_module_within(run.env, run.folder)
+    refuse_modules_within(run, run.folder)
     run.validate()
     if run.driver != driver:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")

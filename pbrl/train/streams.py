@@ -1,6 +1,7 @@
 """The live environments of a run, one for each seed, and where each stands in its episode."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.snapshot import form
-from pbrl.errors import EnvError
+from pbrl.errors import EnvError, with_origin
 from pbrl.runs.seeding import TRAINING_STREAM, episode_seed
 from pbrl.types import Transition, width
 
@@ -39,15 +40,17 @@ class Streams:
     ARRAYS = ("obs", "episodes", "returns", "finished", "faults")
 
     @classmethod
-    def start(cls, env_id: str, seeds: tuple[int, ...], *, extras: bool = False) -> "Streams":
-        """Make and reset one environment for each seed; with `extras` transitions carry their simulator's state.
+    def start(cls, make_env: Callable[..., GymEnv], seeds: tuple[int, ...], *, extras: bool = False) -> "Streams":
+        """Make one environment for each seed by `make_env(who=…)`, and reset it.
+
+        With `extras` transitions carry their simulator's state.
 
         Warns where the environment's own way to be saved does not work (`GymEnv.rehearse`). Raises `EnvError`.
         """
         n, envs = len(seeds), []
         try:
             for seed in seeds:
-                envs.append(GymEnv(env_id, who=f"seed {seed}"))
+                envs.append(make_env(who=f"seed {seed}"))
             envs[0].rehearse()
             for env in envs:
                 env.exact = envs[0].exact
@@ -89,7 +92,8 @@ class Streams:
         self.told += 1
         if self.told <= MOST_TOLD:
             last = "; more of them are counted by train/refused_rows alone" if self.told == MOST_TOLD else ""
-            warnings.warn(f"seed {self.seeds[i]}: an episode of training is cut, since {error}{last}", stacklevel=1)
+            said = f"seed {self.seeds[i]}: an episode of training is cut, since {error}{last}"
+            warnings.warn(with_origin(said, error), stacklevel=1)
 
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every environment by one action `[N, A]`; return transitions `[N, 1]` and `last [N, 1]`.

@@ -33,7 +33,7 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
     import imageio.v2 as imageio
 
     act = policies(run, jax.tree.map(lambda x: x[seed_index : seed_index + 1], state))
-    env, returns = _filmed(run.env), []
+    env, returns = _filmed(run), []
     with contextlib.closing(env), imageio.get_writer(out, fps=env.frames_per_second, macro_block_size=2) as writer:
         for episode in range(episodes):
             obs = env.reset(episode_seed(run.stream_seeds[seed_index], FRESH + step, episode))
@@ -47,9 +47,9 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
     return returns
 
 
-def _filmed(env_id: str) -> GymEnv:
+def _filmed(run: Run) -> GymEnv:
     """Make an environment that renders, with MuJoCo's camera that follows the robot, where there is one."""
     try:
-        return GymEnv(env_id, render=True, camera_name="track")
+        return run.make_env(render=True, camera_name="track")
     except EnvError:  # no MuJoCo task
-        return GymEnv(env_id, render=True)
+        return run.make_env(render=True)

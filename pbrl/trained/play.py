@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pbrl.envs.gym import GymEnv
 from pbrl.parallel import devices
 from pbrl.planning import cem
 from pbrl.planning.config import Config
@@ -68,7 +67,7 @@ def played(run: Run, act: Act, step: int, episodes: int) -> Played:
     The same step and number of episodes mean the same first states, whatever acts.
     """
     seeds, alone = run.stream_seeds, run.schedule.eval_on_training_env
-    evaluator = Evaluator(lambda: GymEnv(run.env), seeds, episodes, extras=bool(run.oracle), alone=alone)
+    evaluator = Evaluator(run.make_env, seeds, episodes, extras=bool(run.oracle), alone=alone)
     guard = Guard(run)
     try:
         each = evaluator.play(lambda *seen: guard.actions(np.asarray(act(*seen)), step), seeding.FRESH + step)

@@ -162,7 +162,7 @@ def test_a_bad_command_line_exits_with_2_before_any_environment_is_made(argv, me
     [
         ("Pendulm-v1", "did you mean 'Pendulum-v1'"),
         ("CartPole-v1", "use a Box version"),
-        ("no_such_module:Puck-v0", "cannot import no_such_module (ModuleNotFoundError"),
+        ("no_such_module:Puck-v0", "there is no module 'no_such_module'"),
     ],
 )
 def test_an_environment_that_cannot_be_used_leaves_no_folder(env, message, capsys, monkeypatch, tmp_path):

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError
@@ -87,11 +87,8 @@ def test_observations_become_float32(make, dtype):
 @pytest.mark.parametrize(
     ("spaces", "message"),
     [
-        (
-            {"observation_space": Dict({"a": VECTOR})},
-            "a Dict; wrap it in gymnasium.wrappers.FlattenObservation",
-        ),
-        ({"observation_space": Tuple((VECTOR, VECTOR))}, "observes a Tuple; wrap it in"),
+        ({"observation_space": Dict({"a": VECTOR, "b": Sequence(VECTOR)})}, "parts of which have no fixed size"),
+        ({"observation_space": Tuple((VECTOR, Graph(VECTOR, None)))}, "parts of which have no fixed size"),
         ({"observation_space": Discrete(4)}, "observes a Discrete; pbrl takes vectors"),
         ({"observation_space": MultiBinary(4)}, "observes a MultiBinary"),
         ({"observation_space": Text(4)}, "observes a Text"),

@@ -1,5 +1,7 @@
 """MuJoCo starts anew within a step where its state is bad: such a step is broken, whatever finite numbers it gives."""
 
+from functools import partial
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -148,7 +150,7 @@ def test_an_environment_without_mujoco_has_no_simulator():
 
 def test_training_stores_no_teleport_and_evaluation_counts_none(env_id):
     name = env_id(gear=WILD)
-    streams = Streams.start(name, (0,))
+    streams = Streams.start(partial(GymEnv, name), (0,))
     for action, sound in ((0.0, True), (1.0, False), (0.0, True)):
         batch, last = streams.step(np.full((1, 1), action))
         assert np.isfinite(np.asarray(batch.reward)).all() == sound and bool(last[0, 0]) != sound

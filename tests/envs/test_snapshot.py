@@ -1,5 +1,7 @@
 """A restored environment goes on to the bit, through ends of episodes and resets."""
 
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
@@ -218,7 +220,7 @@ def registered():
 )
 def test_what_cannot_be_saved_is_said_at_the_start_and_all_else_is_saved(registered, cls, reason):
     with pytest.warns(UserWarning, match=f"{reason}.*resuming will begin new episodes"):
-        streams = Streams.start(registered(cls), (0, 1))
+        streams = Streams.start(partial(GymEnv, registered(cls)), (0, 1))
     streams.step(np.ones((2, 1)))
     saved = streams.snapshot()
     assert saved["envs"] == {} and saved["returns"].shape == (2,)
@@ -227,7 +229,7 @@ def test_what_cannot_be_saved_is_said_at_the_start_and_all_else_is_saved(registe
 
 
 def test_what_can_be_saved_is_not_disturbed_by_the_rehearsal(registered):
-    streams = Streams.start(registered(CounterThatSaves), (0,))
+    streams = Streams.start(partial(GymEnv, registered(CounterThatSaves)), (0,))
     plain = GymEnv("test/Counter-v0")
     plain.reset(episode_seed(0, 0, 0, TRAINING_STREAM))
     for _ in range(5):
@@ -240,7 +242,7 @@ def test_what_can_be_saved_is_not_disturbed_by_the_rehearsal(registered):
     ("form", "reason"), [("raises", "its snapshot raised RuntimeError: the simulator"), ("grows", "changed its form")]
 )
 def test_a_snapshot_that_fails_later_costs_its_episode_and_not_the_save(registered, monkeypatch, form, reason):
-    streams = Streams.start(registered(Late), (0, 1))
+    streams = Streams.start(partial(GymEnv, registered(Late)), (0, 1))
     streams.step(np.ones((2, 1)))
     good = streams.snapshot()
     monkeypatch.setattr(Late, "form", form)

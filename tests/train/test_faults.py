@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import counting_agent
@@ -153,7 +154,7 @@ def test_an_environment_that_ends_the_process_ends_its_episode_alone(train):
 
 def test_a_save_in_the_middle_of_a_step_is_resumed_with_new_episodes():
     """Environments before the broken one have stepped, and the broken one may hold anything."""
-    streams = Streams.start("pbrl/ToyPendulum-v0", (0, 1))
+    streams = Streams.start(partial(GymEnv, "pbrl/ToyPendulum-v0"), (0, 1))
     streams.step(np.ones((2, 1)))
     saved = streams.snapshot()
     assert streams.restore(saved) and streams.episodes.tolist() == [1, 1]
