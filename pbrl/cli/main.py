@@ -11,7 +11,7 @@ from functools import partial
 
 from pbrl import __version__
 from pbrl.cli import output, process
-from pbrl.errors import RunError, exit_code, out_of_memory
+from pbrl.errors import RunError, exit_code, out_of_memory, with_origin
 
 HELP = """\
 usage: pbrl [-h] [--version] COMMAND ...
@@ -91,7 +91,7 @@ def guarded(function: Callable[[], None]) -> int:
         if code is None:
             raise
         if code != 141:
-            output.tell(said or _sentence(error))
+            output.tell(with_origin(said or _sentence(error), error))
     try:
         sys.stdout.flush()  # here, since at exit it would be too late to say anything but "Exception ignored"
     except OSError as error:

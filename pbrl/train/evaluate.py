@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pbrl.envs.gym import GymEnv
-from pbrl.errors import ActionError, EnvError
+from pbrl.errors import ActionError, EnvError, with_origin
 from pbrl.runs.seeding import episode_seed
 from pbrl.types import width
 
@@ -99,7 +99,8 @@ class Evaluator:
         returns, lengths, running = np.zeros((n, e)), np.zeros((n, e)), np.ones((n, e), bool)
 
         def lose(i: Any, j: Any, error: EnvError) -> None:
-            warnings.warn(f"evaluation at step {step}: an episode is left out, since {error}", stacklevel=4)
+            said = f"evaluation at step {step}: an episode is left out, since {error}"
+            warnings.warn(with_origin(said, error), stacklevel=4)
             returns[i, j] = lengths[i, j] = np.nan
             running[i, j] = False
 
