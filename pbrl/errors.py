@@ -104,7 +104,7 @@ def described(error: BaseException) -> str:
 def place(error: BaseException) -> str:
     """Return where an error was raised, as `rail.py, line 12`: the innermost line of a user's own, if there is one."""
     frames = _users_frames(error) or list(traceback.extract_tb(error.__traceback__))
-    own = [frame for frame in frames if not _is_installed(frame.filename)]
+    own = [frame for frame in frames if not is_installed(frame.filename)]
     frame = (own or frames)[-1]
     return f"{Path(frame.filename).name}, line {frame.lineno}"
 
@@ -147,6 +147,7 @@ def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return frames[first:]
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Return whether a file is Python's own or of an installed package."""
     installed = not {"site-packages", "dist-packages"}.isdisjoint(Path(name).parts)
     return installed or name.startswith("<frozen") or Path(name).is_relative_to(Path(traceback.__file__).parent)

@@ -41,8 +41,8 @@ def diagnose(
         step: Look at the checkpoint of this step instead of the newest.
         horizons: Steps H through the model; those that are longer than half an episode are left out.
         states: For each of eight estimates of a gradient, whose spread is its noise.
-        trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
-            whoever made the folder, it can do anything.
+        trust_env: Python module of the run's environment MODULE:ID, of its wrappers, or one of yours that registers its
+            id. Reading the run imports it: as the program of whoever made the folder, it can do anything.
     """
     require_some(horizons, states)
     it = load(run, trust_env)

@@ -47,8 +47,8 @@ def evaluate(
         out: A JSON file for all of it, with every episode's return and length.
         mpc: Play the same episodes again, planning every action with the agent's model and critics, and compare.
         mpc_: How to plan; each of these implies --mpc.
-        trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
-            whoever made the folder, it can do anything.
+        trust_env: Python module of the run's environment MODULE:ID, of its wrappers, or one of yours that registers its
+            id. Reading the run imports it: as the program of whoever made the folder, it can do anything.
     """
     words.require("--episodes", episodes, 1, MOST_EPISODES)
     if best and mpc:

@@ -37,8 +37,8 @@ def video(
         best: Film the seed's best policy by the run's own evaluations instead.
         seed_index: Which of the run's seeds, counted from 0; of a sweep, trial times seeds plus seed.
         episodes: Whole episodes to film.
-        trust_env: Python module of the run's environment MODULE:ID, which reading the run imports: as the program of
-            whoever made the folder, it can do anything.
+        trust_env: Python module of the run's environment MODULE:ID, of its wrappers, or one of yours that registers its
+            id. Reading the run imports it: as the program of whoever made the folder, it can do anything.
     """
     words.require("--episodes", episodes, 1, MOST_EPISODES)
     it = load(run, trust_env)

@@ -51,6 +51,8 @@ def unknown(env_id: str) -> str:
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`pbrl list` names those that work"
     if module:
         return f"{module} registers no environment {name!r}; {hint}"
+    if own := modules.registering(env_id):
+        hint = f"if the module {own} registers it, write {own}:{env_id}"
     return f"there is no environment {env_id!r}; {hint}"
 
 

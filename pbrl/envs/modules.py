@@ -1,10 +1,16 @@
 """Importing a module of the user's own by its name, and saying what is wrong where that fails."""
 
 import importlib
+import importlib.util
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
-from pbrl.errors import EndedAtOnce, EnvError, described, place
+import gymnasium
+
+from pbrl.envs.ids import BRAX
+from pbrl.errors import EndedAtOnce, EnvError, described, is_installed, place
 
 
 def load(name: str, asked_by: str) -> ModuleType:
@@ -30,6 +36,43 @@ def _remedy(name: str) -> str:
     if lies_here(name):
         return "its file is in this folder, so put PYTHONPATH=. in front of the command"
     return "install it, or name the folder that it lies in by PYTHONPATH"
+
+
+def is_registered(env_id: str) -> bool:
+    """Return whether Gymnasium can make an id, or Brax, or a module that the id names."""
+    return ":" in env_id or env_id.startswith(BRAX) or env_id in gymnasium.registry
+
+
+PACKAGES = {
+    "gymnasium_robotics": ("Fetch", "Hand", "PointMaze", "AntMaze", "Adroit", "FrankaKitchen"),
+    "shimmy": ("dm_control/",),
+}
+"""Package that registers ids when it is imported, what they begin with."""
+
+
+def registering(env_id: str) -> str:
+    """Return the module that could register an id, by its name: a user's own, or a known package; else nothing.
+
+    Nothing is imported. `Rail-v0` may come from `rail`, `Rail` or, for `RailCar-v0`, `rail_car`.
+    """
+    for package, beginnings in PACKAGES.items():
+        if env_id.startswith(beginnings):
+            return package
+    name = re.sub(r"-v\d+$", "", env_id.rpartition("/")[2])
+    for module in dict.fromkeys((name, name.lower(), re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())):
+        if module.isidentifier() and (lies_here(module) or _is_own(module)):
+            return module
+    return ""
+
+
+def _is_own(module: str) -> bool:
+    """Return whether a module can be imported and is neither Python's nor an installed package's."""
+    if module in sys.modules:
+        file = getattr(sys.modules[module], "__file__", None)
+    else:
+        spec = importlib.util.find_spec(module)
+        file = spec and spec.origin
+    return bool(file) and not is_installed(str(file))
 
 
 def lies_here(name: str) -> bool:

@@ -56,7 +56,30 @@ def load(folder: Path, trust: Iterable[str] = (), *, env: Callable[..., Any] | N
             f"what it says, add --trust-env {run.env} (in Python, load(folder, trust=[{run.env!r}]))"
         )
     refuse_modules_within(run, run.folder)
-    return _with_factory(run, env) if env is not None else run
+    if env is not None:
+        return _with_factory(run, env)
+    _register(run, trusted)
+    return run
+
+
+def _register(run: Run, trusted: Iterable[str]) -> None:
+    """See to it that the run's id is registered, by the user's own modules where need be: the folder named none."""
+    from pbrl.envs import factory, modules
+
+    if modules.is_registered(run.env):
+        return
+    if factory.is_name(run.env):
+        raise RunError(f"{run.folder}: {factory.gone(run.env)}")
+    for module in trusted:
+        _refuse_module_within(run.env, module.partition(".")[0], run.folder)
+        modules.load(module, f"--trust-env {module}")
+    if not modules.is_registered(run.env):
+        module = modules.registering(run.env) or "MODULE"
+        here = "PYTHONPATH=. in front and " if modules.lies_here(module) else ""
+        raise RunError(
+            f"{run.folder} was trained on {run.env}, which a program registered and nothing here does: add {here}"
+            f"--trust-env {module}, the module that registers it when it is imported (in Python, register it before)"
+        )
 
 
 def _with_factory(run: Run, env: Callable[..., Any]) -> Run:

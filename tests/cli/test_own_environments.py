@@ -1,9 +1,12 @@
 """Environments of a user's own on the command line: how they are named, and what is said where their code fails."""
 
+import importlib
 import shlex
+import sys
 import textwrap
 from functools import partial
 
+import gymnasium
 import pytest
 
 from pbrl.cli import main, options, repeat
@@ -145,3 +148,27 @@ def test_an_import_error_is_shown_as_what_it_is(env, source, message, shown, cap
     said = capsys.readouterr().err
     assert message in said.splitlines()[0]
     assert shown in said and ("  File" in said) == bool(shown)
+
+
+def test_a_bare_id_is_looked_for_in_a_module_of_its_name(capsys, module):
+    module("rail_car", RAIL.replace("Rail-v0", "RailCar-v0"))
+    assert call("train", "td3", "--env", "RailCar-v0", *SMALL) == 2
+    assert "if the module rail_car registers it, write rail_car:RailCar-v0" in capsys.readouterr().err
+    assert call("train", "td3", "--env", "FetchReach-v4", *SMALL) == 2
+    assert "write gymnasium_robotics:FetchReach-v4" in capsys.readouterr().err
+    assert call("train", "td3", "--env", "Random-v0", *SMALL) == 2  # Python has a module of that name
+    assert "write" not in capsys.readouterr().err
+
+
+def test_a_run_on_an_id_that_a_program_registered_says_what_to_pass(capsys, module, tmp_path):
+    name = module("bogie", RAIL.replace("Rail-v0", "Bogie-v0"))
+    importlib.import_module(name)
+    folder = str(tmp_path / "run")
+    assert call("train", "td3", "--env", "Bogie-v0", *SMALL, "--out", folder) == 0
+    del gymnasium.registry["Bogie-v0"], sys.modules[name]  # as in another process
+    capsys.readouterr()
+    assert call("eval", folder, "--episodes=1") == 2
+    said = capsys.readouterr().err
+    assert "was trained on Bogie-v0, which a program registered" in said
+    assert "add PYTHONPATH=. in front and --trust-env bogie" in said and len(said.splitlines()) == 1
+    assert call("eval", folder, "--episodes=1", "--trust-env", "bogie") == 0

@@ -238,8 +238,8 @@ def test_a_run_on_an_environment_that_a_function_makes(tmp_path, monkeypatch):
     run = small(make_counter, tmp_path / "run", env_kwargs={"stop": 4})
     assert run.env == name == f"{__name__}.make_counter()"
     host.train(run)
-    with pytest.raises(EnvError, match=r"only its name is stored.* load\(folder, env=FUNCTION\)"):
-        restore.agents(load(run.folder))
+    with pytest.raises(RunError, match=r"only its name is stored.* load\(folder, env=FUNCTION\)"):
+        load(run.folder)
     with pytest.raises(RunError, match=r"was trained on .*make_counter.*, not on .*Counter"):
         load(run.folder, env=Counter)
     read = load(run.folder, env=make_counter)
