@@ -61,9 +61,9 @@ def gather(name: str, rows: Sequence[tuple[Row, Sequence[Run]]]) -> tuple[list[E
     for row, runs in rows:
         entry = Entry(row, {}, {})
         if old := stored.get((row.env, row.label)):
-            if differing := _differing(old.details, runs[0]):
+            if changed := differing(old.details, runs[0]):
                 words.append(
-                    f"{row.label} on {row.env}: stored curves are of other settings ({', '.join(differing)}); left out"
+                    f"{row.label} on {row.env}: stored curves are of other settings ({', '.join(changed)}); left out"
                 )
             else:
                 entry.seeds, entry.details = dict(old.seeds), old.details
@@ -91,7 +91,7 @@ def _add(entry: Entry, run: Run) -> None:
             entry.details = details
 
 
-def _differing(details: Mapping[str, Any], run: Run) -> list[str]:
+def differing(details: Mapping[str, Any], run: Run) -> list[str]:
     """Return the settings in which a stored run is not this one: length and seeds, and what moves no return, aside."""
     try:
         old, new = settings(record.parse(details, run.folder)), settings(run)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from card.claim import FAILED, OPEN, REPRODUCED, SMALLER, UNTESTED, VERDICTS, Claim, verdict
 from card.rules import Finding
+from tables.markdown import grid
 
 TOP = Path(__file__).with_name("top.md")
 PAGE = Path(__file__).parents[2] / "docs" / "report_card.md"
@@ -48,24 +49,21 @@ def counts(judged: Mapping[str, Sequence[tuple[Claim, Finding]]]) -> str:
     """Return the number of rows by paper and verdict."""
     rows = {name: [verdict(claim, finding) for claim, finding in pairs] for name, pairs in judged.items()}
     rows["all"] = [v for verdicts in rows.values() for v in verdicts]
-    lines = ["| | " + " | ".join(VERDICTS) + " | rows |", "|" + "---|" * (len(VERDICTS) + 2)]
-    for name, verdicts in rows.items():
-        cells = [str(verdicts.count(v)) for v in VERDICTS]
-        lines.append(f"| {name} | {' | '.join(cells)} | {len(verdicts)} |")
-    return "\n".join(lines)
+    cells = [[name, *(str(found.count(v)) for v in VERDICTS), str(len(found))] for name, found in rows.items()]
+    return grid(["", *VERDICTS, "rows"], cells)
 
 
 def table(rows: Sequence[tuple[Claim, Finding]], aims: bool = False) -> str:
     """Return the table of a paper."""
-    lines = ["| where | claim | published | rule | ours | verdict | command |", "|---|---|---|---|---|---|---|"]
+    lines = []
     for claim, finding in rows:
         said = verdict(claim, finding)
         said = OF_AIMS[said] if aims else said
         python = "" if claim.command.startswith("pbrl") else "python benchmarks/"
         command = f"`{python}{claim.command}`" if claim.command else ""
-        cells = (claim.where, claim.text, claim.published, finding.rule, ours(claim, finding), f"**{said}**", command)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+        numbers = ours(claim, finding)
+        lines.append((claim.where, claim.text, claim.published, finding.rule, numbers, f"**{said}**", command))
+    return grid(["where", "claim", "published", "rule", "ours", "verdict", "command"], lines)
 
 
 def ours(claim: Claim, finding: Finding) -> str:

@@ -10,6 +10,7 @@ from enum import Enum
 
 import numpy as np
 from card.evidence import Sample
+from tables.markdown import number
 
 from pbrl.report import stats
 
@@ -187,11 +188,6 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
         if outcome in outcomes:
             return outcome
     return Outcome.HOLDS
-
-
-def number(value: float, digits: int = 0) -> str:
-    """Return a number as the page writes it."""
-    return f"{round(value, digits) + 0.0:,.{digits}f}"  # + 0.0: no -0
 
 
 def told(sample: Sample) -> str:

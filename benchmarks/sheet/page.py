@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tables.markdown import grid
+
 PAGE = Path(__file__).parents[2] / "docs" / "accelerators.md"
 NOTHING = "Not measured on an accelerator yet."
 
@@ -49,11 +51,6 @@ def _measured(report: Report) -> dict[str, Any]:
     return {name: row for name, row in report["cells"].items() if "error" not in row}
 
 
-def _grid(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _right(report: Report) -> str:
     """Differences by precision, median and worst; of an agent's golden numbers the worst variant."""
     columns = ["rounding", "highest", "high", "default"]
@@ -63,7 +60,7 @@ def _right(report: Report) -> str:
         return f"{found['median']:.0e} / {found['worst']:.0e}" if found else ""
 
     rows = [[name, *(cell(row, column) for column in columns)] for name, row in sorted(_measured(report).items())]
-    return _grid(["difference to the CPU, median / worst", *columns], rows)
+    return grid(["difference to the CPU, median / worst", *columns], rows)
 
 
 def _updates(report: Report) -> str:
@@ -89,7 +86,7 @@ def _updates(report: Report) -> str:
         numbers = (f"{row['ms']:.3g}", f"{row['updates_per_second']:,.0f}", f"{row['tflops']:.3g}")
         more = (f"{row['share_of_peak']:.0%}", f"{row['mib_per_seed']:.0f}", f"{row['compile_s']:.0f}")
         rows.append([name, *numbers, *more])
-    return f"{text}\n\n{_grid(head, rows)}"
+    return f"{text}\n\n{grid(head, rows)}"
 
 
 def _seeds(name: str) -> int:
@@ -113,7 +110,7 @@ def _training(report: Report) -> str:
         whole = f"{row['whole_s']:,.0f} ({row['total_steps']:,})"
         numbers = (f"{row['ms_per_step']:.3g}", f"{row['updates_per_second']:,.0f}", whole, solved)
         rows.append([name, *numbers, f"{row['step']:,}", f"{row['return']:.0f}", f"{row['compile_s']:.0f}"])
-    return _grid(head, rows)
+    return grid(head, rows)
 
 
 def _twins(report: Report) -> str:
@@ -123,7 +120,7 @@ def _twins(report: Report) -> str:
         [name, f"{row['ms']:.3g}", f"{row['per_second']:,.0f}", f"{row['compile_s']:.0f}"]
         for name, row in sorted(_measured(report).items(), key=order)
     ]
-    return _grid(head, rows)
+    return grid(head, rows)
 
 
 TABLES: dict[str, Callable[[Report], str]] = {

@@ -1,0 +1,64 @@
+"""The pages of results are what the committed files say."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+
+from suites import SUITES, make_runs  # noqa: E402
+from tables import markdown, pages, suite  # noqa: E402
+
+
+def test_the_pages_are_what_the_files_say():
+    for path, text in pages.texts():
+        assert path.read_text() == text, "run python benchmarks/results_pages.py"
+    assert {path.name for path, _ in pages.texts()} == {path.name for path in pages.FOLDER.iterdir()}
+
+
+def test_every_suite_stands_on_a_page():
+    text = "".join(text for _, text in pages.texts())
+    assert not [name for name in SUITES if f"--suite {name}`" not in text]
+
+
+def stored(name, **changes):
+    """A stored row of a suite as its first row would be trained today, but for some leaves of its settings."""
+    what = SUITES[name]
+    row = what.rows[0]
+    settings = dict(make_runs(what, name, row, 1, what.steps)[0].identity())
+    for path, value in changes.items():
+        part, _, leaf = path.partition("__")
+        settings[part][leaf] = value
+    return {"env": row.env, "label": row.label, "settings": settings}
+
+
+def test_a_result_says_in_what_settings_it_differs_from_its_suite():
+    what = SUITES["svg-horizon"]
+    assert suite.others("svg-horizon", what, [stored("svg-horizon")]) == []
+    (told,) = suite.others("svg-horizon", what, [stored("svg-horizon", config__tau=0.1)])
+    assert told == "Made with other settings than the suite's of today: `config.tau`"
+    gone = stored("svg-horizon") | {"label": "H = 99"}
+    told = suite.others("svg-horizon", what, [stored("svg-horizon"), gone])
+    assert told == ["Made with other settings than the suite's of today (H = 99): a row that the suite no longer has"]
+
+
+def test_what_is_under_way_is_told():
+    run = {"area": {"n": 3}, "under_way": {"3": 15_000}}
+    assert suite.seeds_of(run) == "3 (under way: seed 3 at 15,000)"
+    what = SUITES["svg-poplin"]
+    assert "pbrl/PoplinHopper-v0 (H = 1; H = 2; H = 4)" in suite.absent(
+        what, [{"env": "pbrl/PoplinHopper-v0", "label": "H = 0"}]
+    )
+
+
+def test_numbers_by_hand():
+    assert markdown.spread({"n": 5, "mean": -604.4, "low": -1085.5, "high": 0.04}) == "-604 [-1,086, 0]"
+    assert markdown.spread({"n": 1, "mean": 2.345, "low": 2.0, "high": 2.0}, 1) == "2.3"
+    assert [markdown.significant(x) for x in (1054.4, 35.22, 0.0071, 0.00000596)] == [
+        "1,054",
+        "35.2",
+        "0.0071",
+        "5.96e-06",
+    ]
+    assert [markdown.error(x) for x in (9.2e-11, 0.0484, 1.18, 45.2, 1183.3)] == ["9e-11", "0.05", "1", "45", "1,183"]
+    assert markdown.grid(["a", "|b|"], [["1", "x|y"]]) == "| a | \\|b\\| |\n|---|---|\n| 1 | x\\|y |"
