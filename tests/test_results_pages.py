@@ -1,7 +1,10 @@
-"""The pages of results are what the committed files say."""
+"""The pages of results are what the committed files say, and no guide has an interval of its own."""
 
+import re
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -9,11 +12,25 @@ sys.path.append(str(ROOT / "benchmarks"))
 from suites import SUITES, make_runs  # noqa: E402
 from tables import markdown, pages, suite  # noqa: E402
 
+INTERVAL = re.compile(r"\[\s*[-−]?\d[\d,.]*,\s+[-−]?\d[\d,.]*\s*\]")
+RANGES = {"[-1, 1]", "[0.2, 1]", "[1, 2]", "[-5, 2]", "[-20, 2]", "[0, 1]"}
+"""Of actions, heights and settings: no results."""
+GENERATED = ("report_card.md", "accelerators.md")
+
 
 def test_the_pages_are_what_the_files_say():
     for path, text in pages.texts():
         assert path.read_text() == text, "run python benchmarks/results_pages.py"
     assert {path.name for path, _ in pages.texts()} == {path.name for path in pages.FOLDER.iterdir()}
+
+
+@pytest.mark.parametrize("guide", [ROOT / "README.md", ROOT / "benchmarks/README.md", *ROOT.glob("docs/**/*.md")])
+def test_intervals_stand_on_generated_pages_alone(guide):
+    if guide.parent == pages.FOLDER or guide.name in GENERATED:
+        return
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", guide.read_text(), flags=re.DOTALL)
+    found = {re.sub(r"\s+", " ", x) for x in INTERVAL.findall(prose)} - RANGES
+    assert not found, "results belong into benchmarks/results and so on a page under docs/results"
 
 
 def test_every_suite_stands_on_a_page():
