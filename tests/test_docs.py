@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from small_agents import config
 
 import pbrl
@@ -83,7 +84,51 @@ def test_an_exported_policy_acts(pendulum, tmp_path):
         np.testing.assert_allclose(action, policy(np.zeros((1, 3))), atol=1e-5)
 
 
-def test_every_link_between_pages_leads_somewhere():
-    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+PAGES = [ROOT / "README.md", *ROOT.glob("benchmarks/**/README.md"), *ROOT.glob("docs/**/*.md")]
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors_of(page):
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_pages_leads_somewhere(page):
+    for target, anchor in LINK.findall(page.read_text()):
+        there = (page.parent / target) if target else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors_of(there), f"{page.name} links to {target}#{anchor}"
+
+
+def test_the_site_lists_every_page_once():
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    pages, entries = [], list(settings["nav"])
+    for entry in entries:  # grows as groups are opened
+        value = entry if isinstance(entry, str) else next(iter(entry.values()))
+        if isinstance(value, list):
+            entries += value
+        else:
+            pages.append(value)
+    docs = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    assert sorted(pages) == sorted(
+        docs | {path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/**/README.md")}
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "target", "seen"),
+    [
+        ("diagnosis.md", "../benchmarks/results/x.png", "benchmarks/results/x.png"),
+        ("results/mage.md", "../../benchmarks/results/x.png", "../benchmarks/results/x.png"),
+        ("results/mage.md", "../algorithms/mage.md", "../algorithms/mage.md"),
+        ("benchmarks/README.md", "../docs/results/mage.md", "../results/mage.md"),
+        ("benchmarks/README.md", "results/x.png", "results/x.png"),
+    ],
+)
+def test_links_out_of_docs_lead_to_where_the_site_has_their_target(page, target, seen, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import hooks
+
+    assert hooks.seen_from(page, target) == seen

@@ -105,7 +105,5 @@ def _layout(run: Run, info: Mapping[str, Any], trust: Iterable[str]) -> Layout:
             return layout.parse(info["layout"])
         except ValueError as error:
             raise RunError(f"a checkpoint in {run.folder} cannot be used: {error}") from None
-    from pbrl.envs.gym import GymEnv  # here, since acting needs no environment otherwise
-
-    with contextlib.closing(GymEnv(folder.load(run.folder, trust).env)) as env:
+    with contextlib.closing(folder.load(run.folder, trust).make_env()) as env:
         return Layout.of(env.spec, env.low, env.high)
