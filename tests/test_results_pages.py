@@ -18,10 +18,16 @@ RANGES = {"[-1, 1]", "[0.2, 1]", "[1, 2]", "[-5, 2]", "[-20, 2]", "[0, 1]"}
 GENERATED = ("report_card.md", "accelerators.md")
 
 
-def test_the_pages_are_what_the_files_say():
-    for path, text in pages.texts():
+@pytest.fixture(scope="module")
+def texts():
+    """What the command writes, by path."""
+    return dict(pages.texts())
+
+
+def test_the_pages_are_what_the_files_say(texts):
+    for path, text in texts.items():
         assert path.read_text() == text, "run python benchmarks/results_pages.py"
-    assert {path.name for path, _ in pages.texts()} == {path.name for path in pages.FOLDER.iterdir()}
+    assert {*texts} == {*pages.FOLDER.iterdir()}
 
 
 @pytest.mark.parametrize("guide", [ROOT / "README.md", ROOT / "benchmarks/README.md", *ROOT.glob("docs/**/*.md")])
@@ -33,9 +39,8 @@ def test_intervals_stand_on_generated_pages_alone(guide):
     assert not found, "results belong into benchmarks/results and so on a page under docs/results"
 
 
-def test_every_suite_stands_on_a_page():
-    text = "".join(text for _, text in pages.texts())
-    assert not [name for name in SUITES if f"--suite {name}`" not in text]
+def test_every_suite_stands_on_a_page(texts):
+    assert not [name for name in SUITES if f"--suite {name}`" not in "".join(texts.values())]
 
 
 def stored(name, **changes):

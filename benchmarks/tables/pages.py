@@ -6,13 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from tables import figures, gaps, scaling, speed, twins
-from tables.markdown import section
+from tables.markdown import picture, section
 from tables.suite import suite
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 WRITTEN = "This page is written by `python benchmarks/results_pages.py`, from `benchmarks/results/`."
 CURVES = """Each evaluation is 10 whole episodes of the deterministic policy. The area under the curve is the mean
 return over the steps. Brackets hold 95 % percentile bootstrap intervals of the mean over seeds."""
+
+
+GAP = picture("oracle-gap", "Learned model and true dynamics: returns and cosines")
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,13 @@ MAGE_TRAINING = "pbrl train mage --env pbrl/MagePendulum-v0 --preset cpu --seeds
 MAAC_TRAINING = "pbrl train maac --env Pendulum-v1 --preset cpu --seeds 5 --steps 1500"
 PLANNED = """5 seeds, 10 episodes each, two CPU cores. The numbers are as printed: no value by seed is kept. """
 PAGES = {
-    "mage": Page("MAGE: results", f"What they mean stands on [MAGE's page](../algorithms/mage.md#curves). {CURVES}", (
+    "mage": Page("MAGE: results", f"What they mean is on [MAGE's page](../algorithms/mage.md#curves). {CURVES}", (
         partial(suite, "mage-classic"), partial(suite, "mage-classic-cpu"), partial(suite, "mage-mujoco"),
         partial(suite, "mage-mujoco-paper"), partial(suite, "mage-lambda"), partial(suite, "mage-reward"),
         partial(suite, "mage-capacity"), figures.mage_fig3, figures.mage_fig5, figures.mage_bound,
         figures.td_loss_trial, partial(suite, "mage-td-loss"),
     )),
-    "maac": Page("MAAC: results", f"What they mean stands on [MAAC's page](../algorithms/maac.md#results). {CURVES}", (
+    "maac": Page("MAAC: results", f"What they mean is on [MAAC's page](../algorithms/maac.md#results). {CURVES}", (
         partial(suite, "maac-classic"), partial(suite, "maac-mujoco"), partial(suite, "maac-ablations"),
         partial(suite, "maac-parts"), partial(suite, "maac-halfcheetah"), figures.maac_fig3, figures.maac_variance,
         figures.maac_table2,
@@ -46,16 +49,16 @@ PAGES = {
     )),
     "model_or_truth": Page(
         "Model or truth: results",
-        f"What they mean stands under [diagnosis](../diagnosis.md#model-or-truth). {CURVES}", (
+        f"What they mean is under [diagnosis](../diagnosis.md#model-or-truth). {CURVES}\n\n{GAP}", (
             partial(gaps.gap, "oracle-pendulum", "Pendulum"),
             partial(gaps.gap, "oracle-mujoco", "InvertedDoublePendulum and Hopper"),
             partial(gaps.gap, "oracle-contact", "Brax' hopper"),
         ),
     ),
-    "oracles": Page("Oracles: results", "How to use them stands under [oracles](../oracles.md).", (
+    "oracles": Page("Oracles: results", "How to use them is under [oracles](../oracles.md).", (
         twins.fidelity, twins.gradients, speed.oracles,
     )),
-    "planning": Page("Planning: results", "What they mean stands under [planning](../planning.md#when-it-helps).", (
+    "planning": Page("Planning: results", "What they mean is under [planning](../planning.md#when-it-helps).", (
         partial(figures.planning, "mage-planning", "MAGE", MAGE_TRAINING,
                 PLANNED + "The 5,000-step agents are of an earlier version with the same settings"),
         partial(figures.planning, "maac-table1", "MAAC (Table 1)", MAAC_TRAINING,
@@ -66,7 +69,7 @@ PAGES = {
         partial(speed.updates, "update_speed_xeon", "An update beside the authors' code, Intel Xeon"),
         speed.profile, speed.whole, speed.brax, speed.guard,
     )),
-    "scaling": Page("Seeds and devices: results", "What they mean stands under [parallel](../parallel.md).", (
+    "scaling": Page("Seeds and devices: results", "What they mean is under [parallel](../parallel.md).", (
         scaling.seeds, scaling.devices, scaling.pod, partial(suite, "drivers"),
     )),
 }  # fmt: skip

@@ -10,8 +10,8 @@ def seeds() -> str:
     """Return the time of a step of all seeds over one seed's, by mode and devices."""
     report = read_json("seed-scaling")
     where = origin(report["command"], machine(report["machine"]), f"{report['turns']} turns")
-    words = """An environment step of all seeds with all that belongs to it, `cpu` sizes on the toy pendulum:
-milliseconds, and in brackets times one seed by the faster mode. Before any update actions are random and nothing is
+    words = """Milliseconds of an environment step of all seeds with all that belongs to it, `cpu` sizes on the toy
+pendulum. In brackets: times one seed by the faster mode. Before any update actions are random and nothing is
 learned."""
     parts = []
     for warmup, title in ((False, "With updates"), (True, "Before any update")):

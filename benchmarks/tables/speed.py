@@ -72,7 +72,7 @@ def whole() -> str:
             times = [number(row["seconds"], 1), number(row["rejax_takes"], 2)]
             rows.append([f"{agent}: {name}", *times, spread(row["return"]), str(row["return"]["n"])])
     found = next(iter(report["rows"].values()))
-    settings = ", ".join(f"{k} {v}" for k, v in report["settings"].items())
+    settings = ", ".join(f"`{k}={v}`" for k, v in report["settings"].items())
     facts = (machine(found["machine"]), f"rejax {found['rejax']}, {found['turns']} turns", settings)
     head = ["", "seconds", "times as long rejax takes by `vmap`", "return of the last evaluation", "scores"]
     words = "One seed by `map`, and several by `map` over devices, is what `pbrl train` does."

@@ -27,8 +27,8 @@ def fidelity() -> str:
         for kind, row in kinds.items():
             cells = [pair(row[f"error_{n}"]) for n in (1, 10, 50)]
             rows.append([env, kind, *cells, f"{row['terminations']:.1%}"])
-    words = """Largest absolute error of an observation beside C MuJoCo, median / 95th percentile over states, and the
-share of steps at which both say that the episode ends, or both that it does not."""
+    words = """Largest absolute error of an observation beside C MuJoCo, median / 95th percentile over states.
+Terminations are the share of steps at which both agree whether the episode ends."""
     where = origin(report["command"], machines(report), f"{report['states']} states that a random policy reached")
     head = ["task", "twin", "one step", "10 steps", "50 steps", "terminations"]
     return section("Twins beside C MuJoCo", where, words, grid(head, rows))
@@ -60,8 +60,8 @@ itself."""
     )  # fmt: skip
 
 
-SWITCHING = """"Switching" is the share of states in which differences of two widths disagree by more than a thousandth
-at H = 16: there a contact begins or ends. `one iteration` is MJX' own solver, stopped after one."""
+SWITCHING = """"Switching" is the share of states where differences of two widths disagree by more than a thousandth at
+H = 16. There a contact begins or ends. `one iteration` is MJX' own solver, stopped after one."""
 
 
 def _last(row: Mapping[str, Any]) -> list[str]:
