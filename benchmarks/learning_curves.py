@@ -7,7 +7,8 @@
 
 Runs live in runs/<suite>/<task>/<label>, those of a long suite one for each seed below it; runs/<suite>/progress.txt
 says how far all have come. Results go to benchmarks/results/<suite>.{csv,json,png} and add to what is there. The
-command may run several times at once, on other cores: what one trains, the others pass over.
+command may run several times at once, on other cores: what one trains, the others pass over. `results_pages.py` writes
+the tables of docs/results from them.
 """
 
 import argparse

@@ -29,7 +29,7 @@ def suite(name: str, title: str = "", *, also: str = "") -> str:
 def machines(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return the classes of machine that trained, as recorded."""
     settings = [run["settings"] for run in runs]
-    kinds = dict.fromkeys(f"{s['device'].split(':')[0]}, {s['cpu_cores']} cores" for s in settings)
+    kinds = dict.fromkeys(f"{s['device'].partition(': ')[2]}, {s['cpu_cores']} cores" for s in settings)
     versions = dict.fromkeys(s["versions"]["jax"] for s in settings)
     return f"Trained on: {'; '.join(kinds)}, jax {' and '.join(versions)}"
 
