@@ -14,12 +14,14 @@ import tyro
 from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.cli import words
+from pbrl.cli.display import say
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
 from pbrl.runs.folder import default_folder, refuse_modules_within
 from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
 
+AUTO = "auto"
 C = TypeVar("C")
 O = TypeVar("O", bound="Train")  # noqa: E741
 
@@ -49,8 +51,8 @@ class Train(Generic[C]):
     """Environment steps per seed; short for --schedule.total-steps."""
     diagnose_every: int | None = None
     """Steps between two diagnoses of the model, see `pbrl diagnose --help`; short for --schedule.diagnose-every."""
-    preset: str = "paper"
-    """Hyper-parameters to start from: see `pbrl list`."""
+    preset: str = AUTO
+    """Hyper-parameters to start from: see `pbrl list`. auto: those of `cpu` on a CPU, of `paper` on an accelerator."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE.yaml")] = None
     """YAML file of overrides by dotted path, such as `config.actor_lr: 3e-4`."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -98,9 +100,9 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
         if {"-h", "--help"} & set(argv):
             words.fill(cls[Annotated[None, tyro.conf.Suppress]], argv, defaults, f"{prog} AGENT", defaults.about)
         raise RunError(f"which agent? For example: {prog} mage --env Pendulum-v1; known agents: {', '.join(AGENTS)}")
-    module = agent_module(defaults.agent)
+    module, preset = agent_module(defaults.agent), suited() if defaults.preset == AUTO else defaults.preset
     try:
-        changes = lookup.preset(defaults.preset, defaults.agent, defaults.env)
+        changes = lookup.preset(preset, defaults.agent, defaults.env)
         config, schedule = overrides.apply(module.Config(), defaults.schedule, changes)
         if file := words.peek(argv, "from", defaults.from_):
             config, schedule = overrides.apply(config, schedule, overrides.read(Path(file), "--from"))
@@ -110,7 +112,17 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     whole = {"config": configs.to_json(config), "schedule": configs.to_json(schedule)}
     names = [f.name.strip("_") for f in fields(cls) if f.name not in whole]
     words.refuse_unknown(argv, [*names, *dict(overrides.flatten(whole))])
-    return words.fill(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}", defaults.about)
+    options = words.fill(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}", defaults.about)
+    if options.preset == AUTO:
+        say(f"preset: {preset} ({lookup.SUMMARIES[preset]}); others by --preset, see `pbrl list`")
+    return options
+
+
+def suited() -> str:
+    """Return the preset that suits this machine: the papers' sizes take days on a CPU."""
+    from pbrl.parallel import devices
+
+    return "paper" if devices.accelerated() else "cpu"
 
 
 def _flag(word: str, after: str) -> list[str]:

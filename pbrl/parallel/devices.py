@@ -6,6 +6,8 @@ Hosts (`pbrl.parallel.hosts`) meet between programs, to log, to save and to stop
 """
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -33,6 +35,17 @@ def use_cores(n: int) -> None:
     if not (chosen or jax.distributed.is_initialized()):
         with contextlib.suppress(RuntimeError):  # it has them already
             jax.config.update("jax_num_cpu_devices", sharers(n, cores()))
+
+
+def accelerated() -> bool:
+    """Return whether jax has a device that is no CPU.
+
+    Without a plugin for one, or with `JAX_PLATFORMS=cpu`, jax is not asked, so that `use_cores` can still do its work.
+    """
+    if (jax.config.jax_platforms or "").split(",")[0] == "cpu":  # pyright: ignore[reportAttributeAccessIssue]
+        return False
+    plugins = importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("jax_plugins")
+    return bool(plugins or importlib.util.find_spec("libtpu")) and jax.default_backend() != "cpu"
 
 
 def sharers(n: int, cores: int) -> int:

@@ -78,6 +78,14 @@ def test_svg_takes_the_released_settings_and_the_printed_ones_on_demand():
     assert lookup.preset("paper-text", "svg", "pbrl/MaacWalker2d-v0") == walker  # the same task, one step longer
 
 
+def test_svg_and_sac_have_the_published_target_entropies_at_cpu_sizes_too():
+    for agent in ("svg", "sac"):
+        hopper = lookup.preset("cpu", agent, "pbrl/MbpoHopper-v0")
+        assert (hopper["config.initial_entropy"], hopper["config.final_entropy"]) == (0, -2)
+        assert hopper["config.entropy_steps"] == 1_000_000 and hopper["config.actor_hidden"] == (64, 64)
+        assert "config.initial_entropy" not in lookup.preset("cpu", agent, "pbrl/MaacHopper-v0")
+
+
 def test_maac_takes_the_released_settings_and_the_papers_text_on_demand():
     """`maac_run_sweep.py`: T + 1 model steps, activations by task; the text unrolls its rollouts."""
     ant, walker = (lookup.preset("paper", "maac", f"pbrl/Maac{name}-v0") for name in ("Ant", "Walker2d"))
