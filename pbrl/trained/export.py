@@ -131,14 +131,8 @@ def _stablehlo(policy: Policy, layers: Layers, out: Path) -> tuple[tuple[str, ..
     (batch,) = export.symbolic_shape("batch")
     rows = jax.ShapeDtypeStruct((batch, len(layers.mean)), width())
     name = "policy.stablehlo"
-    before = jax.config.jax_export_calling_convention_version  # pyright: ignore[reportAttributeAccessIssue]
-    # The oldest that this jax writes, so that releases before it read it as well.
-    jax.config.update("jax_export_calling_convention_version", export.minimum_supported_calling_convention_version)
-    try:
-        exported = export.export(jax.jit(policy), platforms=PLATFORMS)(rows)
-        files.write(out / name, bytes(exported.serialize()))
-    finally:
-        jax.config.update("jax_export_calling_convention_version", before)
+    exported = export.export(jax.jit(policy), platforms=PLATFORMS)(rows)
+    files.write(out / name, bytes(exported.serialize()))
     again = jax.jit(export.deserialize(bytearray((out / name).read_bytes())).call)
     return (name,), lambda obs: np.asarray(again(obs))
 
