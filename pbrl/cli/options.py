@@ -17,6 +17,7 @@ from pbrl.cli import words
 from pbrl.cli.display import say
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
+from pbrl.runs import initial
 from pbrl.runs.folder import default_folder, refuse_modules_within
 from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
@@ -59,6 +60,12 @@ class Train(Generic[C]):
     """The run's folder; by default one under runs/, named after these options, so that the same command resumes."""
     from_step: int | None = None
     """Go on from the checkpoint of this step instead of the newest; later ones and their log are set aside."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Begin with what another run of the same sizes has learned, on this task or another (docs/policies.md)."""
+    init_step: int | None = None
+    """Its checkpoint of this step instead of the newest."""
+    init_parts: str = ",".join(initial.MOST)
+    """Which parts of it: some of networks, optimisers, normaliser, model, replay."""
     sinks: tuple[str, ...] = Run.sinks
     """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
     oracle: Literal["none", "fidelity", "speed"] = "none"
@@ -150,7 +157,17 @@ def make_run(options: Train) -> Run:
     refuse_modules_within(run, options.out or Path("runs"))
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
     oracle = options.oracle if options.oracle != "none" else ""
-    return replace(run, oracle=oracle, driver=driver, float64=options.float64, from_step=options.from_step)
+    run = replace(run, oracle=oracle, driver=driver, float64=options.float64, from_step=options.from_step)
+    return replace(run, initial=_initial(options)) if options.init else run
+
+
+def _initial(options: Train) -> initial.Initial:
+    """Return what a run begins with."""
+    assert options.init is not None
+    parts = tuple(part for part in options.init_parts.split(",") if part)
+    if options.init_step is None:
+        return initial.Initial.newest(options.init, parts)
+    return initial.Initial(options.init, options.init_step, parts)
 
 
 def env_kwargs(words: Sequence[str]) -> dict[str, Any]:

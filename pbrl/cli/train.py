@@ -75,6 +75,8 @@ def announce(run: Run) -> None:
         say(f"this run is complete: it is at step {done}. Train for longer with --steps, or elsewhere with --out")
     elif done:
         say(f"resuming from step {done}")
+    elif run.initial:
+        say(f"beginning with {', '.join(run.initial.parts)} of {run.initial.folder}, step {run.initial.step}")
     if run.trials:
         say(f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}")
 

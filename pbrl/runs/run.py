@@ -10,6 +10,7 @@ from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.errors import EnvError, RunError
 from pbrl.runs import software
+from pbrl.runs.initial import Initial
 from pbrl.runs.log import SINKS
 from pbrl.runs.schedule import Schedule
 
@@ -45,6 +46,8 @@ class Run(configs.Frozen):
     """What steps the environments: "host" (Gymnasium's, one by one) or "device" (JAX's, within one program)."""
     float64: bool = False
     """Compute everything in float64; `jax_enable_x64` has to say the same before the run starts."""
+    initial: Initial | None = None
+    """Begin with what another run has learned; `None` begins anew."""
 
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor: numbers, text, None, tuples and dicts of those."""
@@ -204,6 +207,7 @@ class Run(configs.Frozen):
             **({"oracle": self.oracle == "fidelity" or self.oracle} if self.oracle else {}),  # True: as older runs
             **({"driver": self.driver} if self.driver != "host" else {}),
             **({"float64": True} if self.float64 else {}),
+            **({"initial": self.initial.to_json()} if self.initial else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
             **({"env_kwargs": configs.plain(self.env_kwargs)} if self.env_kwargs else {}),
             **({"wrap": list(self.wrap)} if self.wrap else {}),

@@ -1,6 +1,6 @@
 """The training loop. What happens to each seed of a run, and the file that does it:
 
-    agent, buffer = fresh, or those of a checkpoint         # learn.start; resume
+    agent, buffer = fresh, or those of a checkpoint         # learn.start; resume; graft: with another run's parts
     for step in 1, ..., total_steps:
         action = agent.act(obs), random in the warm-up      # host or device + step: the two drivers
         next_obs, reward = environment.step(action)         # streams (Gymnasium); step (JAX)

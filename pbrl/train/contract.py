@@ -1,5 +1,6 @@
 """What a session asks of a driver. `host` and `device` have a class `Driver` each that keeps to it; none inherits."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,8 +36,8 @@ class Driver(Protocol):
         """Return all streams' learners, stacked. The next `advance` takes their memory."""
         ...
 
-    def begin(self) -> None:
-        """Make fresh agents and environments. This or `put_back` comes before any step."""
+    def begin(self, change: Callable[[Learner], Learner] = lambda learner: learner) -> None:
+        """Make fresh agents, changed by `change`, and environments. This or `put_back` comes before any step."""
         ...
 
     def contents(self) -> dict[str, Any]:

@@ -208,9 +208,10 @@ class Driver:
         """All streams' learners, stacked."""
         return self.state.learner
 
-    def begin(self) -> None:
-        """Make fresh agents and begin episodes."""
-        self.state = self.programs.start(self.run.schedule.capacity)
+    def begin(self, change: Callable[[Learner], Learner] = lambda learner: learner) -> None:
+        """Make fresh agents, changed by `change`, and begin episodes."""
+        state = self.programs.start(self.run.schedule.capacity)
+        self.state = replace(state, learner=change(state.learner))
 
     def contents(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""

@@ -137,9 +137,9 @@ class Driver:
         self.metrics: dict[str, Any] = {}
         self.refused = np.zeros(len(seeds), int)  # rows of each stream so far
 
-    def begin(self) -> None:
-        """Make fresh agents; the environments have just begun."""
-        self.learner = self.programs.start(self.run.schedule.capacity)
+    def begin(self, change: Callable[[Learner], Learner] = lambda learner: learner) -> None:
+        """Make fresh agents, changed by `change`; the environments have just begun."""
+        self.learner = change(self.programs.start(self.run.schedule.capacity))
 
     def contents(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""

@@ -13,7 +13,7 @@ from pbrl.errors import CheckpointError, Diverged
 from pbrl.parallel import devices, hosts
 from pbrl.runs import checkpoint, record
 from pbrl.runs.run import Run
-from pbrl.train import best
+from pbrl.train import best, graft
 from pbrl.train.best import Best
 from pbrl.train.contract import Driver
 
@@ -55,7 +55,9 @@ class Checkpoints:
             newest = checkpoint.read_info(self.folder)
         newest = hosts.everyone(newest)[0]
         seconds = 0.0
-        if newest is None:
+        if newest is None and self.run.initial is not None:
+            self.driver.begin(partial(graft.onto, self.driver.run))
+        elif newest is None:
             self.driver.begin()
         else:
             seconds = self._resume(*newest)

@@ -14,7 +14,7 @@ from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_modules_within
 from pbrl.runs.lock import locked
 from pbrl.runs.run import Run, require_width, share
-from pbrl.train import host_sync, watchdog
+from pbrl.train import graft, host_sync, watchdog
 from pbrl.train.contract import Driver
 from pbrl.train.journal import Journal, Progress
 from pbrl.train.resume import Checkpoints, begin_at
@@ -29,6 +29,7 @@ def check(run: Run, driver: str) -> None:
     if run.driver != driver:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
     require_width(run)
+    graft.check(run)
     refuse_another(run)
     share(run)
     if run.schedule.diagnose_every:
@@ -75,6 +76,8 @@ class Session:
         """Step until the schedule ends, a signal comes, or updates or environments fail for good."""
         if self.driver.step == 0 and self.run.schedule.eval_every:
             self.journal.evaluate()
+            if self.run.initial is not None:  # of what has been learned before, even the first may be the best
+                self.checkpoints.best.look(self.journal.evaluation["eval/return"])
         return self._go_on(stop, report)
 
     def _go_on(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
