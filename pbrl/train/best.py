@@ -58,12 +58,13 @@ class Best:
         self.steps = np.where(better, self.driver.step, self.steps)
         layout, run = self.driver.layout, self.driver.run
         now = acting.part_of(agent_module(run.agent), self.driver.learner.agent, layout.obs_size)
-        now = jax.tree.map(np.array, now)  # copies: the next step takes the memory of these
-        mine = better[self.own]
-        if self.policy is not None:
-            choose = lambda new, old: np.where(mine.reshape(-1, *[1] * (new.ndim - 1)), new, old)  # noqa: E731
-            now = jax.tree.map(choose, now, self.policy)
-        self.policy, self.unsaved = now, True
+        now, structure = jax.tree.flatten(now)
+        now = [np.array(x) for x in now]  # copies: the next step takes the memory of these
+        if self.policy is not None:  # by its leaves: one that was read knows no functions of the environment
+            mine = [better[self.own].reshape(-1, *[1] * (x.ndim - 1)) for x in now]
+            before = jax.tree.leaves(self.policy)
+            now = [np.where(is_new, new, old) for is_new, new, old in zip(mine, now, before, strict=True)]
+        self.policy, self.unsaved = structure.unflatten(now), True
 
     def save(self, info: dict[str, Any]) -> None:
         """Write what has changed since the last save, of which all hosts take part; a warning where that fails."""
@@ -82,21 +83,29 @@ class Best:
 
     def restore(self, step: int) -> None:
         """Go on with what was best when the run was saved at `step`; what cannot be read is told and done without."""
-        there = [at for at in manifest.steps(self.folder) if at <= step] if hosts.is_first() else []
-        newest = max(hosts.everyone(max(there, default=-1))[0], -1)
+        newest = hosts.everyone(self._newest_good(step) if hosts.is_first() else -1)[0]
         if newest < 0:
             return
         hosts.visible(self.folder / str(newest))
-        policy = acting.shapes(self.driver.run, self.driver.layout)
+        shapes = acting.shapes(self.driver.run, self.driver.layout)
         try:
-            shapes = template(policy, len(self.driver.run.stream_seeds))
-            tree, _, _ = checkpoint.restore(self.folder, shapes, step=newest)
+            wanted = template(shapes, len(self.driver.run.stream_seeds))
+            tree, _, _ = checkpoint.restore(self.folder, wanted, step=newest)
         except CheckpointError as error:
             warnings.warn(f"the best policies so far cannot be read, and are sought anew: {error}", stacklevel=2)
             return
         self.policy = tree["policy"]
         joined = hosts.joined({name: np.asarray(tree[name]) for name in ("step", "return")})
         self.steps, self.returns = joined["step"], joined["return"]
+
+    def _newest_good(self, step: int) -> int:
+        """Return the newest step up to `step` whose every byte is right, -1 for none; damage is told."""
+        for at in [at for at in reversed(manifest.steps(self.folder)) if at <= step]:
+            try:
+                return checkpoint.read_info(self.folder, step=at)[1]
+            except CheckpointError as error:
+                warnings.warn(f"best policies are left out: {error}", stacklevel=2)
+        return -1
 
 
 def set_aside_later(run: Run, step: int) -> None:

@@ -230,18 +230,29 @@ def test_a_resumed_run_goes_on_with_its_best(copied):
         np.testing.assert_array_equal(resumed.steps, before.steps)
         for a, b in zip(*map(jax.tree.leaves, (resumed.policy, before.state)), strict=True):
             np.testing.assert_array_equal(a, b)
-        newest = manifest.steps(kept)[-1]
-        (kept / str(newest) / manifest.SEAL).write_text("0")
+        driver.begin()
+        driver.step = 70
+        resumed.look(np.array([0.0, -1e9]))  # no swing-up is worth as much
+        resumed.save(checkpoint.read_info(kept)[0])
+        after = restore.policies(copied, "best")
+        assert after.steps.tolist() == [70, before.steps[1]]
+        for a, b in zip(*map(jax.tree.leaves, (after.state, before.state)), strict=True):
+            np.testing.assert_array_equal(a[1], b[1])
+        _, last = steps = manifest.steps(kept)
+        (kept / "70" / manifest.SEAL).write_text("0")
+        with pytest.warns(UserWarning, match="the checkpoint before it is used"):
+            assert restore.policies(copied, "best").steps.tolist() == before.steps.tolist()
         again = Best(copied, driver)
-        with pytest.warns(UserWarning, match="cannot be read, and are sought anew"):
-            again.restore(60)
-        assert again.policy is None and (again.steps == -1).all()
+        with pytest.warns(UserWarning, match="best policies are left out: .* is damaged"):
+            again.restore(70)
+        np.testing.assert_array_equal(again.steps, before.steps)
+        (kept / str(steps[0]) / manifest.SEAL).write_text("0")
+        again = Best(copied, driver)
+        with pytest.warns(UserWarning, match="best policies are left out"):
+            again.restore(70)
+        assert last == 70 and again.policy is None and (again.steps == -1).all()
     finally:
         driver.close()
-    if newest == 60 and 30 in manifest.steps(kept):
-        with pytest.warns(UserWarning, match="the checkpoint before it is used"):
-            assert pbrl.load(copied.folder, step="best").step == 20
-    shutil.rmtree(kept)
     with pytest.raises(CheckpointError, match="has no best policy that can be read"):
         pbrl.load(copied.folder, step="best")
 
