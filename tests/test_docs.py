@@ -52,8 +52,7 @@ def test_the_custom_environment_trains(tmp_path):
 
 
 def test_the_program_of_the_readme_runs():
-    (code,) = code_of("README.md")
-    metrics = load(code, "readme").metrics
+    metrics = load(code_of("README.md")[1], "readme").metrics
     assert metrics["critic/loss"] > 0
 
 
@@ -71,6 +70,7 @@ def test_a_jax_environment_of_ones_own_trains_on_the_device():
 
 
 def test_a_policy_of_a_run_acts(pendulum):
+    load(code_of("README.md")[0].replace("RUN", repr(str(pendulum))), "readme_acts")
     acts = load(code_of("docs/policies.md")[0].replace("RUN", repr(str(pendulum))), "acts")
     assert -2_000 < acts.total < 0 and acts.rows.shape == (5, 2, 1)
 
