@@ -139,6 +139,8 @@ BAD = [
     ((*PENDULUM, "--schedule.eval-episodes=20000"), "schedule.eval_episodes: expected an integer from 1 to 10000"),
     (("plot",), "which runs?"),
     (("video", "nowhere"), "not a run folder"),
+    (("export", "nowhere"), "not a run folder"),
+    ((*PENDULUM, "--init=nowhere"), "--init nowhere: there is no checkpoint in it to begin from"),
 ]
 
 
@@ -309,6 +311,17 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert "--best, --step: expected one of them" in capsys.readouterr().err
     assert call("eval", str(folder), "--out=nowhere/scores.json") == 2
     assert "there is no folder nowhere" in capsys.readouterr().err
+
+    assert call("export", str(folder), "--out=policy", "--best", "--seed-index=1", "--formats=numpy") == 0
+    said = capsys.readouterr().out
+    assert (
+        said.startswith("policy: mage on Pendulum-v1, seed 1, step ") and "policy.npz, policy.json, policy.py" in said
+    )
+    assert sorted(path.name for path in (tmp_path / "policy").iterdir()) == ["policy.json", "policy.npz", "policy.py"]
+    assert call("export", str(folder), "--seed-index=2") == 2
+    assert "--seed-index: expected 0 to 1, got 2" in capsys.readouterr().err
+    assert call("export", str(folder), "--formats=torch") == 2
+    assert "there is no format 'torch'" in capsys.readouterr().err
 
     assert call("plot", str(folder), "--out", "both.png") == 0
     assert (tmp_path / "both.png").stat().st_size > 5_000
