@@ -1,9 +1,9 @@
 """Every error that pbrl raises on purpose, and the code that it ends a process with. Imports nothing of pbrl's.
 
-0: done; 1: training diverged, or another host is gone; 2: something asked for cannot be; 3: no good checkpoint, or
-what was learned could not be saved; 4: memory ran out; 75: an environment hangs, what could be is saved; 129, 130, 138,
-143: stopped by a signal, after saving. Whatever else is raised is a bug, of pbrl's or of a user's program, and passes
-with its traceback.
+0: done; 1: training diverged, another host is gone, or `pbrl doctor` has found a fault; 2: something asked for cannot
+be; 3: no good checkpoint, or what was learned could not be saved; 4: memory ran out; 75: an environment hangs, what
+could be is saved; 129, 130, 138, 143: stopped by a signal, after saving. Whatever else is raised is a bug, of pbrl's or
+of a user's program, and passes with its traceback.
 """
 
 import errno
@@ -30,6 +30,12 @@ class NoTwin(EnvError):
 
 class ActionError(EnvError):
     """An action that no environment could take: the fault is the policy's."""
+
+
+class Unfit(Exception):
+    """`pbrl doctor` has found what keeps an environment from being trained on."""
+
+    exit_code = 1
 
 
 class CheckpointError(Exception):

@@ -26,6 +26,7 @@ Value-gradient reinforcement learning in JAX.
   pbrl export RUN             write a policy for programs without pbrl: NumPy, ONNX, StableHLO
   pbrl diagnose RUN           how far a run's model, its gradients and its critics can be trusted
   pbrl gradcheck ENV          how far the gradients of an environment's own dynamics can be trusted
+  pbrl doctor ENV             look at an environment before training on it, and at what that will cost
   pbrl list                   agents, presets, environments
 
 A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl COMMAND --help
@@ -33,7 +34,7 @@ A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl
 first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
-COMMANDS = ("train", "sweep", "eval", "plot", "video", "export", "diagnose", "gradcheck", "list")
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "export", "diagnose", "gradcheck", "doctor", "list")
 """Each is a module of `pbrl.cli` with a function `command`, which takes the words after it."""
 
 

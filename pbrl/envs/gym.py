@@ -37,6 +37,7 @@ class GymEnv:
         low, high: the environment's own bounds of actions, float64[A] each.
         exact: whether `snapshot` captures the environment's whole state; where it does not, a resumed run begins a
             new episode.
+        limited: whether it has a time limit of its own; others are cut at `spec.episode_length`.
         who: for which seed it plays, as a watchdog names it.
     """
 
@@ -75,7 +76,8 @@ class GymEnv:
             self.close()
             raise
         self.low, self.high = make_gym.bounds(self.env_id, self._env.action_space)
-        if make_gym.time_limit(self._env) is None:
+        self.limited = make_gym.time_limit(self._env) is not None
+        if not self.limited:
             self._env = gymnasium.wrappers.TimeLimit(self._env, self.spec.episode_length)
         self.exact = snapshot.is_exact(self._env)
         self._simulator = Simulator(self._env)
