@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pbrl.cli import options, process, repeat
+import tyro
+
+from pbrl.cli import options, process, repeat, words
 from pbrl.cli.display import say
 from pbrl.errors import EnvError, RunError, Unfit, with_origin
 from pbrl.runs.run import Run
@@ -27,9 +29,11 @@ class Doctor(options.Train[C]):
 
 def command(argv: Sequence[str]) -> None:
     """Carry out `pbrl doctor` with the words after it: first the environment. Raises `Unfit` where a check fails."""
-    words = ["--env", *argv] if argv and not argv[0].startswith("-") else list(argv)
+    asked = ["--env", *argv] if argv and not argv[0].startswith("-") else list(argv)
+    if {"-h", "--help"} & set(asked) and not words.peek(asked, "agent", ""):  # without jax, as an agent's options need
+        words.fill(Doctor[Annotated[None, tyro.conf.Suppress]], asked, Doctor(), "pbrl doctor ENV", Doctor.about)
     try:
-        given = options.read(words, Doctor(), "pbrl doctor")
+        given = options.read(asked, Doctor(), "pbrl doctor")
         run = options.settle(options.make_run(given), given).validate()
     except EnvError as error:
         say(f"FAIL makes: {with_origin(str(error), error)}")
