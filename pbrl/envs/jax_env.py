@@ -174,10 +174,12 @@ def check(env: JaxEnv, name: str) -> None:
             "since pbrl begins episodes itself"
         )
     after, reward, discount = jax.eval_shape(env.step, state, action, key)
-    describe = lambda tree: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", tree)  # noqa: E731
-    if describe(after) != describe(state):
+    reset, stepped = _described(state), _described(after)
+    if reset != stepped:
+        differing = [path for path in {**reset, **stepped} if reset.get(path) != stepped.get(path)]
         raise EnvError(
-            f"{name}: reset returns a state of {describe(state)}, step one of {describe(after)}; make them one"
+            f"{name}: reset returns a state of {_some(reset, differing)}, step one of {_some(stepped, differing)}; "
+            "make them one"
         )
     shapes = {
         "the observation": (jax.eval_shape(env.observe, state).shape, (env.spec.obs_size,)),
@@ -187,6 +189,21 @@ def check(env: JaxEnv, name: str) -> None:
     for what, (got, expected) in shapes.items():
         if got != expected:
             raise EnvError(f"{name}: {what} has shape {got}, expected {expected} for one state without leading axes")
+
+
+def _described(state: Any) -> dict[str, str]:
+    """Return type and shape of each array of a state by its path.
+
+    States are not compared themselves: they may be dataclasses that hold NumPy arrays as static fields (MJX'), of which
+    `==` has no truth value.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path) or "(all)": f"{x.dtype}{list(x.shape)}" for path, x in leaves}
+
+
+def _some(described: dict[str, str], paths: list[str]) -> str:
+    """Name the first few of some arrays of a state."""
+    return ", ".join(f"{path} {described.get(path, 'nothing')}" for path in paths[:5])
 
 
 def require_extras(batch: Transition, names: Sequence[str], env_id: str, source: str) -> None:

@@ -16,6 +16,8 @@ from pbrl.envs.tasks.rewards import KNOWN
 from pbrl.errors import EndedAtOnce, EnvError
 from pbrl.types import EnvSpec, RewardFn, TerminationFn
 
+OLD_MUJOCO = ("Fetch", "HandReach", "HandManipulate", "FrankaKitchen")
+"""Tasks of gymnasium_robotics 1.4 that compare MuJoCo's enums with NumPy's integers, which are never equal today."""
 DEFAULT_EPISODE_LENGTH = 1_000  # for an environment without a time limit: evaluation needs whole episodes
 
 
@@ -40,8 +42,18 @@ def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
         if isinstance(error, EndedAtOnce):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        newest = "; MuJoCo tasks are at -v5 today" if env_id.endswith(("-v2", "-v3", "-v4")) else ""
-        raise EnvError(f"{env_id} cannot be made: {reason}{newest}") from error
+        raise EnvError(f"{env_id} cannot be made: {reason}{_remedy(env_id)}") from error
+
+
+def _remedy(env_id: str) -> str:
+    """Say what is known of an id that cannot be made."""
+    module, _, name = env_id.rpartition(":")
+    if module == "gymnasium_robotics" and name.startswith(OLD_MUJOCO):
+        return (
+            "; gymnasium_robotics' Fetch, HandReach, HandManipulate and FrankaKitchen run with mujoco 3.8, not with "
+            "3.12 or later, and pbrl needs 3.17; its mazes and Adroit hands run"
+        )
+    return "; MuJoCo tasks are at -v5 today" if not module and env_id.endswith(("-v2", "-v3", "-v4")) else ""
 
 
 def unknown(env_id: str) -> str:

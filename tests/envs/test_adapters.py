@@ -99,6 +99,20 @@ def test_physics_beyond_mujocos_bounds_or_reset_within_a_step_are_broken_steps()
         state = after if sound else state
 
 
+def test_states_are_compared_by_their_arrays_alone(monkeypatch):
+    def ambiguous(state, other):  # as of MJX' data, whose static fields are NumPy arrays
+        raise ValueError("The truth value of an empty array is ambiguous")
+
+    monkeypatch.setattr(SlidingState, "__eq__", ambiguous)
+    env = from_playground(Sliding())
+    jax_env.check(env, "sliding")
+    wider = replace(env, reset=lambda key: replace(env.reset(key), obs=jnp.zeros(2)))
+    with pytest.raises(
+        EnvError, match=r"reset returns a state of \.obs float32\[2\], step one of \.obs float32\[1\]; make"
+    ):
+        jax_env.check(wider, "wider")
+
+
 def test_an_environment_that_resets_itself_is_refused():
     env = from_playground(Sliding())
     wrapped = replace(
