@@ -107,7 +107,7 @@ BAD = [
     ((*PENDULUM, "--config.critic-lr=-1e-3"), "config.critic_lr: expected a value in [0, 1], got -0.001"),
     ((*PENDULUM, "--config.discount=nan"), "config.discount: expected a value in [0, 1], got nan"),
     ((*PENDULUM, "--schedule.batch-size=0"), "schedule.batch_size: expected an integer from 1 to 2147483647, got 0"),
-    ((*PENDULUM, "--steps=50"), "expected at most total_steps (50), got 100"),
+    ((*PENDULUM, "--steps=50"), "expected at most total_steps (50), got 200"),
     ((*PENDULUM, "--schedule.model-every=0"), "this agent learns from a model"),
     (("train", "td3", "--env", "Pendulum-v1", "--schedule.model-every=5"), "expected 0 for an agent without a model"),
     ((*PENDULUM, "--seeds=0"), "--seeds: expected an integer from 1 to 65536, got 0"),
@@ -192,6 +192,16 @@ def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, 
     assert "add --trust-env elsewhere" in capsys.readouterr().err
     assert call("eval", folder, "--episodes=2", "--trust-env", "elsewhere") == 0
     assert "on elsewhere:Elsewhere-v0, step 60, 2 fresh episodes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("accelerated", "preset", "widths"), [(False, "cpu", (64, 64)), (True, "paper", (128, 128))])
+def test_without_a_preset_the_machine_chooses_and_says_which(accelerated, preset, widths, capsys, monkeypatch):
+    monkeypatch.setattr("pbrl.parallel.devices.accelerated", lambda: accelerated)
+    for words in ([], ["--preset=auto"]):
+        assert options.parse([*PENDULUM[1:], *words]).config.actor_hidden == widths
+        assert capsys.readouterr().out.startswith(f"preset: {preset} (")
+    assert options.parse([*PENDULUM[1:], "--preset=cpu"]).config.actor_hidden == (64, 64)
+    assert not capsys.readouterr().out
 
 
 def test_later_sources_win_over_earlier_ones(tmp_path):

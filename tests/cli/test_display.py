@@ -21,7 +21,7 @@ def progress(step, evaluation, metrics=None):
 
 
 RUN = SimpleNamespace(
-    title="mage", env="Pendulum-v1", seeds=(0, 1), trials=(), schedule=SimpleNamespace(total_steps=100, eval_every=50)
+    title="mage", task="Pendulum-v1", seeds=(0, 1), trials=(), schedule=SimpleNamespace(total_steps=100, eval_every=50)
 )
 
 

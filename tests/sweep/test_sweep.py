@@ -76,13 +76,13 @@ BAD = [
     (("sweep", *SAC), "what shall vary? For example: --space config.actor_lr=log:1e-5,1e-3"),
     (
         ("sweep", *SAC, "--space", "config.critics=1,2"),
-        "pbrl train sac --env Pendulum-v1 --seeds=3 --first-seed=0 --config.critics=1",
+        "pbrl train sac --env Pendulum-v1 --seeds=3 --first-seed=0 --preset=cpu --config.critics=1",
     ),
     (("sweep", "svg", "--env", "X", "--space", "config.horizon=1,2"), "sweep it by separate runs"),
     (("sweep", *SAC, "--space", "config.activation=relu,swish"), "--config.activation=relu"),
     (
         ("sweep", *SAC, "--space", "schedule.batch-size=8,16"),
-        "pbrl train sac --env Pendulum-v1 --seeds=3 --first-seed=0 --schedule.batch-size=8",
+        "pbrl train sac --env Pendulum-v1 --seeds=3 --first-seed=0 --preset=cpu --schedule.batch-size=8",
     ),
     (("sweep", *SAC, "--space", "config.actr_lr=1,2"), "there is no such field; did you mean 'actor_lr'"),
     (("sweep", *SAC, "--space", "actor_lr=1,2"), "expected a path such as config.actor_lr"),
