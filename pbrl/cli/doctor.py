@@ -48,7 +48,7 @@ def examine(run: Run) -> None:
 
     failed = []
     say(f"{run.task}:")
-    for check in doctor.examine(run.make_env, run.env, standard=run.standard):
+    for check in doctor.examine(run.make_env, run.env, standard=run.standard, oracle_asked=bool(run.oracle)):
         say(str(check))
         failed += [check.name] if check.level == "FAIL" else []
     if failed:

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.diagnose import gradcheck
+from pbrl.envs import registry
 from pbrl.envs.gym import GymEnv
+from pbrl.envs.ids import TWINS
 from pbrl.errors import EnvError, NoTwin, with_origin
 from pbrl.types import Transition, width
 
@@ -80,10 +82,13 @@ def play(env: GymEnv, steps: int = STEPS, *, extras: bool = False) -> Played:
     return Played(stacked, ends, broken, took / steps, reset_s / resets)
 
 
-def examine(make: Callable[[], GymEnv], env_id: str, *, standard: bool, steps: int = STEPS) -> Iterator[Check]:
+def examine(
+    make: Callable[[], GymEnv], env_id: str, *, standard: bool, oracle_asked: bool = False, steps: int = STEPS
+) -> Iterator[Check]:
     """Give one check after the other, from making the environment on; it ends early where nothing more can be tried.
 
-    `make` makes it anew; `standard` says that it is its id's own, so that an oracle may be its twin.
+    `make` makes it anew; `standard` says that it is its id's own, so that an oracle may be its twin, whose gradients
+    are compiled if they are `oracle_asked` for, or small.
     """
     try:
         env = make()
@@ -104,7 +109,7 @@ def examine(make: Callable[[], GymEnv], env_id: str, *, standard: bool, steps: i
             yield snapshot(env)
         yield known_reward(env, played)
         yield known_termination(env, played)
-        yield oracle(env_id, standard)
+        yield oracle(env_id, standard, asked=oracle_asked)
         rate = f"{1 / played.step_s:,.0f} steps a second, {1e3 * played.reset_s:.1f} ms a reset"
         yield Check("speed", "ok", f"{steps:,} random steps: {rate}")
     finally:
@@ -152,9 +157,10 @@ def time_limit(env: GymEnv, played: Played) -> Check:
     """Look at how long episodes are, and for terminations that look like a time limit."""
     limit, ends = env.spec.episode_length, played.ends
     lengths = {length for length, _ in ends}
-    long = f" after {min(lengths)} to {max(lengths)} steps" if ends else ""
-    terminated = f"{sum(terminated for _, terminated in ends)} of them by termination"
-    found = f"{len(ends)} episodes ended{long}, {terminated}; the longest there can be has {limit} steps"
+    long = " to ".join(map(str, sorted({min(lengths), max(lengths)}))) if ends else ""
+    ended = f"{len(ends)} episode{'s' * (len(ends) != 1)} ended" + f" after {long} steps" * bool(ends)
+    terminated = f"{sum(terminated for _, terminated in ends)} by termination"
+    found = f"{ended}, {terminated}; the longest there can be has {limit} steps"
     if len(ends) > 2 and len(lengths) == 1 and all(terminated for _, terminated in ends) and max(lengths) > 2:
         same = f"all terminate after {max(lengths)} steps, as a time limit would: report that as truncated"
         return Check("time limit", "note", found, same)
@@ -260,11 +266,17 @@ def known_termination(env: GymEnv, played: Played) -> Check:
     return Check("termination", "ok", f"{found}all alike")
 
 
-def oracle(env_id: str, standard: bool) -> Check:
-    """Compare a few gradients through the environment's own dynamics with differences of them, in float64."""
+def oracle(env_id: str, standard: bool, *, asked: bool = False) -> Check:
+    """Compare a few gradients through the environment's own dynamics with differences of them, in float64.
+
+    Those of MuJoCo and Brax take minutes to compile: only where they are `asked` for.
+    """
     if not standard:
         return Check("oracle", "ok", "none: a twin is of its id's own settings; agents learn a model")
     try:
+        small = registry.plain(env_id) in (*TWINS, *registry.OWN)
+        if not (small or asked) and registry.find(env_id).start is not None:
+            return Check("oracle", "ok", f"it has dynamics of its own; not tried: --oracle, or pbrl gradcheck {env_id}")
         with jax.enable_x64(True):
             found = gradcheck.measure(env_id, HORIZONS, STATES, 0)
     except NoTwin:

@@ -62,8 +62,8 @@ def measure(run: Run, spec: EnvSpec, rows: Transition, step_s: float) -> Cost:
     update_s = 0.0
     if updates:
         learner, update_s = clock.of(lambda x: programs.update(x, 1)[0], learner)
-    if run.driver == "device":
-        step_s = _device_step(run, clock)
+    if run.driver == "device":  # where acting and storing are within one program, and next to nothing
+        step_s, collect_s, act_s = _device_step(run, clock), 0.0, 0.0
     played = _evaluated_steps(schedule, spec)
     parts = {
         "environments": schedule.total_steps * (n * step_s + collect_s + act_s),
