@@ -8,7 +8,8 @@ import flax.struct
 import jax
 import numpy as np
 
-Array = jax.Array  # jitted functions take NumPy arrays as well
+Array = jax.Array
+"""An array of JAX; jitted functions take NumPy arrays as well."""
 Key = jax.Array
 """A typed key from `jax.random.key` (legacy `PRNGKey` arrays escape `jax.debug_key_reuse`)."""
 Params = Any
@@ -30,11 +31,16 @@ class Transition:
     `next_obs` is the observation that the step produced, never the first one of the next episode.
     """
 
-    obs: Array  # f32[*, S]
-    action: Array  # f32[*, A] in [-1, 1]
-    reward: Array  # f32[*]
-    discount: Array  # f32[*] in {0, 1}
-    next_obs: Array  # f32[*, S]
+    obs: Array
+    """f32[*, S]."""
+    action: Array
+    """f32[*, A] in [-1, 1]."""
+    reward: Array
+    """f32[*]."""
+    discount: Array
+    """f32[*] in {0, 1}."""
+    next_obs: Array
+    """f32[*, S]."""
     extras: dict[str, Array] = flax.struct.field(default_factory=dict)
     """What an oracle needs besides the observation, such as a simulator's state."""
 
@@ -63,6 +69,7 @@ def unknown() -> float:
 class EnvSpec:
     """What an agent must know of its environment; hashable, so that it can be a static field.
 
+    `obs_size` is S and `action_size` A; `episode_length` is the time limit in steps.
     `reward_fn` and `termination_fn` are module-level functions, differentiable (the reward) and free of
     assumptions on leading axes; `None` means unknown: the agent learns it.
     """
@@ -132,7 +139,9 @@ class Agent(Protocol):
     """The functions that every module of `pbrl.agents` offers. The module is the agent; it holds no state."""
 
     Config: Any
+    """The dataclass of its hyper-parameters."""
     State: Any
+    """The dataclass of all that training changes, with `config` and the static `spec`."""
 
     def abilities(self, config: Any) -> Abilities:
         """Say what the agent does with this configuration."""

@@ -19,11 +19,16 @@ BLOCK = 5  # rows in a row of which `validation` keeps one from each member of a
 class Replay:
     """The ring. Rows lie in the order of time, cut where an episode ended or a row was refused."""
 
-    rows: Transition  # every leaf [capacity, ...]
-    episode: Array  # i32[capacity], counts up by one after every cut
-    inserted: Array  # i32[], rows ever stored, less whole rounds once there are too many to count: see `_turned_back`
-    cuts: Array  # i32[], episode number of the next row; it may wrap, since only neighbours' are compared
-    refused: Array  # i32[], rows that were not sound (`pbrl.data.soundness`)
+    rows: Transition
+    """Every leaf [capacity, ...]."""
+    episode: Array
+    """i32[capacity], counts up by one after every cut."""
+    inserted: Array
+    """i32[], rows ever stored, less whole rounds once there are too many to count: see `_turned_back`."""
+    cuts: Array
+    """i32[], episode number of the next row; it may wrap, since only neighbours' are compared."""
+    refused: Array
+    """i32[], rows that were not sound (`pbrl.data.soundness`)."""
 
     @property
     def capacity(self) -> int:

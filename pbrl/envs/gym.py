@@ -18,9 +18,12 @@ T = TypeVar("T")
 
 
 class Step(NamedTuple):
-    """What one action led to; `next_obs` is the episode's own final observation at its end."""
+    """What one action led to: `reward`, and whether the episode `terminated` by itself or was `truncated` by a limit.
 
-    next_obs: np.ndarray  # float[S]
+    `next_obs`, float[S], is the episode's own final observation at its end.
+    """
+
+    next_obs: np.ndarray
     reward: float
     terminated: bool
     truncated: bool

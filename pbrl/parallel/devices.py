@@ -19,7 +19,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pbrl.parallel import hosts
 
-SEEDS, DATA = "seeds", "data"
+SEEDS = "seeds"
+"""The axis of a mesh over which seeds are spread."""
+DATA = "data"
+"""The axis of a mesh over which batches are split."""
 F = TypeVar("F", bound=Callable)
 
 

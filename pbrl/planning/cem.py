@@ -45,8 +45,10 @@ class Problem(NamedTuple):
 class Plan(NamedTuple):
     """A diagonal Gaussian over sequences of H + 1 actions before their tanh."""
 
-    mean: Array  # [H + 1, A]
-    variance: Array  # [H + 1, A]
+    mean: Array
+    """Means, [H + 1, A]."""
+    variance: Array
+    """Squared deviations, [H + 1, A]."""
 
 
 def act(

@@ -86,7 +86,10 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A group of scores in five numbers; `low` and `high` bound the mean, `iqm_low` and `iqm_high` the IQM."""
+    """A group of `n` seeds' scores: their mean and `iqm`, the interquartile mean, each within its bounds.
+
+    `low` and `high` bound the mean, `iqm_low` and `iqm_high` the IQM.
+    """
 
     n: int
     mean: float

@@ -23,7 +23,10 @@ MAX_STREAMS = 2**16
 
 @dataclass(frozen=True)
 class Run(configs.Frozen):
-    """One training run: N seeds of one agent on one environment, or of each trial of a sweep."""
+    """One training run: N seeds of one agent on one environment, or of each trial of a sweep.
+
+    `config` is the agent's `Config`, `schedule` says when what is due, and `folder` is where the run is kept.
+    """
 
     agent: str
     env: Any

@@ -28,13 +28,21 @@ class Progress:
     """
 
     step: int
+    """Environment steps so far, of `total_steps`."""
     total_steps: int
+    """Those of the whole run."""
     steps_per_second: float
-    episode_return: np.ndarray  # of the last whole training episode, NaN before there was one
+    """Since this process began."""
+    episode_return: np.ndarray
+    """Of the last whole training episode, NaN before there was one."""
     evaluation: dict[str, np.ndarray]
+    """Scores of the last evaluation, at `evaluated_step`; empty before the first."""
     evaluated_step: int
+    """Where the last evaluation was."""
     metrics: dict[str, np.ndarray]
-    agent: Any  # every seed's state, stacked; the next step takes its memory, so copy what is to be kept
+    """The newest metrics of each phase."""
+    agent: Any
+    """Every seed's state, stacked; the next step takes its memory, so copy what is to be kept."""
 
 
 class Journal:

@@ -25,13 +25,21 @@ class Learner:
     """One seed's agent, its experience, and how its updates fare."""
 
     agent: Any
+    """Its state."""
     replay: Replay
-    imagined: Replay | None  # transitions that the model made up, where the schedule wants them
-    experience: Experience  # what sizes the real ones have, and which was refused last
-    fitted: Array | None  # i32[], gradient steps of the model so far; `None` where there is no model to wait for
-    skipped: Array  # i32[], updates so far that were not sound, each of them undone
-    streak: Array  # i32[], how many of the last updates of the agent in a row were
-    fit_streak: Array  # i32[], how many of the last steps of the model in a row were
+    """Real transitions."""
+    imagined: Replay | None
+    """Transitions that the model made up, where the schedule wants them."""
+    experience: Experience
+    """What sizes the real ones have, and which was refused last."""
+    fitted: Array | None
+    """i32[], gradient steps of the model so far; `None` where there is no model to wait for."""
+    skipped: Array
+    """i32[], updates so far that were not sound, each of them undone."""
+    streak: Array
+    """i32[], how many of the last updates of the agent in a row were not sound."""
+    fit_streak: Array
+    """i32[], how many of the last steps of the model in a row were not sound."""
 
 
 def start(

@@ -34,7 +34,10 @@ Act = Callable[[np.ndarray], np.ndarray]
 
 
 class Written(NamedTuple):
-    """A format that was written and holds: its files, the largest difference, and seconds of a call with one row."""
+    """A format that was written and holds: its files, and the largest difference to the policy.
+
+    `median` and `p99` are seconds of a call with one row: the median, and the 99th percentile.
+    """
 
     format: str
     files: tuple[str, ...]
