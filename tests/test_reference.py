@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from glossary import explained
 
 import pbrl
 
@@ -116,3 +117,12 @@ def test_what_programs_import_is_in_the_reference():
             for alias in one.names:
                 known = (one.module, alias.name) in there or f"{one.module}.{alias.name}" in modules
                 assert known, f"{place} imports {alias.name} from {one.module}; docs/reference lacks it"
+
+
+METRIC = re.compile(r"\"((?:critic|actor|temperature|model|train|eval)/[a-z_]+(?:\{k\})?)\"")
+
+
+def test_every_metric_is_explained_and_every_explained_one_is_logged():
+    """By the keys that stand in the source; `tests/conformance` holds what agents return against the same page."""
+    written = {key for file in ROOT.glob("pbrl/**/*.py") for key in METRIC.findall(file.read_text())}
+    assert {key.replace("{k}", "k") for key in written} == explained()

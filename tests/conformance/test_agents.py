@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from glossary import unexplained
 from small_agents import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
 
 KEY = jax.random.key(9)
@@ -49,6 +50,7 @@ def test_state_keeps_its_structure_shapes_and_types(name, phase, spec):
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)  # noqa: E731
     assert shapes(new) == shapes(state)
     assert all(v.shape == () and np.isfinite(v) for v in metrics.values()), metrics
+    assert not unexplained(metrics), "docs/reference/metrics.md lacks them"
 
 
 @pytest.mark.parametrize("phase", PHASES)
