@@ -8,7 +8,7 @@ Rooms, low to high, each of which knows what stands before it: `types`, `config`
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 AGENTS = {
     "mage": "MAGE-TD3: critics trained on the action gradient of their TD error (D'Oro and Jaśkowski 2020)",

@@ -84,7 +84,8 @@ def test_an_exported_policy_acts(pendulum, tmp_path):
         np.testing.assert_allclose(action, policy(np.zeros((1, 3))), atol=1e-5)
 
 
-PAGES = [ROOT / "README.md", *ROOT.glob("benchmarks/**/README.md"), *ROOT.glob("docs/**/*.md")]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *ROOT.glob("benchmarks/**/README.md"), *ROOT.glob("docs/**/*.md")]
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -100,6 +101,11 @@ def test_every_link_between_pages_leads_somewhere(page):
         there = (page.parent / target) if target else page
         assert there.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors_of(there), f"{page.name} links to {target}#{anchor}"
+
+
+def test_the_version_is_the_same_everywhere():
+    assert re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == pbrl.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == pbrl.__version__
 
 
 def test_the_site_lists_every_page_once():

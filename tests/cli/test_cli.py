@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pbrl
 from pbrl.cli import main, options, process
 from pbrl.envs import oracles
 from pbrl.envs.gym import GymEnv
@@ -74,7 +75,7 @@ print("heavy:", *sorted({"jax", "flax", "mujoco", "matplotlib", "orbax", "brax"}
     assert done.stdout.splitlines()[-1] == "heavy:"
     for word in (
         "usage: pbrl",
-        "pbrl 0.1.0",
+        f"pbrl {pbrl.__version__}",
         "dyna",
         "cpu",
         "pbrl/MageHopper-v0",
