@@ -14,7 +14,7 @@ import numpy as np
 from pbrl.diagnose import gradcheck
 from pbrl.envs import registry
 from pbrl.envs.gym import GymEnv
-from pbrl.envs.ids import TWINS
+from pbrl.envs.ids import BRAX, TWINS
 from pbrl.errors import EnvError, NoTwin, with_origin
 from pbrl.types import Transition, width
 
@@ -275,7 +275,7 @@ def oracle(env_id: str, standard: bool, *, asked: bool = False) -> Check:
         return Check("oracle", "ok", "none: a twin is of its id's own settings; agents learn a model")
     try:
         small = registry.plain(env_id) in (*TWINS, *registry.OWN)
-        if not (small or asked) and registry.find(env_id).start is not None:
+        if not (small or asked) and (env_id.startswith(BRAX) or registry.find(env_id).start is not None):
             return Check("oracle", "ok", f"it has dynamics of its own; not tried: --oracle, or pbrl gradcheck {env_id}")
         with jax.enable_x64(True):
             found = gradcheck.measure(env_id, HORIZONS, STATES, 0)
