@@ -5,6 +5,7 @@ import sys
 import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import yaml
@@ -51,9 +52,12 @@ def test_the_custom_environment_trains(tmp_path):
     assert rail.main(tmp_path / "rail", steps=1_000) > -12.0  # standing still is worth -16.7 on average
 
 
-def test_the_program_of_the_readme_runs():
-    metrics = load(code_of("README.md")[1], "readme").metrics
-    assert metrics["critic/loss"] > 0
+def test_the_program_of_the_readme_runs(capsys):
+    with jax.debug_key_reuse(True):
+        program = load(code_of("README.md")[1], "readme")
+    assert program.metrics["critic/loss"] > 0 and -2_000 < program.total < 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and all(line.startswith("episode ") for line in said)
 
 
 def test_an_oracle_of_ones_own_trains():
