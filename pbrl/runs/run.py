@@ -121,8 +121,6 @@ class Run(configs.Frozen):
         return self
 
     def _validate_env(self) -> None:
-        from pbrl.envs import wraps
-
         for name in self.env_kwargs:
             if not name.isidentifier() or name in RESERVED:
                 raise RunError(
@@ -130,8 +128,11 @@ class Run(configs.Frozen):
                 )
         try:
             configs.storable(self.env_kwargs, "env_kwargs")
-            for word in self.wrap:
-                wraps.parse(word)
+            if self.wrap:  # a policy is loaded where there is no Gymnasium, which words of wrappers stand for
+                from pbrl.envs import wraps
+
+                for word in self.wrap:
+                    wraps.parse(word)
         except ValueError as error:
             raise RunError(str(error)) from None
         if self.driver == "device" and (self.env_kwargs or self.wrap or self.factory):
