@@ -69,7 +69,7 @@ def test_the_streams_of_a_spread_run_are_diagnosed_side_by_side_as_on_one_device
 
 def test_cores_become_devices_for_several_streams_unless_someone_chose_their_number():
     script = "from pbrl.cli import sweep;"
-    script += "words = 'sac --env pbrl/ToyPendulum-v0 --seeds 2 --space config.tau=0.1,0.2,0.3';"
+    script += "words = 'sac --env pbrl/ToyPendulum-v0 --preset cpu --seeds 2 --space config.tau=0.1,0.2,0.3';"
     script += "print(sweep.parse(words.split()).seed_mode); import jax; print(jax.device_count())"
     unset = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
     flag = "--xla_force_host_platform_device_count=3"

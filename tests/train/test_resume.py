@@ -21,7 +21,7 @@ from pbrl.runs.folder import prepare
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run, default_driver
 from pbrl.runs.schedule import Schedule
-from pbrl.train import device, host, resume, session
+from pbrl.train import device, host, journal, resume, session
 from pbrl.train.drivers import driver_module
 from pbrl.train.session import Session
 from pbrl.train.stopping import Stop
@@ -168,14 +168,15 @@ def test_weights_alone_do_not_resume(tmp_path, name, env):
 def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch, minutes):
     """Steps of half a minute each: a checkpoint at every third, or none before the end."""
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    for file in (resume, session):
+    for file in (resume, session, journal):
         monkeypatch.setattr(file, "time", clock)
     saved = []
-    monkeypatch.setattr(checkpoint, "save", lambda folder, step, tree, info: saved.append(step))
+    monkeypatch.setattr(checkpoint, "save", lambda folder, step, tree, info: saved.append((folder.name, step)))
     cadences = {"log_every": 1, "checkpoint_every": 10**6, "checkpoint_minutes": minutes}
     run = make_run(tmp_path, "td3", PENDULUM, total_steps=25, **cadences)
     host.train(run, lambda progress: setattr(clock, "now", 30.0 * progress.step))
-    assert saved == [*([4, 7, 10, 13, 16, 19, 22] if minutes else []), 25]
+    whole = [step for name, step in saved if name == "checkpoints"]  # the best policies have a folder of their own
+    assert whole == [*([4, 7, 10, 13, 16, 19, 22] if minutes else []), 25]
 
 
 @pytest.fixture
