@@ -56,7 +56,8 @@ for line in sys.stdin:
     for _ in range(100):
         env.step(action)
     print(*step, (time.perf_counter() - begin) / 100 * 1e6, flush=True)
-    driver.streams = type(driver.streams).start("Pendulum-v1", (0,))  # the loop above has used up an episode
+    make = getattr(driver.run, "make_env", "Pendulum-v1")  # a build of before it takes an id
+    driver.streams = type(driver.streams).start(make, (0,))  # the loop above has used up an episode
 """
 
 
