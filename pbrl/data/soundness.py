@@ -33,8 +33,8 @@ def rows(batch: Any, shape: tuple[int, ...]) -> Array:
 def doubtful(batch: Transition) -> bool:
     """Return whether a row of a batch of NumPy's could be refused at all, whatever came before, without asking JAX.
 
-    What `Experience.judge` holds numbers against is at least `JUMPS`. An array's product with itself, whose root none of
-    its numbers exceeds, takes a tenth of the time that the largest magnitude does.
+    What `Experience.judge` holds numbers against is at least `JUMPS`. An array's product with itself, whose root no
+    number of it exceeds, takes a tenth of the time that the largest magnitude does.
     """
     bounds = [(batch.obs, JUMPS[0]), (batch.next_obs, JUMPS[0]), (batch.reward, JUMPS[1])]
     if batch.extras:
