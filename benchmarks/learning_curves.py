@@ -26,7 +26,7 @@ import numpy as np
 from curves import RESULTS, Entry, finished, gather, write_csv
 from suites import PENDULUM, SUITES, Row, Suite, make_runs
 
-from pbrl.errors import RunError, Stopped
+from pbrl.errors import Busy, Stopped
 from pbrl.parallel import devices
 from pbrl.report import stats
 from pbrl.runs.run import Run
@@ -53,9 +53,7 @@ def train_all(name: str, rows: Rows, runs: Sequence[Run], minutes: float | None)
 
         try:
             driver_module(run).train(run, report)
-        except RunError as error:
-            if "is training" not in str(error):
-                raise
+        except Busy as error:
             print(f"  {error}", flush=True)
 
 

@@ -18,6 +18,10 @@ class RunError(ValueError):
     exit_code = 2
 
 
+class Busy(RunError):
+    """Another process is training in the folder."""
+
+
 class EnvError(ValueError):
     """An environment that pbrl cannot use, or that misbehaved; one sentence with the remedy."""
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pbrl.errors import RunError
+from pbrl.errors import Busy, RunError
 from pbrl.runs import files
 
 BEAT, STALE = 20.0, 180.0
@@ -32,8 +32,8 @@ TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder, made where there is none, against a second process.
 
-    Raises `RunError` where another process holds it, for what cannot be a lock in its place, and where it cannot be
-    written.
+    Raises `Busy` where another process holds it, and `RunError` for what cannot be a lock in its place, and where it
+    cannot be written.
     """
     held = folder / "lock.held"
     with contextlib.ExitStack() as stack:
@@ -61,13 +61,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _flock(descriptor: int, folder: Path) -> bool:
-    """Lock by the operating system; return whether the file system can. Raises `RunError` where another has."""
+    """Lock by the operating system; return whether the file system can. Raises `Busy` where another has."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     except OSError as error:
         if error.errno in TAKEN:
-            raise RunError(_taken(folder)) from None
+            raise Busy(_taken(folder)) from None
         if error.errno in NO_FLOCK:
             return False
         raise
@@ -89,7 +89,7 @@ def _held(path: Path) -> Iterator[None]:
             break
         _take_from_the_dead(path, _refuse_alive(path))
     else:
-        raise RunError(_taken(path.parent))
+        raise Busy(_taken(path.parent))
     ended = threading.Event()
     beat = threading.Thread(target=_keep, args=(path, me, ended), daemon=True)
     beat.start()
@@ -120,7 +120,7 @@ def _keep(path: Path, me: dict[str, Any], ended: threading.Event) -> None:
 
 
 def _refuse_alive(path: Path) -> dict[str, Any] | None:
-    """Raise `RunError` where the process that holds the file may live; return what the file says of it."""
+    """Raise `Busy` where the process that holds the file may live; return what the file says of it."""
     it = _read(path)
     probe = path.with_name(f"lock.{secrets.token_hex(4)}")
     try:
@@ -138,7 +138,7 @@ def _refuse_alive(path: Path) -> dict[str, Any] | None:
             if here
             else f". If that one is gone, try again in {min(max(STALE - age, 0), STALE) / 60 + 1:.0f} minutes"
         )
-        raise RunError(_taken(path.parent, _named(it)) + hint)
+        raise Busy(_taken(path.parent, _named(it)) + hint)
     return it
 
 
