@@ -56,11 +56,6 @@ class Played(NamedTuple):
     lengths: np.ndarray
 
 
-def evaluate(run: Run, act: Act, step: int, episodes: int) -> dict[str, np.ndarray]:
-    """Return the scores of `played`."""
-    return played(run, act, step, episodes).scores
-
-
 def played(run: Run, act: Act, step: int, episodes: int) -> Played:
     """Play whole episodes that no evaluation of the run has seen.
 

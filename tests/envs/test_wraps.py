@@ -180,7 +180,7 @@ def test_a_run_keeps_arguments_and_wrappers(tmp_path, own):
     read = load(run.folder, trust=["own_wraps"])
     assert (read.env_kwargs, read.wrap, read.identity()) == (run.env_kwargs, run.wrap, run.identity())
     state, at = restore.agents(read)
-    scores = play.evaluate(read, play.policies(read, state), at, 2)
+    scores = play.played(read, play.policies(read, state), at, 2).scores
     assert scores["eval/length"] == 8 and read.make_env().gymnasium.unwrapped.g == 5.0
     assert default_folder(run) != default_folder(small("Pendulum-v1", tmp_path))
     with pytest.raises(RunError, match=r"differs in env_kwargs.g \(5.0 there, 6.0 here\)"):
@@ -244,7 +244,7 @@ def test_a_run_on_an_environment_that_a_function_makes(tmp_path, monkeypatch):
         load(run.folder, env=Counter)
     read = load(run.folder, env=make_counter)
     state, at = restore.agents(read)
-    assert play.evaluate(read, play.policies(read, state), at, 1)["eval/length"] == 4
+    assert play.played(read, play.policies(read, state), at, 1).scores["eval/length"] == 4
     assert host.train(small(make_counter, run.folder, env_kwargs={"stop": 4})).step == 20
     assert read.make_env().spec.reward_fn is None  # of other settings
     assert GymEnv(make_counter).spec.reward_fn is not None

@@ -96,7 +96,7 @@ def test_one_wild_reading_is_named_and_spoils_nothing(make, agent, wild):
     assert all(np.isfinite(row["critic/loss"]).all() and row["train/skipped_updates"] == [0] for row in rows[1:])
     state, step = restore.agents(run)
     assert step == 80 and (np.asarray(statistics(state).std) < 2.0).all()
-    assert np.isfinite(play.evaluate(run, play.policies(run, state), step, 1)["eval/return"]).all()
+    assert np.isfinite(play.played(run, play.policies(run, state), step, 1).scores["eval/return"]).all()
 
 
 def test_a_wild_reading_on_the_device(tmp_path, monkeypatch):

@@ -210,7 +210,7 @@ def test_an_environment_that_exists_once_trains_without_evaluations(alone, tmp_p
     learner, _ = restore.learners(load(tmp_path))  # makes one as well, and closes it
     assert learner.replay.inserted.tolist() == [SCHEDULE.total_steps]
     with pytest.warns(UserWarning, match=r"one episode of each seed after the other, since .* port is busy"):
-        scores = play.evaluate(load(tmp_path), lambda obs, extras: np.zeros((1, 1, 1)), 60, 3)
+        scores = play.played(load(tmp_path), lambda obs, extras: np.zeros((1, 1, 1)), 60, 3).scores
     assert scores["eval/episodes"].tolist() == [3] and scores["eval/return"].tolist() == [LIMIT]
 
 
@@ -232,7 +232,7 @@ def test_training_evaluates_on_the_same_instance_and_never_trains_on_the_cut(alo
     # Steps 1 to 25, 26 to 50 and on: ten to an episode, the third of each cut short after five.
     lengths = np.bincount(np.unique(stored.episode[0], return_inverse=True)[1])
     assert lengths.tolist() == [10, 10, 5, 10, 10, 5, 10]
-    scores = play.evaluate(run, lambda obs, extras: np.zeros((1, 1, 1)), 60, 3)
+    scores = play.played(run, lambda obs, extras: np.zeros((1, 1, 1)), 60, 3).scores
     assert scores["eval/episodes"].tolist() == [3]
 
 

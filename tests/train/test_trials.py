@@ -99,7 +99,7 @@ def test_a_sweep_of_one_trial_is_the_ordinary_run_to_the_bit(tmp_path, name, mod
     ours, theirs = (read_rows(run.folder, "eval")[-1]["eval/return"] for run in (sweep, alone))
     assert ours == theirs
     ours, theirs = (play.policies(run, restore.agents(run)[0]) for run in (sweep, alone))
-    scores = [play.evaluate(run, act, STEPS, 1)["eval/return"] for run, act in ((sweep, ours), (alone, theirs))]
+    scores = [play.played(run, act, STEPS, 1).scores["eval/return"] for run, act in ((sweep, ours), (alone, theirs))]
     np.testing.assert_array_equal(*scores)
 
 
