@@ -61,7 +61,7 @@ def foretell(run: Run) -> None:
     """Say what memory and time a run needs. Raises `Unfit` where there is too little memory."""
     import contextlib
 
-    from pbrl.diagnose import doctor
+    from pbrl.diagnose import random_play
     from pbrl.train import cost, footprint
 
     with contextlib.closing(run.make_env()) as env:
@@ -72,7 +72,7 @@ def foretell(run: Run) -> None:
         except RunError as error:
             say(f"FAIL memory: {error}")
             raise Unfit(f"{run.task}: memory failed; see above") from None
-        played = doctor.play(env, extras=bool(run.oracle))
+        played = random_play.play(env, extras=bool(run.oracle))
         found = cost.measure(run, env.spec, played.rows, played.step_s)
     parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.parts.items())
     steps = f"{run.schedule.total_steps} steps of {len(run.stream_seeds)} seed" + "s" * (len(run.stream_seeds) > 1)

@@ -3,24 +3,22 @@
 No agent is asked: what a run on it costs is `pbrl.train.cost`'s to measure.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pbrl.diagnose import gradcheck
+from pbrl.diagnose.random_play import STEPS, Played, play
 from pbrl.envs import registry
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.ids import BRAX, TWINS
 from pbrl.errors import EnvError, NoTwin, with_origin
-from pbrl.types import Transition, width
+from pbrl.types import width
 
-STEPS = 1_000  # of random actions
 ALIKE = 50  # steps that are played twice
-MOST_BROKEN = 10  # steps in a row, as in training
 TOLERANCE = 1e-5  # of a known reward, relative to the largest one, as the tests of pbrl's own
 HORIZONS, STATES = (1, 4), 8  # of the small check of gradients
 
@@ -35,51 +33,6 @@ class Check(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.level:4} {self.name}: {self.found}" + f"; {self.remedy}" * bool(self.remedy)
-
-
-class Played(NamedTuple):
-    """What random actions met."""
-
-    rows: Transition  # [STEPS], with what an oracle starts from where there is one
-    ends: list[tuple[int, bool]]  # of each whole episode: its length, and whether it terminated
-    broken: list[EnvError]
-    step_s: float
-    reset_s: float
-
-
-def play(env: GymEnv, steps: int = STEPS, *, extras: bool = False) -> Played:
-    """Take uniformly random actions; a broken step begins a new episode. Raises `EnvError` for too many in a row."""
-    rng, rows, ends, broken, in_a_row = np.random.default_rng(0), [], [], [], 0
-    took, resets, reset_s, length = 0.0, 0, 0.0, 0
-
-    def begin() -> np.ndarray:
-        nonlocal resets, reset_s
-        began = time.perf_counter()
-        obs = env.reset(seed=resets)
-        reset_s, resets = reset_s + time.perf_counter() - began, resets + 1
-        return obs
-
-    obs = begin()
-    while len(rows) < steps:
-        action = rng.uniform(-1.0, 1.0, env.spec.action_size)
-        more, began = env.extras() if extras else {}, time.perf_counter()
-        try:
-            step = env.step(action)
-        except EnvError as error:
-            broken.append(error)
-            in_a_row += 1
-            if in_a_row >= MOST_BROKEN:
-                raise
-            obs, length = begin(), 0
-            continue
-        took, length, in_a_row = took + time.perf_counter() - began, length + 1, 0
-        rows.append(Transition(obs, action, step.reward, 1.0 - step.terminated, step.next_obs, more))  # pyright: ignore[reportArgumentType]
-        obs = step.next_obs
-        if step.terminated or step.truncated:
-            ends.append((length, step.terminated))
-            obs, length = begin(), 0
-    stacked = jax.tree.map(lambda *each: np.asarray(np.stack(each), width()), *rows)
-    return Played(stacked, ends, broken, took / steps, reset_s / resets)
 
 
 def examine(
@@ -226,8 +179,9 @@ def known_reward(env: GymEnv, played: Played) -> Check:
     if function is None:
         return Check("reward", "ok", "not known to agents, which learn it", "to give it: docs/custom_environment.md")
     try:
-        said = np.asarray(function(rows.obs, rows.action, rows.next_obs))
-        slopes = jax.grad(lambda *args: jnp.sum(function(*args)), (0, 1, 2))(*map(jnp.asarray, rows_of(rows)))
+        given = rows.obs, rows.action, rows.next_obs
+        said = np.asarray(function(*given))
+        slopes = jax.grad(lambda *args: jnp.sum(function(*args)), (0, 1, 2))(*map(jnp.asarray, given))
     except Exception as error:  # of a user's function
         wrong = EnvError(f"the known reward raised {type(error).__name__}: {error}")
         wrong.__cause__ = error
@@ -246,11 +200,6 @@ def known_reward(env: GymEnv, played: Played) -> Check:
     if not all(np.isfinite(slope).all() for slope in slopes):
         return Check("reward", "FAIL", f"{found}, but its gradient is not finite", "no norm or arctan2 at the origin")
     return Check("reward", "ok", f"{found}, gradient finite")
-
-
-def rows_of(rows: Transition) -> tuple[Any, Any, Any]:
-    """Return what a reward is a function of."""
-    return rows.obs, rows.action, rows.next_obs
 
 
 def known_termination(env: GymEnv, played: Played) -> Check:

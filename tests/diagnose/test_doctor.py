@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 from small_agents import config
 
 from pbrl.cli import main
-from pbrl.diagnose import doctor
+from pbrl.diagnose import doctor, random_play
 from pbrl.envs.factory import name_of
 from pbrl.envs.gym import GymEnv
 from pbrl.envs.tasks.rewards import KNOWN
@@ -124,7 +124,7 @@ def test_each_fault_is_found(fault, name, level, said):
 def test_what_is_known_is_held_against_the_live_environment(reward, end, name, said, monkeypatch):
     monkeypatch.setitem(KNOWN, name_of(Cart), (reward, end))
     env = GymEnv(Cart)
-    played = doctor.play(env, 100)
+    played = random_play.play(env, 100)
     check = doctor.known_reward(env, played) if name == "reward" else doctor.known_termination(env, played)
     assert re.match(said, str(check))
 
@@ -156,7 +156,7 @@ def test_a_runs_parts_are_counted_as_its_schedule_says(tmp_path, monkeypatch):
     monkeypatch.setattr(cost.Clock, "of", lambda clock, phase, state: (phase(state), 1.0))  # a second each
     run = run_of("dyna", tmp_path)
     env = run.make_env()
-    found = cost.measure(run, env.spec, doctor.play(env, 10).rows, 1e-3)
+    found = cost.measure(run, env.spec, random_play.play(env, 10).rows, 1e-3)
     fits = sum(max(4, -(-rows // 32)) for rows in range(100, 1_001, 100))
     assert found.parts["updates"] == 900 and found.parts["environments"] == pytest.approx(1_000 * (1 + 1 + 2e-3))
     assert found.parts["fits of the model"] == pytest.approx(fits / cost.BATCHES, rel=0.3)
@@ -166,7 +166,7 @@ def test_a_runs_parts_are_counted_as_its_schedule_says(tmp_path, monkeypatch):
 def test_a_runs_cost_is_measured_with_fits_that_stop_and_imagined_data(tmp_path):
     run = run_of("mbpo", tmp_path, imagine_every=50, imagine_batch=8_000, imagine_buffer=16_000)
     env = run.make_env()
-    found = cost.measure(run, env.spec, doctor.play(env, 60).rows, 1e-3)
+    found = cost.measure(run, env.spec, random_play.play(env, 60).rows, 1e-3)
     assert found.parts.keys() == {"environments", "updates", "fits of the model", "imagination", "evaluations"}
     assert found.total == sum(found.parts.values()) and found.compile_s > 0
 
