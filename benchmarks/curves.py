@@ -15,7 +15,7 @@ import numpy as np
 from suites import Row
 
 from pbrl.report.curves import UNMOVING, evaluation_curve, settings
-from pbrl.runs import record
+from pbrl.runs import config_file, record
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 
@@ -77,7 +77,7 @@ def _add(entry: Entry, run: Run) -> None:
     """Take in what a run's folder holds, where it is longer than what is there."""
     if not (run.folder / "config.json").exists():
         return
-    details = json.loads((run.folder / "config.json").read_text())
+    details = config_file.read(run.folder)
     steps, returns = evaluation_curve(run.folder)
     logged = read_rows(run.folder, "train")
     for i, seed in enumerate(run.seeds):

@@ -17,9 +17,10 @@ from pbrl.cli.display import played
 from pbrl.cli.train import draw_curve, train
 from pbrl.errors import RunError
 from pbrl.presets import overrides
+from pbrl.runs.feasible import check
 from pbrl.runs.folder import default_folder
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import MAX_STREAMS, Run, agent_module, check
+from pbrl.runs.run import MAX_STREAMS, Run, agent_module
 from pbrl.sweep import outcome, ranking
 from pbrl.sweep import space as search
 from pbrl.sweep.ranking import Result

@@ -65,8 +65,7 @@ class GymEnv:
         self.env_id, self.who = _named(env), who
         self._width = width()
         # What is known goes by id or function, and holds for its own settings alone.
-        standard = not make_kwargs and not isinstance(env, gymnasium.Env)
-        standard = standard and all(wraps.parse(word).name in wraps.HARMLESS for word in wrap)
+        standard = not make_kwargs and not isinstance(env, gymnasium.Env) and wraps.harmless(wrap)
         if render:
             if not os.environ.get("DISPLAY"):
                 os.environ.setdefault("MUJOCO_GL", "egl")  # the one backend that renders without a screen

@@ -17,7 +17,6 @@ from pbrl.errors import EndedAtOnce, EnvError, described, place
 
 TIME_LIMIT = "time-limit"
 HARMLESS = ("flatten", TIME_LIMIT)
-"""Words after which what is known of an id's reward and termination still holds."""
 
 
 class FrameSkip(gymnasium.Wrapper):
@@ -85,6 +84,11 @@ def parse(word: str) -> Wrap:
 def modules_of(words: Sequence[str]) -> list[str]:
     """Return the user's modules that words name, of which `apply` runs functions."""
     return [parse(word).name.partition(":")[0] for word in words if ":" in parse(word).name]
+
+
+def harmless(words: Sequence[str]) -> bool:
+    """Return whether what is known of an id's reward and termination still holds behind these words."""
+    return all(parse(word).name in HARMLESS for word in words)
 
 
 def limits_time(words: Sequence[str]) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 from pbrl import config as configs
 from pbrl.errors import CheckpointError, RunError
 from pbrl.runs import config_file, initial, manifest, software
-from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module, check
+from pbrl.runs.feasible import check
+from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
 NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")

@@ -7,7 +7,8 @@ import pytest
 from pbrl import AGENTS
 from pbrl.envs.ids import TASKS
 from pbrl.presets import lookup, overrides
-from pbrl.runs.run import agent_module, check
+from pbrl.runs.feasible import check
+from pbrl.runs.run import agent_module
 from pbrl.runs.schedule import Schedule
 
 CASES = [

@@ -10,7 +10,7 @@ import pytest
 import small_agents
 from small_agents import ORACLE, config, jitted, module, transitions
 
-from pbrl.runs import run
+from pbrl.runs import feasible
 from pbrl.runs.schedule import Schedule
 from pbrl.train import fitting
 
@@ -165,4 +165,4 @@ def test_an_oracle_needs_no_fit():
 
 def test_a_ring_too_small_to_hold_rows_out_is_refused():
     with pytest.raises(ValueError, match=r"schedule\.buffer_size: expected at least 9 rows.*got 6"):
-        run.check(MAAC, config("maac"), replace(SCHEDULE, buffer_size=6))
+        feasible.check(MAAC, config("maac"), replace(SCHEDULE, buffer_size=6))
