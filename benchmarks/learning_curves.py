@@ -126,12 +126,17 @@ def main() -> None:
     parser.add_argument("--suite", required=True, choices=SUITES)
     parser.add_argument("--seeds", type=int, help="seeds 0 … N-1 (default: the suite's)")
     parser.add_argument("--steps", type=int, help="environment steps per seed (default: the suite's)")
-    parser.add_argument("--only", nargs="+", help="labels to train")
-    parser.add_argument("--env", nargs="+", help="environments to train on, of those in the suite")
+    parser.add_argument("--only", nargs="+", default=[], help="labels to train")
+    parser.add_argument("--env", nargs="+", default=[], help="environments to train on, or parts of their names")
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     parser.add_argument("--summary", action="store_true", help="train nothing")
     args = parser.parse_args()
     suite = SUITES[args.suite]
+    for label in set(args.only) - {row.label for row in suite.rows}:
+        parser.error(f"--only {label}: {args.suite} has {', '.join(sorted({row.label for row in suite.rows}))}")
+    for part in args.env:
+        if not any(part in row.env for row in suite.rows):
+            parser.error(f"--env {part}: {args.suite} has {', '.join(sorted({row.env for row in suite.rows}))}")
     seeds, steps = args.seeds or suite.seeds, args.steps or suite.steps
     devices.use_cores(1 if suite.alone else seeds)
     rows = [(row, make_runs(suite, args.suite, row, seeds, steps)) for row in suite.rows]
@@ -140,7 +145,7 @@ def main() -> None:
             (entry, run)
             for entry, (row, runs) in zip(gather(args.suite, rows)[0], rows, strict=True)
             for run in runs
-            if row.label in (args.only or [row.label]) and row.env in (args.env or [row.env])
+            if row.label in (args.only or [row.label]) and any(part in row.env for part in args.env or [row.env])
         ]
         missing = [
             run for entry, run in wanted if any(s not in entry.seeds or entry.seeds[s].end < steps for s in run.seeds)
