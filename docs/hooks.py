@@ -1,15 +1,17 @@
 """Hooks of mkdocs: the site has what pages link to outside `docs/`, and links lead there as they do in the repository.
 
 A page of the site lies where it does in `docs/`. What lies elsewhere, such as `benchmarks/results/x.png`, keeps its
-path in the repository.
+path in the repository. Formulas become MathML, which browsers typeset without a script from elsewhere.
 """
 
+import html
 import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 DOCS = "docs/"
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 LINK = re.compile(r"(\]\()([^)#\s]+)([^)]*\))")
 OUTSIDE = ("benchmarks/README.md", "benchmarks/published/README.md", "benchmarks/results/*.png")
 """Pages and pictures of the repository that the site takes in."""
@@ -43,3 +45,13 @@ def seen_from(here: str, target: str) -> str:
     page = PurePosixPath(DOCS + here if inside else here)
     path = os.path.normpath(page.parent / target)
     return os.path.relpath(path.removeprefix(DOCS), os.path.dirname(here) or ".")
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Typeset the formulas of a page."""
+    from latex2mathml.converter import convert
+
+    def typeset(match: re.Match[str]) -> str:
+        return convert(html.unescape(match[2]).strip(), display="block" if match[1] == "div" else "inline")
+
+    return FORMULA.sub(typeset, content)
