@@ -50,8 +50,9 @@ def page() -> str:
     lines = [
         "# Policies to watch",
         "",
-        "The best seed's best policy of each headline agent, of the suites' runs at `cpu` sizes. Choosing the best flatters: [results](../../docs/results/index.md)",
-        "has means over seeds. `python examples/watch.py FOLDER` films one, and `python benchmarks/best_policies.py` writes this page.",
+        "The best seed's best policy of each headline agent in the suites at `cpu` sizes. Choosing the best flatters:",
+        "[results](../../docs/results/index.md) has means over seeds. `python examples/watch.py FOLDER` films one, and",
+        "`python benchmarks/best_policies.py` writes this page.",
         "",
         f"| folder | agent | task | seed | step | return of {EPISODES} fresh episodes |",
         "|---|---|---|---|---|---|",
