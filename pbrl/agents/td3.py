@@ -50,6 +50,8 @@ class Config(Frozen):
     """Of actor and critics."""
     critics: int = static(2)
     """2: TD3; 1, with `policy_delay` 1: DDPG with a smoothed target."""
+    critic_norm: str = static("none")
+    """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
     td_loss: str = static("huber")

@@ -38,6 +38,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 PRECISIONS = ("default", "high", "highest")  # of matrix products, as JAX names them
+NORMS = ("none", "layer")
 
 
 def uniform(bound: float) -> Callable[..., Array]:
@@ -91,6 +92,8 @@ class MLP(nn.Module):
     `scheme` draws the weights: `"glorot"` (uniform, zero biases), `"glorot_normal_out"` (last layer normal: MAGE's
     dynamics), `"orthogonal"` (zero biases: SVG), `"uniform"` (within 1/√inputs, biases too: SVG's reward).
     `precision` is the matmul precision (`"highest"` where second derivatives or physics need float32 on accelerators).
+    `norm` `"layer"` centres and scales the features of each row in front of the activation (Ba et al. 2016), without
+    scale and bias of their own, so that parameters are the same; `epsilon` is added to the features' variance.
     """
 
     hidden: tuple[int, ...]
@@ -98,12 +101,17 @@ class MLP(nn.Module):
     activation: str = "swish"
     scheme: str = "glorot"
     precision: str | None = "highest"
+    norm: str = "none"
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
             kernel, _, bias = _initializers(self.scheme, x.shape[-1])
-            x = ACTIVATIONS[self.activation](_dense(width, kernel, bias, self.precision)(x))
+            x = _dense(width, kernel, bias, self.precision)(x)
+            if self.norm == "layer":
+                x = nn.LayerNorm(self.epsilon, use_bias=False, use_scale=False, use_fast_variance=False)(x)
+            x = ACTIVATIONS[self.activation](x)
         _, kernel, bias = _initializers(self.scheme, x.shape[-1])
         return _dense(self.out, kernel, bias, self.precision)(x)
 
@@ -201,17 +209,20 @@ class RecurrentCell(nn.Module):
 
 
 class Critic(nn.Module):
-    """Action value `(obs [*, S], action [*, A]) -> q [*]`."""
+    """Action value `(obs [*, S], action [*, A]) -> q [*]`, its fields those of `MLP`."""
 
     hidden: tuple[int, ...]
     activation: str = "swish"
     scheme: str = "glorot"
     precision: str | None = "highest"
+    norm: str = "none"
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
         x = jnp.concatenate([obs, action], axis=-1)
-        return MLP(self.hidden, 1, self.activation, self.scheme, self.precision)(x)[..., 0]
+        net = MLP(self.hidden, 1, self.activation, self.scheme, self.precision, self.norm, self.epsilon)
+        return net(x)[..., 0]
 
 
 def init(module: nn.Module, key: Key, *inputs: Any) -> Params:

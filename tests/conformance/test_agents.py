@@ -150,6 +150,7 @@ def test_act_takes_any_leading_axes_and_stays_in_bounds(name, shape):
         ({"activation": "swich"}, "did you mean 'swish'"),
         ({"precision": "low"}, "config.precision"),
         ({"td_loss": "mse"}, "config.td_loss: got 'mse'; known names: huber, squared"),
+        ({"critic_norm": "batch"}, "config.critic_norm: got 'batch'; known names: layer, none"),
         ({"ensemble_size": 0}, "config.ensemble_size"),
         ({"horizon": -1}, "config.horizon"),
         ({"actor": "scg"}, "did you mean 'svg'"),

@@ -58,9 +58,9 @@ def dot(a, b):
     return sum(np.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-@pytest.mark.parametrize("name", ["mage", "dyna", "td3"])
-def test_critic_gradient(x64, name):
-    state, batch = make(name)
+@pytest.mark.parametrize("name, norm", [("mage", "none"), ("mage", "layer"), ("dyna", "none"), ("td3", "none")])
+def test_critic_gradient(x64, name, norm):
+    state, batch = make(name, critic_norm=norm)
     gradient, loss = moved(state, batch, "critic", name), loss_of(state, batch, "critic", name)
     for direction in random_directions(state.ac.critic):
         np.testing.assert_allclose(dot(gradient, direction), difference(loss, state.ac.critic, direction), rtol=1e-5)

@@ -23,6 +23,7 @@ FLAVOURS = {
     "ensemble": ("svg", {"dynamics": "ensemble"}),
     "oracle": ("svg", {"oracle": ORACLE, "horizon": 4}),
     "mve": ("svg", {"critic": "mve", "actor": "sac"}),
+    "normalised critics": ("svg", {"critic_norm": "layer"}),
 }
 
 

@@ -37,6 +37,19 @@ def test_actor_stays_in_bounds_and_critic_returns_a_number_a_row(key):
     assert networks.apply(critic, networks.init(critic, key, obs, action), obs, action).shape == (4, 6)
 
 
+def test_a_layers_norm_centres_and_scales_each_row_in_front_of_the_activation(key):
+    plain, normed = networks.MLP((8,), 1, "relu"), networks.MLP((8,), 1, "relu", norm="layer", epsilon=0.5)
+    x = 3.0 * jax.random.normal(key, (5, 4))
+    params = networks.init(normed, key, x)
+    assert jax.tree.structure(params) == jax.tree.structure(networks.init(plain, key, x))  # nothing more is learned
+    kernel, bias = (np.asarray(params["Dense_0"][name]) for name in ("kernel", "bias"))
+    features = np.asarray(x) @ kernel + bias
+    features -= features.mean(-1, keepdims=True)
+    features /= np.sqrt((features**2).mean(-1, keepdims=True) + 0.5)
+    by_hand = np.maximum(features, 0) @ np.asarray(params["Dense_1"]["kernel"]) + np.asarray(params["Dense_1"]["bias"])
+    np.testing.assert_allclose(networks.apply(normed, params, x), by_hand, rtol=1e-5, atol=1e-6)
+
+
 def test_orthogonal_weights_are_flax_own_and_are_never_factored_in_a_batch(key):
     """With jax 0.10 two batched QRs at once wait for each other forever on two cores."""
     import flax.linen as nn

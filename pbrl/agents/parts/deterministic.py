@@ -21,6 +21,9 @@ from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params
 
+NORM_EPSILON = 1e-2
+"""Of normalised critics: it bounds how much the norm magnifies a row's slope, which MAGE trains."""
+
 
 class Hyperparameters(Protocol):
     """The fields of an agent's config that this file reads."""
@@ -36,6 +39,7 @@ class Hyperparameters(Protocol):
     critic_hidden: tuple[int, ...]
     activation: str
     critics: int
+    critic_norm: str
     policy_delay: int
     precision: str
 
@@ -69,7 +73,9 @@ class ActorCritic:
 
     @property
     def _critic(self) -> networks.Critic:
-        return networks.Critic(self.config.critic_hidden, self.config.activation, precision=self.config.precision)
+        c = self.config
+        named = {"precision": c.precision, "norm": c.critic_norm, "epsilon": NORM_EPSILON}
+        return networks.Critic(c.critic_hidden, c.activation, **named)
 
     @property
     def _actor_tx(self) -> optax.GradientTransformation:
@@ -189,3 +195,4 @@ def validate(config: Any) -> None:
         policy_delay=(1, 1_000),
     )
     configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS, td_loss=TD_LOSSES)
+    configs.check_choice(config, critic_norm=networks.NORMS)

@@ -31,6 +31,8 @@ class Config(Frozen):
 
     critics: int = static(2)
     """How many, of which the smallest counts."""
+    critic_norm: str = static("none")
+    """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
     discount: float = 0.99
     """γ of the return."""
     tau: float = 0.005

@@ -50,6 +50,7 @@ class Hyperparameters(Protocol):
     critic_hidden: tuple[int, ...]
     activation: str
     critics: int
+    critic_norm: str
     normalize_obs: bool
     precision: str
 
@@ -103,7 +104,7 @@ class SoftActorCritic:
     @property
     def _critic(self) -> networks.Critic:
         c = self.config
-        return networks.Critic(c.critic_hidden, c.activation, c.style.scheme, c.precision)
+        return networks.Critic(c.critic_hidden, c.activation, c.style.scheme, c.precision, c.critic_norm)
 
     def inputs(self, obs: Array) -> Array:
         """Return observations as networks see them: centred and scaled, unless the config asks for raw ones."""
@@ -256,6 +257,7 @@ def validate(config: Any) -> None:
         critics=(1, 64),
     )
     configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)
+    configs.check_choice(config, critic_norm=networks.NORMS)
 
 
 def validate_schedule(config: Any) -> None:

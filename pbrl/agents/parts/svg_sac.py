@@ -48,6 +48,8 @@ class Config(Frozen):
     """Of actor and critics."""
     critics: int = static(2)
     """How many, of which the smallest counts."""
+    critic_norm: str = static("none")
+    """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
     normalize_obs: bool = static(True)
     """Divide observations by their running deviation, within 0.1 and 10."""
     precision: str = static("highest")

@@ -60,6 +60,8 @@ class Config(Frozen):
     """Of actor and critics; MAGE's needs a second derivative."""
     critics: int = static(2)
     """2: on TD3; 1, with `policy_delay` 1: on DDPG."""
+    critic_norm: str = static("none")
+    """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
     td_loss: str = static("huber")
