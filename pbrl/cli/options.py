@@ -13,12 +13,13 @@ import tyro
 
 from pbrl import AGENTS
 from pbrl import config as configs
-from pbrl.cli import words
+from pbrl.cli import output, words
 from pbrl.cli.display import say
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
 from pbrl.runs import initial
 from pbrl.runs.folder import default_folder, refuse_modules_within
+from pbrl.runs.log import SINKS
 from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
 from pbrl.runs.schedule import Schedule
 
@@ -66,8 +67,9 @@ class Train(Generic[C]):
     """Its checkpoint of this step instead of the newest."""
     init_parts: str = ",".join(initial.MOST)
     """Which parts of it: some of networks, optimisers, normaliser, model, replay."""
-    sinks: tuple[str, ...] = Run.sinks
-    """Where metrics go: jsonl (always), csv, tensorboard, wandb."""
+    sinks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD,WORD,…")] = Run.sinks
+    """Where metrics go besides metrics.jsonl, which is always written: some of csv, tensorboard, wandb; jsonl alone for
+    none of them."""
     oracle: Literal["none", "fidelity", "speed"] = "none"
     """Imagine with the environment's own differentiable dynamics, where it has them, instead of a learned model.
     `--oracle` alone is "fidelity"; "speed" halves the contact solver's iterations in MuJoCo's tasks."""
@@ -122,7 +124,8 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     options = words.fill(cls[module.Config], argv, defaults, f"{prog} {defaults.agent}", defaults.about)
     if options.preset == AUTO:
         say(f"preset: {preset} ({lookup.SUMMARIES[preset]}); others by --preset, see `pbrl list`")
-    return options
+    total = options.schedule.total_steps if options.steps is None else options.steps
+    return replace(options, schedule=warmed_up(options.schedule, defaults.schedule, total))
 
 
 def suited() -> str:
@@ -152,7 +155,7 @@ def make_run(options: Train) -> Run:
     if options.diagnose_every is not None:
         schedule = replace(schedule, diagnose_every=options.diagnose_every)
     seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
-    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), "map", options.sinks)
+    run = Run(options.agent, options.env, seeds, options.config, schedule, Path(), "map", sinks(options.sinks))
     run = replace(run, env_kwargs=env_kwargs(options.env_kwargs), wrap=options.wrap)
     refuse_modules_within(run, options.out or Path("runs"))
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
@@ -168,6 +171,30 @@ def _initial(options: Train) -> initial.Initial:
     if options.init_step is None:
         return initial.Initial.newest(options.init, parts)
     return initial.Initial(options.init, options.init_step, parts)
+
+
+def sinks(given: Sequence[str]) -> tuple[str, ...]:
+    """Read words, or one word with commas, in the order of `SINKS`. Raises `RunError` for one that there is not."""
+    asked = {name for word in given for name in word.split(",") if name}
+    for name in sorted(asked - set(SINKS)):
+        raise RunError(f"--sinks: there is no {name!r}{configs.suggest(name, SINKS, 'sink')}")
+    return tuple(name for name in SINKS if name in asked | {"jsonl"})
+
+
+def warmed_up(schedule: Schedule, preset: Schedule, total: int) -> Schedule:
+    """Shorten a preset's warm-up to half of a run that would end in it, so that something is trained, and say so.
+
+    A warm-up that was asked for stays, and with it the schedule's own refusal. A model is fitted by the warm-up's end.
+    """
+    warmup = schedule.warmup_steps
+    if not 0 < total <= warmup or warmup != preset.warmup_steps:
+        return schedule
+    short = total // 2
+    output.tell(
+        f"warning: {total} steps end within the warm-up of {warmup}, so this run's is shortened to {short}: enough to "
+        "see that everything works, not to learn"
+    )
+    return replace(schedule, warmup_steps=short, model_every=min(schedule.model_every, max(short, 1)))
 
 
 def env_kwargs(words: Sequence[str]) -> dict[str, Any]:

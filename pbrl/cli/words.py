@@ -1,9 +1,10 @@
 """The words of a command line: unknown options are refused with the nearest known one, the rest is read by tyro."""
 
+import contextlib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import tyro
@@ -56,22 +57,75 @@ def peek(argv: Sequence[str], name: str, default: Any) -> Any:
 def call(function: Callable[..., None], argv: Sequence[str], prog: str) -> None:
     """Call a function with the words as arguments; its signature makes the options, its docstring the help."""
     refuse_unknown(argv, [name.strip("_") for name in inspect.signature(function).parameters])
-    tyro.cli(function, args=argv, prog=prog)
+    with _named(argv):
+        tyro.cli(function, args=argv, prog=prog, registry=_registry(_whole))
 
 
 def fill(cls: Any, argv: Sequence[str], defaults: Any, prog: str, about: str) -> Any:
     """Return an instance of the dataclass `cls`: the words' values, and those of `defaults` for what is not given."""
+    with _named(argv):
+        return tyro.cli(
+            cls,
+            args=argv,
+            default=defaults,
+            prog=prog,
+            description=about,
+            config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
+            registry=_registry(_whole, _integers),
+        )
+
+
+def _registry(*rules: Any) -> tyro.constructors.ConstructorRegistry:
+    """Return how tyro reads words, with rules of ours that come before its own, the last first."""
     registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_integers)
-    return tyro.cli(
-        cls,
-        args=argv,
-        default=defaults,
-        prog=prog,
-        description=about,
-        config=(tyro.conf.FlagConversionOff,),  # so that every option reads --config.PATH=VALUE
-        registry=registry,
+    for rule in rules:
+        registry.primitive_rule(rule)
+    return registry
+
+
+def _whole(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Read whole numbers as `10000` or as `1e4`."""
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: integer(words[0]),
+        is_instance=lambda x: isinstance(x, int) and not isinstance(x, bool),
+        str_from_instance=lambda x: [str(x)],
     )
+
+
+def integer(word: str) -> int:
+    """Read `10000`, `10_000` or `1e4`. Raises `_NotWhole` for another number, `ValueError` for no number."""
+    try:
+        return int(word)
+    except ValueError as error:
+        try:
+            number = float(word)
+        except ValueError:
+            raise error from None
+        if not number.is_integer():
+            raise _NotWhole(word) from None
+        return int(number)
+
+
+class _NotWhole(Exception):
+    """A number stands where a whole one should; no `ValueError`, which tyro would tell in words of its own."""
+
+
+@contextlib.contextmanager
+def _named(argv: Sequence[str]) -> Iterator[None]:
+    """Let a number that is not whole be a `RunError`, which names the last option before it."""
+    try:
+        yield
+    except _NotWhole as error:
+        (word,) = error.args
+        at = next(
+            (i for i, given in enumerate(argv) if word in given.partition("=")[2].split(",") + given.split(",")), 0
+        )
+        option = next((given.partition("=")[0] for given in reversed(argv[: at + 1]) if given.startswith("--")), "")
+        raise RunError(f"{option}: expected a whole number, such as 10000 or 1e4, got {word}") from None
 
 
 def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
@@ -81,7 +135,7 @@ def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pr
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
         metavar="INT,INT,…",
-        instance_from_str=lambda words: tuple(int(x) for x in ",".join(words).split(",")),
+        instance_from_str=lambda words: tuple(integer(x) for x in ",".join(words).split(",")),
         is_instance=lambda x: isinstance(x, tuple),
         str_from_instance=lambda x: [",".join(map(str, x))],
     )

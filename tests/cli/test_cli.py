@@ -108,7 +108,9 @@ BAD = [
     ((*PENDULUM, "--config.critic-lr=-1e-3"), "config.critic_lr: expected a value in [0, 1], got -0.001"),
     ((*PENDULUM, "--config.discount=nan"), "config.discount: expected a value in [0, 1], got nan"),
     ((*PENDULUM, "--schedule.batch-size=0"), "schedule.batch_size: expected an integer from 1 to 2147483647, got 0"),
-    ((*PENDULUM, "--steps=50"), "expected at most total_steps (50), got 200"),
+    ((*PENDULUM, "--steps=50", "--schedule.warmup-steps=60"), "expected at most total_steps (50), got 60"),
+    ((*PENDULUM, "--steps=1.5e0"), "--steps: expected a whole number, such as 10000 or 1e4, got 1.5e0"),
+    (("eval", "nowhere", "--episodes", "0.5"), "--episodes: expected a whole number, such as 10000 or 1e4, got 0.5"),
     ((*PENDULUM, "--schedule.model-every=0"), "this agent learns from a model"),
     (("train", "td3", "--env", "Pendulum-v1", "--schedule.model-every=5"), "expected 0 for an agent without a model"),
     ((*PENDULUM, "--seeds=0"), "--seeds: expected an integer from 1 to 65536, got 0"),
@@ -129,7 +131,7 @@ BAD = [
     (("--hlep",), "did you mean '--help'"),
     (("eval", "nowhere", "--episods=3"), "did you mean '--episodes'"),
     (("plot", "nowhere", "--hlp"), "did you mean '--help'"),
-    ((*PENDULUM, "--sinks", "csv"), "expected jsonl and some of csv, tensorboard, wandb, got csv"),
+    ((*PENDULUM, "--sinks", "wand"), "--sinks: there is no 'wand'; did you mean 'wandb'"),
     (("eval", "nowhere", "--mcp"), "did you mean '--mpc'"),
     (("eval", "nowhere", "--mpc.horzon=3"), "--mpc.horizon INT"),
     (("eval", "nowhere", "--mpc.horizon=far"), "invalid literal for int() with base 10: 'far'"),
@@ -250,6 +252,32 @@ def test_a_bad_file_is_refused(text, message, tmp_path):
 def test_a_device_is_no_file_of_settings():
     with pytest.raises(RunError, match=r"^--from /dev/zero: /dev/zero is not a regular file, which alone is read"):
         options.parse([*PENDULUM[1:], "--from", "/dev/zero"])
+
+
+def test_whole_numbers_may_be_written_with_an_exponent():
+    run = options.parse([*PENDULUM[1:], "--steps=1e4", "--schedule.eval-every", "2e3", "--config.model-hidden=1e2,64"])
+    assert (run.schedule.total_steps, run.schedule.eval_every, run.config.model_hidden) == (10_000, 2_000, (100, 64))
+
+
+@pytest.mark.parametrize(
+    ("words", "sinks"),
+    [
+        (["wandb"], ("jsonl", "wandb")),
+        (["csv,wandb"], ("jsonl", "csv", "wandb")),
+        (["wandb", "csv"], ("jsonl", "csv", "wandb")),
+        (["jsonl"], ("jsonl",)),
+    ],
+)
+def test_sinks_are_words_or_a_list_with_commas_beside_the_record(words, sinks):
+    assert options.parse([*PENDULUM[1:], "--sinks", *words]).sinks == sinks
+
+
+def test_a_run_that_would_end_in_its_warm_up_gets_a_shorter_one_and_says_so(capsys):
+    run = options.parse([*PENDULUM[1:], "--preset=cpu", "--steps=10"])
+    assert (run.schedule.total_steps, run.schedule.warmup_steps, run.schedule.model_every) == (10, 5, 5)
+    assert "10 steps end within the warm-up of 200, so this run's is shortened to 5" in capsys.readouterr().err
+    assert options.parse([*PENDULUM[1:], "--preset=cpu", "--steps=201"]).schedule.warmup_steps == 200
+    assert not capsys.readouterr().err
 
 
 def test_the_folder_is_named_after_what_was_asked_for():
@@ -382,7 +410,8 @@ def test_planning_without_a_model_is_refused_in_one_sentence(agent, message, cap
 
 def test_the_example_takes_the_options_of_train(tmp_path):
     example = Path(__file__).parents[2] / "examples" / "run_mujoco.py"
-    done = subprocess.run([sys.executable, example, "--steps=10"], capture_output=True, text=True, cwd=tmp_path)
+    words = ["--steps=10", "--schedule.warmup-steps=20"]
+    done = subprocess.run([sys.executable, example, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("pbrl: schedule.warmup_steps: expected at most total_steps (10)")
 
