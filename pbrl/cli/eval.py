@@ -1,7 +1,7 @@
 """`pbrl eval`: fresh episodes with what a run has learned, by its policies and, with --mpc, by planning as well."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from pbrl import config as configs
-from pbrl.cli import process, words
+from pbrl.cli import process, progress, words
 from pbrl.cli.display import counted, played, statistics_line
 from pbrl.errors import RunError
 from pbrl.planning import config as planner
@@ -61,18 +61,26 @@ def evaluate(
     from pbrl.trained import play, restore
 
     process.start(it.float64)
+    rounds = episodes if it.schedule.eval_on_training_env else 1  # one after the other
+
+    def play_by(act: play.Act, state: Any, at: int, how: str, show: Callable[[str], None]) -> play.Played:
+        words, most = f"{how} {counted(episodes, 'episode')} of each seed", rounds * state.spec.episode_length
+        return play.played(it, progress.counting(act, show, words, most), at, episodes)
+
     if not mpc:
-        state, _, steps, _ = restore.policies(it, which, trust_env)
-        result = play.played(it, play.policies(it, state), int(steps.max()), episodes)
+        with progress.shown("reading the checkpoint, making environments") as show:
+            state, _, steps, _ = restore.policies(it, which, trust_env)
+            result = play_by(play.policies(it, state), state, int(steps.max()), "playing", show)
         _report(it, steps, episodes, {"policy": result}, out)
         return
     try:
         cem.check(agent_module(it.agent), it.config, mpc_, oracle=bool(it.oracle))
     except ValueError as error:
         raise RunError(str(error)) from None
-    state, at = restore.agents(it, step)
-    result = play.played(it, play.policies(it, state), at, episodes)
-    planned = play.played(it, play.planners(it, state, at, mpc_), at, episodes)
+    with progress.shown("reading the checkpoint, making environments") as show:
+        state, at = restore.agents(it, step)
+        result = play_by(play.policies(it, state), state, at, "playing", show)
+        planned = play_by(play.planners(it, state, at, mpc_), state, at, "planning", show)
     about = f"planned: {', '.join(f'{name} {value}' for name, value in configs.to_json(mpc_).items())}"
     steps = np.full(len(it.stream_seeds), at)
     _report(it, steps, episodes, {"policy": result, "planned": planned}, out, about)

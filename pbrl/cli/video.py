@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from pbrl.cli import process, words
+from pbrl.cli import process, progress, words
 from pbrl.runs import files
 from pbrl.runs.folder import load
 from pbrl.runs.schedule import MOST_EPISODES
@@ -47,10 +47,10 @@ def video(
     process.start(it.float64)
     out = out or it.folder / "video.mp4"
     film.require(it, seed_index)
-    acting = restore.policies(it, words.step(step, best), trust_env)
-    at = int(acting.steps[seed_index])
-    with files.whole(out) as partial:
-        returns = film.record(it, acting.state, at, seed_index, episodes, partial)
+    with progress.shown("reading the checkpoint, making the environment") as show, files.whole(out) as partial:
+        acting = restore.policies(it, words.step(step, best), trust_env)
+        at = int(acting.steps[seed_index])
+        returns = film.record(it, acting.state, at, seed_index, episodes, partial, show)
     who = f"trial {seed_index // len(it.seeds)}, " if it.trials else ""
     who += f"seed {it.stream_seeds[seed_index]}"
     print(f"{out}: step {at}, {who}, return {', '.join(f'{r:.1f}' for r in returns)}")

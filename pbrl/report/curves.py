@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pbrl import config as configs
 from pbrl.errors import RunError
-from pbrl.report import stats
+from pbrl.report import series, stats
+from pbrl.report.series import Quantity
 from pbrl.runs import record
 from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
@@ -32,34 +33,49 @@ class Part:
 
     folder: Path
     seeds: tuple[int, ...]  # [N]
-    steps: np.ndarray  # [T]
-    returns: np.ndarray  # [N, T], NaN where a seed has none
+    x: np.ndarray  # [T], steps unless something else was asked for
+    values: np.ndarray  # [N, T], NaN where a seed has none
     settings: Mapping[str, Any]  # leaf's path -> value
 
 
-def gather(folders: Sequence[Path]) -> tuple[dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], list[str]]:
-    """Return task -> label -> (steps `[T]`, returns `[N, T]`), and sentences on what a reader would not see in them.
+def gather(
+    folders: Sequence[Path],
+    what: Quantity = Quantity(),
+    *,
+    by: Literal["settings", "agent"] = "settings",
+    labels: Sequence[str] = (),
+) -> tuple[dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], list[str]]:
+    """Return task -> label -> (x `[T]`, values `[N, T]`), and sentences on what a reader would not see in them.
 
     Runs on one task that differ in nothing but their seeds, their length and `UNMOVING` add up their seeds. Others get
     a curve each, whose label names what differs. A folder given twice counts once, and so does a seed of equal settings
     in two folders. Of a sweep, the `LEADERS` best trials so far get a curve each.
 
-    Raises `RunError` where a folder holds no run, or no evaluation yet, or none that has a return.
+    By "agent", runs of one agent are one curve whatever their settings, and a sentence says which differ. `labels` name
+    the folders, in order; equal ones are one curve.
+
+    Raises `RunError` where a folder holds no run, or no evaluation yet, or none that has a return, and for labels that
+    are not one for each folder.
     """
+    if labels and len(labels) != len(folders):
+        raise RunError(f"labels: expected one for each of {len(folders)} folders, got {len(labels)}")
     words: list[str] = []
     kinds: dict[str, dict[str, dict[str, list[Part]]]] = {}  # task -> title -> settings -> parts
-    for folder in _once(folders, words):
-        for task, title, part in _read(folder):
+    for i, folder in _once(folders, words):
+        for task, title, part in _read(folder, what, labels[i] if labels else ""):
             kind = json.dumps({k: v for k, v in part.settings.items() if k not in UNMOVING}, sort_keys=True)
             kinds.setdefault(task, {}).setdefault(title, {}).setdefault(kind, []).append(part)
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for task, titles in kinds.items():
         for title, settings in titles.items():
             parts = list(settings.values())
-            for label, of_one in zip(_labels(title, task, parts, words), parts, strict=True):
-                kept = _each_seed_once(of_one, f"{label} on {task}", words)
-                words += _remarks(kept, f"{label} on {task}")
-                groups.setdefault(task, {})[label] = merge([(part.steps, part.returns) for part in kept])
+            names = [title] * len(parts) if labels or by == "agent" else _labels(title, task, parts, words)
+            curves: dict[str, list[Part]] = {}
+            for label, of_one in zip(names, parts, strict=True):
+                curves.setdefault(label, []).extend(_each_seed_once(of_one, f"{label} on {task}", words))
+            for label, kept in curves.items():
+                words += _remarks(kept, f"{label} on {task}", what)
+                groups.setdefault(task, {})[label] = merge([(part.x, part.values) for part in kept])
     return groups, words
 
 
@@ -75,9 +91,9 @@ def evaluation_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Put the seeds of several runs on one grid, `(steps [T], returns [N, T])`.
+    """Put the seeds of several runs on one grid, `(x [T], values [N, T])`.
 
-    The grid holds every evaluation step of any of them. Between its own steps a run is interpolated; before its first
+    The grid holds every place of any of them. Between its own steps a run is interpolated; before its first
     and after its last it has NaN.
     """
     grid = np.unique(np.concatenate([steps for steps, _ in curves]))
@@ -87,33 +103,33 @@ def merge(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     return grid, np.array(rows)
 
 
-def _once(folders: Sequence[Path], words: list[str]) -> Iterator[Path]:
-    """Give each folder once, whatever path leads there."""
+def _once(folders: Sequence[Path], words: list[str]) -> Iterator[tuple[int, Path]]:
+    """Give each folder once, whatever path leads there, with its number among those given."""
     seen: set[Path] = set()
-    for folder in map(Path, folders):
+    for i, folder in enumerate(map(Path, folders)):
         if folder.resolve() in seen:
             words.append(f"{folder} was given twice; it counts once")
         else:
             seen.add(folder.resolve())
-            yield folder
+            yield i, folder
 
 
-def _read(folder: Path) -> Iterator[tuple[str, str, Part]]:
-    """Give (task, title, part) of a run, or of the best trials of a sweep. Raises `RunError`."""
+def _read(folder: Path, what: Quantity, given: str) -> Iterator[tuple[str, str, Part]]:
+    """Give (task, title, part) of a run, or of the best trials of a sweep, `given` a title. Raises `RunError`."""
     run = record.run_of(folder)
-    steps, returns = evaluation_curve(folder)
-    if not len(steps):
-        raise RunError(f"{folder} holds no evaluation yet; wait for the first, or set schedule.eval_every above 0")
-    if not np.isfinite(returns).any():
-        raise RunError(f"{folder} has no return to draw: every evaluation so far is of broken episodes or lost seeds")
+    x, values = series.read(run, folder, what)
+    if not np.isfinite(values).any():
+        missing = "return" if what.metric == series.RETURN else what.metric
+        raise RunError(f"{folder} has no {missing} to draw: every one so far is of broken episodes or lost seeds")
+    title = given or run.title
     if not run.trials:
-        yield run.env, run.title, Part(folder, run.seeds, steps, returns, settings(run))
+        yield run.env, title, Part(folder, run.seeds, x, values, settings(run))
         return
-    by_trial = returns.reshape(len(run.trials), -1, len(steps))
+    by_trial = values.reshape(len(run.trials), -1, len(x))
     drawn = [i for i in stats.order(by_trial[..., -1]) if np.isfinite(by_trial[i]).any()]
     for i in drawn[:LEADERS]:
-        label = f"{run.title}, trial {i}: {_written(run.trials[i])}"
-        yield run.env, label, Part(folder, run.seeds, steps, by_trial[i], settings(run) | dict(run.trials[i]))
+        label = f"{title}, trial {i}: {_written(run.trials[i])}"
+        yield run.env, label, Part(folder, run.seeds, x, by_trial[i], settings(run) | dict(run.trials[i]))
 
 
 def settings(run: Run) -> dict[str, Any]:
@@ -153,7 +169,7 @@ def _labels(title: str, task: str, groups: Sequence[Sequence[Part]], words: list
 def _each_seed_once(parts: Sequence[Part], label: str, words: list[str]) -> list[Part]:
     """Leave out seeds that another folder has run as far: equal seeds of equal settings are one run twice."""
     kept: list[Part] = []
-    for part in sorted(parts, key=lambda part: -part.steps[-1]):  # stable: the first given of equally long ones
+    for part in sorted(parts, key=lambda part: -part.x[-1]):  # stable: the first given of equally long ones
         taken = {seed: other.folder for other in kept for seed in other.seeds}
         fresh = [i for i, seed in enumerate(part.seeds) if seed not in taken]
         if len(fresh) < len(part.seeds):
@@ -165,27 +181,27 @@ def _each_seed_once(parts: Sequence[Part], label: str, words: list[str]) -> list
             )
         if fresh:
             seeds = tuple(part.seeds[i] for i in fresh)
-            kept.append(Part(part.folder, seeds, part.steps, part.returns[fresh], part.settings))
+            kept.append(Part(part.folder, seeds, part.x, part.values[fresh], part.settings))
     return kept
 
 
-def _remarks(parts: Sequence[Part], label: str) -> list[str]:
+def _remarks(parts: Sequence[Part], label: str, what: Quantity) -> list[str]:
     """Say where a curve is not the mean over all of its seeds, and which settings were taken for equal."""
-    words, last = [], max(part.steps[-1] for part in parts)
+    words, last = [], max(part.x[-1] for part in parts)
     for part in parts:
-        if part.steps[-1] < last:
+        if part.x[-1] < last:
             words.append(
-                f"{label}: {part.folder} ends at step {part.steps[-1]}, others at {last}; from there on the line is "
-                "dashed, the mean over those that went on"
+                f"{label}: {part.folder} ends at {what.place(part.x[-1])}, others at {what.place(last)}; from there on "
+                "the line is dashed, the mean over those that went on"
             )
-        for seed, one in zip(part.seeds, part.returns, strict=True):
-            lost = part.steps[np.isnan(one)]
-            if len(lost):
+        for seed, one in zip(part.seeds, part.values, strict=True):
+            lost = part.x[np.isnan(one)]
+            if len(lost) and what == Quantity():
                 words.append(
                     f"{label}: seed {seed} of {part.folder} has no return at {_some('step', lost.tolist())} (a broken "
                     "evaluation, or a seed that diverged); there the line is dashed, the mean over the others"
                 )
-    for path in sorted(UNMOVING):
+    for path in sorted({path for part in parts for path in part.settings}):
         values = {json.dumps(part.settings.get(path)) for part in parts}
         if len(values) > 1:
             words.append(f"{label}: runs with {path} of {' and '.join(sorted(values))} are drawn as one kind")

@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from pbrl.report import stats
+from pbrl.report import series, stats
 from pbrl.report.curves import gather
+from pbrl.report.series import Quantity
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Label -> (steps [T], returns [N seeds, T])."""
@@ -28,6 +29,7 @@ def panels(
     statistic: stats.Statistic = stats.mean,
     references: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     limits: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    xlabel: str = "environment steps",
     ylabel: str = "evaluation return",
     log: bool = False,
     one_legend: bool = False,
@@ -55,6 +57,7 @@ def panels(
             axis.axis("off")
             continue
         _panel(axis, task, curves, statistic, references.get(task, {}), colours)
+        axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
         axis.set_yscale("log" if log else "linear")
         axis.set_ylim(*limits.get(task, (None, None)))
@@ -112,10 +115,10 @@ def _panel(
             label, (0.01, value), xycoords=axis.get_yaxis_transform(), textcoords="offset points", xytext=(0, 3),
             fontsize=8, color="0.35",
         )  # fmt: skip
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if max(steps[-1] for steps, _ in curves.values() if len(steps)) >= 1_000:  # of hours, m would be thousandths
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     axis.set_title(task, fontsize=11)
-    axis.set_xlabel("environment steps")
     finish(axis)
 
 
@@ -132,13 +135,23 @@ def finish(axis: Any, legend: int = 9) -> None:
     axis.legend(frameon=False, fontsize=legend)
 
 
-def run_curves(folders: Sequence[Path], path: Path, say: Callable[[str], object] = warnings.warn) -> Path:
+def run_curves(
+    folders: Sequence[Path],
+    path: Path,
+    say: Callable[[str], object] = warnings.warn,
+    *,
+    what: Quantity = Quantity(),
+    by: Literal["settings", "agent"] = "settings",
+    labels: Sequence[str] = (),
+    log: bool = False,
+) -> Path:
     """Draw run folders, a panel for each task, a curve for each kind of run (`curves.gather`); return the path.
 
     `say` takes a sentence for each thing that a reader would not see in the picture, such as a run that ended early.
-    Raises `RunError` as `gather`.
+    `what` is drawn, `log` makes its axis logarithmic, and `by` and `labels` say what makes a curve. Raises `RunError`
+    as `gather`.
     """
-    groups, words = gather(folders)
+    groups, words = gather(folders, what, by=by, labels=labels)
     for word in words:
         say(word)
-    return panels(groups, path)
+    return panels(groups, path, xlabel=series.LABELS[what.x], ylabel=what.ylabel, log=log)

@@ -1,6 +1,7 @@
 """Filming a trained policy: whole episodes as an mp4."""
 
 import contextlib
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,18 @@ def require(run: Run, seed_index: int) -> None:
         raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
 
 
-def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out: Path) -> list[float]:
+def record(
+    run: Run,
+    state: Any,
+    step: int,
+    seed_index: int,
+    episodes: int,
+    out: Path,
+    show: Callable[[str], object] = lambda words: None,
+) -> list[float]:
     """Film whole episodes of one seed's policy as an mp4 (one stream's, of a sweep); return their returns.
 
-    Raises as `require`.
+    `show` is told of every frame. Raises as `require`.
     """
     require(run, seed_index)
     import imageio.v2 as imageio
@@ -38,8 +47,10 @@ def record(run: Run, state: Any, step: int, seed_index: int, episodes: int, out:
         for episode in range(episodes):
             obs = env.reset(episode_seed(run.stream_seeds[seed_index], FRESH + step, episode))
             returns.append(0.0)
-            over = False
+            frame, over = 0, False
             while not over:
+                frame += 1
+                show(f"episode {episode + 1} of {episodes}: frame {frame} of at most {env.spec.episode_length}")
                 writer.append_data(env.render())  # pyright: ignore[reportAttributeAccessIssue]
                 obs, reward, terminated, truncated = env.step(np.asarray(act(obs[None], {}))[0])
                 returns[-1] += reward

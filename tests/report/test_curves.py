@@ -7,7 +7,8 @@ import pytest
 
 from pbrl.cli import main
 from pbrl.errors import RunError
-from pbrl.report import curves, plots
+from pbrl.report import curves, plots, series
+from pbrl.report.series import Quantity
 from pbrl.runs.log import RunLog
 
 TASK = "Pendulum-v1"
@@ -94,7 +95,7 @@ def test_a_short_run_does_not_cut_the_others(tmp_path):
     steps, returns = found["td3"]
     assert steps.tolist() == [0, 50, 100, 200]
     np.testing.assert_array_equal(np.sort(returns, 0), [[0, 6, 11, 21], [1, 10, np.nan, np.nan]])
-    assert "ends at step 50, others at 200; from there on the line is dashed" in said
+    assert "ends at step 50, others at step 200; from there on the line is dashed" in said
 
 
 def test_a_broken_evaluation_is_named_and_makes_no_mean_nan(tmp_path, monkeypatch):
@@ -185,3 +186,61 @@ def test_the_command_prints_the_words(tmp_path, capsys):
     printed = capsys.readouterr()
     assert f"pbrl: warning: {folder} was given twice; it counts once" in printed.err
     assert printed.out == f"{tmp_path / 'x.png'}\n"
+
+
+def logged(folder, seeds=(0,), rate=1.0, **identity):
+    """A run with rows of training as well: `critic/loss` is 4, 3, 2, 1, an hour passes every 100 / `rate` steps."""
+    make_run(folder, seeds=seeds, steps=(), schedule={"warmup_steps": 100, "updates_per_step": 2}, **identity)
+    log = RunLog(folder, sinks=("jsonl",))
+    for i, step in enumerate((50, 99, 200, 300)):
+        seconds = 36.0 * step / rate
+        log.write("train", step, {"critic/loss": np.full(len(seeds), 4.0 - i), "train/seconds": seconds})
+        log.write("eval", step, {"eval/return": np.array(seeds) + step, "eval/seconds": seconds})
+    return folder
+
+
+def test_any_number_of_the_log_is_drawn_over_steps_hours_or_updates(tmp_path):
+    folder = logged(tmp_path / "a", seeds=(0, 1))
+    read = lambda **asked: series.read(curves.record.run_of(folder), folder, Quantity(**asked))  # noqa: E731
+    x, values = read(metric="critic/loss")
+    assert x.tolist() == [50, 99, 200, 300] and values.tolist() == [[4, 3, 2, 1]] * 2
+    assert read(x="hours")[0].tolist() == [0.5, 0.99, 2.0, 3.0]
+    x, values = read(x="updates")  # those of steps 100 to 200 are 101 times 2
+    assert x.tolist() == [0, 202, 402] and values[0].tolist() == [99, 200, 300]
+    assert read(metric="critic/loss", smooth=3)[1][0].tolist() == [4, 3.5, 3, 2]
+    with pytest.raises(RunError, match="has logged no 'critic/los'; did you mean 'critic/loss'"):
+        read(metric="critic/los")
+
+
+def test_an_average_leaves_out_what_is_not_there():
+    values = np.array([[1.0, np.nan, 3.0, 5.0]])
+    np.testing.assert_array_equal(series.smoothed(values, 2), [[1, np.nan, 3, 4]])
+    np.testing.assert_array_equal(series.smoothed(values, 1), values)
+
+
+def test_curves_by_agent_or_by_labels_pool_what_differs_and_say_so(tmp_path):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", config={"tau": 0.1})
+    groups, words = curves.gather([a, b], by="agent")
+    assert len(groups[TASK]["td3"][1]) == 4  # equal seeds of other settings are other runs
+    assert words == [f"td3 on {TASK}: runs with config.tau of 0.005 and 0.1 are drawn as one kind"]
+    assert list(curves.gather([a, b], labels=["slow", "fast"])[0][TASK]) == ["slow", "fast"]
+    assert list(curves.gather([a, b, a], labels=["one", "one", "two"])[0][TASK]) == ["one"]
+    with pytest.raises(RunError, match="labels: expected one for each of 2 folders, got 1"):
+        curves.gather([a, b], labels=["one"])
+
+
+def test_runs_of_other_speed_end_at_other_hours(tmp_path):
+    folders = logged(tmp_path / "a"), logged(tmp_path / "b", seeds=(1,), rate=2.0)
+    _, words = curves.gather(folders, Quantity(x="hours"))
+    assert any(f"{folders[1]} ends at 1.50 h, others at 3.00 h; from there on" in word for word in words)
+
+
+def test_the_command_draws_what_is_asked_for_and_no_picture_over_another(tmp_path, capsys):
+    folder, out = logged(tmp_path / "a"), tmp_path / "x.png"
+    argv = ["plot", str(folder), "--out", str(out), "--metric=critic/loss", "--x=hours", "--smooth=2", "--log"]
+    main.run(argv)
+    first = out.read_bytes()
+    assert main.guarded(lambda: main.run(argv[:4])) == 2 and out.read_bytes() == first
+    assert f"{out} is there already; write elsewhere with --out, or over it with --force" in capsys.readouterr().err
+    main.run([*argv[:4], "--force"])
+    assert out.read_bytes() != first

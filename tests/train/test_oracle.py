@@ -16,7 +16,7 @@ from pbrl.envs.ids import TWINS
 from pbrl.envs.mujoco import twin
 from pbrl.errors import EnvError, RunError
 from pbrl.planning import cem
-from pbrl.report import curves, plots
+from pbrl.report import plots, series
 from pbrl.runs import folder
 from pbrl.runs.folder import load
 from pbrl.runs.run import Run
@@ -154,7 +154,7 @@ def test_curves_and_reports_tell_an_oracle_from_a_learned_model(tmp_path, monkey
     for run in runs:
         run.folder.mkdir()
         (run.folder / "config.json").write_text(json.dumps(run.to_json()))
-    monkeypatch.setattr(curves, "evaluation_curve", lambda folder: (np.array([0, 1]), np.zeros((2, 2))))
+    monkeypatch.setattr(series, "read", lambda run, folder, what: (np.array([0, 1]), np.zeros((2, 2))))
     plots.run_curves([run.folder for run in runs], tmp_path / "x.png")
     assert set(drawn[PENDULUM]) == {"mage", "mage, oracle"}
     assert [run.title for run in runs] == ["mage", "mage, oracle"]
