@@ -3,17 +3,23 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pbrl.cli import process, words
+from pbrl.cli import output, process, progress, words
 from pbrl.cli.display import counted
 from pbrl.cli.gradcheck import require_some
 from pbrl.diagnose import present
 from pbrl.runs import files
 from pbrl.runs.folder import load
 from pbrl.runs.log import read_rows
+
+if TYPE_CHECKING:
+    from pbrl.diagnose.diagnosis import Diagnosis
+
+CALL = 3e-4
+"""Seconds that a policy takes for one action, about."""
 
 
 def command(argv: Sequence[str]) -> None:
@@ -53,12 +59,14 @@ def diagnose(
     process.start(it.float64)
     devices.use_cores(len(it.stream_seeds))
     diagnosis.check(it)
-    measuring = diagnosis.Diagnosis(it, horizons, states)
-    try:
-        learner, at = restore.learners(it, step)
-        row = measuring.of(learner.agent, learner.replay, at)
-    finally:
-        measuring.close()
+    with progress.shown("making the environment") as show:
+        measuring = diagnosis.Diagnosis(it, horizons, states)
+        try:
+            learner, at = restore.learners(it, step)
+            output.tell(foretold(measuring))
+            row = measuring.of(learner.agent, learner.replay, at, show)
+        finally:
+            measuring.close()
     print(f"{it.title} on {it.task}, step {at}, mean over {counted(len(it.stream_seeds), 'seed')}")
     print(present.table(row, measuring.horizons))
     if dropped := sorted(set(horizons) - set(measuring.horizons)):
@@ -73,3 +81,21 @@ def diagnose(
     with files.whole(picture) as partial:
         present.draw(row, measuring.horizons, past, f"{it.title} on {it.task}, step {at}", partial)
     print(picture)
+
+
+def foretold(measuring: "Diagnosis") -> str:
+    """Say roughly what a diagnosis takes: the steps to play, by a few random ones, and the gradients."""
+    from pbrl.diagnose import random_play
+    from pbrl.envs.ids import TWINS
+
+    run, played = measuring.run, random_play.play(measuring.env, 20)
+    policies = len(run.stream_seeds)
+    seconds = policies * measuring.steps * (played.step_s + CALL)
+    cheap = not measuring.truth or run.env.rpartition(":")[2] in TWINS
+    takes = "seconds, and up to a minute to compile" if cheap else "minutes on a CPU, most of it to compile"
+    through = "the model and the environment's own dynamics" if measuring.truth else "the model"
+    return (
+        f"about {measuring.steps} steps with each of {counted(policies, 'policy', 'policies')} ({seconds:.0f} s), then "
+        f"gradients of up to {measuring.horizons[-1]} steps through {through} ({takes}); less with fewer --states and "
+        "shorter --horizons"
+    )

@@ -197,9 +197,9 @@ def losses(progress: "Progress") -> str:
     return text
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """Return `1 seed`, `2 seeds`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def played(evaluation: Mapping[str, Any], asked: int) -> str:

@@ -3,6 +3,7 @@
 The episodes are fresh ones, so that neither training nor evaluation has seen them. Training is not touched by it.
 """
 
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -75,8 +76,16 @@ class Diagnosis:
         """Whether the environment's own dynamics are at hand."""
         return self.oracle is not None
 
-    def of(self, agents: Any, replay: Replay, step: int) -> dict[str, np.ndarray]:
-        """Return `diagnose/...` `[N]` of all streams' agents and real transitions, stacked.
+    @property
+    def steps(self) -> int:
+        """About how many steps each policy plays, in whole episodes."""
+        longest = self.env.spec.episode_length
+        return min(-(-GROUPS * self.states // longest), EPISODES) * longest
+
+    def of(
+        self, agents: Any, replay: Replay, step: int, tell: Callable[[str], object] = lambda words: None
+    ) -> dict[str, np.ndarray]:
+        """Return `diagnose/...` `[N]` of all streams' agents and real transitions, stacked; `tell` hears how far it is.
 
         The same whenever it is asked, up to rounding between one device and several.
 
@@ -95,6 +104,7 @@ class Diagnosis:
         batches, seen = [], []
         for i, seed in enumerate(seeds):
             self.env.who = f"seed {seed}, diagnosis"
+            tell(f"playing with the policy of seed {seed}, {i + 1} of {len(seeds)}")
             state = jax.device_put(jax.tree.map(itemgetter(i), fetched))
             batch, real = self._starts(state, seed, step)
             floor, ceiling = reward_bounds(self.agent, state, rewards[i][: sizes[i]])
@@ -105,6 +115,7 @@ class Diagnosis:
         draws = seeding.of_streams(seeds, step, seeding.DIAGNOSE)
         agents, replay, draws = devices.lay((agents, replay, draws), len(seeds))
         starts = devices.lay(jax.tree.map(lambda *xs: jnp.stack(xs), *batches), len(seeds))
+        tell(f"compiling and taking gradients of up to {self.horizons[-1]} steps")
         found = jax.device_get(self._measure(agents, starts, self._replayed(replay, draws), draws))
         found |= {name: np.where(sizes > 0, found[name], np.nan) for name in TD_ERRORS if name in found}
         row = {**found, **{name: np.array([one[name] for one in seen]) for name in seen[0]}}
