@@ -26,9 +26,10 @@ def main() -> None:
     driver = driver_module(run)
     driver.check(run)  # what cannot train is refused before anything is written
     train.announce(run)
-    with display.report(run) as report:  # a live panel, or plain lines where there is no terminal
+    known = train.compared(run)  # what random actions are paid
+    with display.report(run, known) as report:  # a live panel, or plain lines where there is no terminal
         driver.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes
-    train.summarise(run)  # statistics over seeds, and curve.png
+    train.summarise(run, known)  # statistics over seeds, curve.png, and the command for a film
 
 
 if __name__ == "__main__":

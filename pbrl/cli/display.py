@@ -1,4 +1,4 @@
-"""What a user sees of a run: a live panel on a terminal, one line now and then anywhere else, final statistics."""
+"""What a user sees of a run: the live panel's numbers (`panel`), one line now and then elsewhere, final statistics."""
 
 import contextlib
 import sys
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from pbrl.report import stats
 
 if TYPE_CHECKING:
+    from pbrl.cli.reference import Reference
     from pbrl.runs.run import Run
     from pbrl.train.journal import Progress
 
@@ -42,9 +43,16 @@ class Report(Protocol):
         ...
 
 
-def report(run: "Run") -> Report:
-    """Choose the live panel where standard output is a terminal, plain lines where it is not."""
-    return Panel(run) if sys.stdout.isatty() else Lines(run)
+def report(run: "Run", reference: "Reference | None" = None) -> Report:
+    """Choose the live panel where standard output is a terminal, plain lines where it is not.
+
+    The panel shows what returns compare with (`pbrl.cli.reference.of`).
+    """
+    if not sys.stdout.isatty():
+        return Lines(run)
+    from pbrl.cli.panel import Panel
+
+    return Panel(run, reference)
 
 
 class Lines:
@@ -53,7 +61,7 @@ class Lines:
     INTERVAL = 10.0
 
     def __init__(self, run: "Run"):
-        self.run, self.speed = run, Speed()
+        self.speed = Speed(run)
         self.evaluation: Mapping[str, Any] | None = None
         self.printed = time.perf_counter()
 
@@ -68,7 +76,7 @@ class Lines:
             shown = f"return {returns(progress)}"
         self.evaluation, self.printed = progress.evaluation, now
         parts = [f"step {progress.step}/{progress.total_steps}", shown, losses(progress)]
-        parts += [self.speed.text(progress.total_steps)]
+        parts += [self.speed.text().strip()]
         say("  ".join(part for part in parts if part))
 
     def __enter__(self) -> "Lines":
@@ -78,94 +86,50 @@ class Lines:
         pass
 
 
-class Panel:
-    """A live panel: progress bar, returns by seed, losses, skipped updates, speed and time left."""
-
-    def __init__(self, run: "Run"):
-        from rich.live import Live
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-
-        self.run, self.speed = run, Speed()
-        columns = (
-            SpinnerColumn(),
-            BarColumn(40),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        self.bar = Bar(*columns)
-        self.task = self.bar.add_task("making environments, compiling …", total=run.schedule.total_steps)
-        self.live = Live(self._panel([]), refresh_per_second=8, transient=True)  # a run without news leaves no trace
-
-    def __call__(self, progress: "Progress") -> None:
-        """Bring the panel up to date."""
-        self.live.transient = False
-        self.speed.update(progress)
-        self.bar.update(self.task, completed=progress.step, description=self.speed.text(progress.total_steps))
-        self.live.update(self._panel(self._rows(progress)))
-
-    def _rows(self, progress: "Progress") -> list[tuple[str, str]]:
-        name = f"return, evaluated at step {progress.evaluated_step}"
-        rows = [(name, returns(progress)) if progress.evaluation else ("", "")]
-        if progress.evaluation and self.run.trials:
-            rows.append(("best trials", best(progress.evaluation["eval/return"], len(self.run.trials))))
-        elif progress.evaluation and len(self.run.seeds) > 1:
-            rows.append(("by seed", " ".join(f"{x:.1f}" for x in progress.evaluation["eval/return"])))
-        rows.append(("return, last training episode", spread(progress.episode_return)))
-        rows.append(("losses", losses(progress) or "none yet: warming up with random actions"))
-        return [row for row in rows if row[1]]
-
-    def _panel(self, rows: list[tuple[str, str]]) -> Any:
-        from rich.console import Group
-        from rich.panel import Panel as Frame
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2))
-        for name, value in rows:
-            table.add_row(f"[dim]{name}[/dim]", value)
-        seeds = counted(len(self.run.seeds), "seed")
-        trials = f"{len(self.run.trials)} trials of " if self.run.trials else ""
-        title = f"{self.run.title} · {self.run.task} · {trials}{seeds}"
-        return Frame(Group(self.bar, table), title=title, title_align="left", expand=False)
-
-    def __enter__(self) -> "Panel":
-        self.live.__enter__()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self.bar.stop_task(self.task)
-        with contextlib.suppress(OSError):  # the terminal is gone
-            self.live.__exit__(*exception)
-
-
 class Speed:
-    """Steps per second over the last half minute: warm-up and compilation would mislead an average."""
+    """Steps per second over the last half minute, and the time left at the pace since updates began.
+
+    The time of a step changes with what is done in it, so that a pace of before counts for nothing; evaluations and
+    fits of the model come in lumps, so that all since then counts.
+    """
 
     WINDOW = 30.0
 
-    def __init__(self) -> None:
+    def __init__(self, run: "Run"):
+        self.schedule = run.schedule
         self.points: deque[tuple[float, int]] = deque()
+        self.began = 0.0, 0
         self.phases: set[str] = set()
 
     def update(self, progress: "Progress") -> None:
         """Note which step has been reached; start anew where a phase of training has begun since."""
-        if self.phases != progress.metrics.keys():
+        here = time.perf_counter(), progress.step
+        if self.phases != progress.metrics.keys() or not self.points:
             self.phases = set(progress.metrics)
             self.points.clear()
-        self.points.append((time.perf_counter(), progress.step))
+            self.began = here
+        self.points.append(here)
         while self.points[-1][0] - self.points[0][0] > self.WINDOW:
             self.points.popleft()
 
-    def text(self, total_steps: int) -> str:
-        """Return steps per second and the time left at that speed."""
-        (begun, first), (now, last) = self.points[0], self.points[-1]
-        if last == first:
-            return ""
-        rate = (last - first) / (now - begun)
-        left = round((total_steps - last) / rate)
-        hours, minutes, seconds = left // 3600, left // 60 % 60, left % 60
-        return f"{rate:.1f} steps/s  ETA {f'{hours}:' if hours else ''}{minutes:02d}:{seconds:02d}"
+    def text(self) -> str:
+        """Return steps per second and the time left; in the warm-up, which has no updates, when that is known."""
+        schedule, (begun, first), (now, last) = self.schedule, self.points[0], self.points[-1]
+        rate = f"{(last - first) / (now - begun):,.1f} steps/s" if last > first else ""
+        if schedule.updates_per_step and last < schedule.warmup_steps:
+            left = f"ETA from step {schedule.warmup_steps} on, when updates begin"
+        elif last == self.began[1]:
+            left = ""
+        else:
+            pace = (now - self.began[0]) / (last - self.began[1])
+            left = f"ETA {clock(pace * (schedule.total_steps - last))}"
+        return "  ".join(part for part in (f"{rate:>15}" if rate else "", left) if part)
+
+
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds, such as `1:02:03`."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def returns(progress: "Progress") -> str:
@@ -191,10 +155,10 @@ def best(scores: np.ndarray, trials: int, count: int = 3) -> str:
 def losses(progress: "Progress") -> str:
     """Return the losses of what is trained, means over seeds, and the number of skipped updates in all of them."""
     known = {name: progress.metrics[key] for name, key in LOSSES.items() if key in progress.metrics}
-    text = "  ".join(f"{name} {np.mean(value):.3g}" for name, value in known.items())
+    parts = [f"{name} {np.mean(value):.3g}" for name, value in known.items()]
     if SKIPPED in progress.metrics:
-        text += f"  skipped updates {int(np.sum(progress.metrics[SKIPPED]))}"
-    return text
+        parts.append(f"skipped updates {int(np.sum(progress.metrics[SKIPPED]))}")
+    return "  ".join(parts)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

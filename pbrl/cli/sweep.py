@@ -14,6 +14,7 @@ import tyro
 from pbrl import config as configs
 from pbrl.cli import options, repeat, words
 from pbrl.cli.display import played
+from pbrl.cli.reference import Reference
 from pbrl.cli.train import draw_curve, train
 from pbrl.errors import RunError
 from pbrl.presets import overrides
@@ -124,7 +125,7 @@ def _space(path: str, spec: Any, base: Run) -> Space:
     )
 
 
-def summarise(run: Run) -> None:
+def summarise(run: Run, known: Reference) -> None:
     """Rank a finished sweep: print the table, write `sweep.csv`, `sweep.json` and `curve.png`."""
     step, results = outcome.ranked(run)
     kept = not math.isnan(results[0].final)
@@ -132,7 +133,7 @@ def summarise(run: Run) -> None:
     about = {**run.identity(), "step": step, "confidence": 0.95, "rerun": rerun}
     about.pop("trials")
     ranking.write(run.folder, results, about)
-    curves = draw_curve(run)
+    curves = draw_curve(run, known)
     last = read_rows(run.folder, "eval")[-1]
     print(f"\nreturn at step {step} and mean over training, {played(last, run.schedule.eval_episodes)}:")
     print("\n".join(ranking.table(results)))

@@ -1,9 +1,13 @@
 """`pbrl train`: what will train is announced, progress shown, the result summarised."""
 
+import shlex
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from pbrl.cli import display, options, output, process
 from pbrl.cli.display import say
+from pbrl.cli.reference import RANDOM, Reference
 from pbrl.errors import RunError
 from pbrl.report import plots
 from pbrl.runs import files
@@ -17,7 +21,7 @@ def command(argv: Sequence[str]) -> None:
     train(options.parse(argv), summarise)
 
 
-def train(run: Run, conclude: Callable[[Run], None]) -> None:
+def train(run: Run, conclude: Callable[[Run, Reference], None]) -> None:
     """Train a run or a sweep to its end, showing progress; then `conclude`, which says what came of it.
 
     Of several hosts (`pbrl.parallel.hosts.start`) the first does the showing.
@@ -36,9 +40,20 @@ def train(run: Run, conclude: Callable[[Run], None]) -> None:
             return
         announce(run)
         say(f"memory: at least {need[0]}")
-        with display.report(run) as report:
+        known = compared(run)
+        with display.report(run, known) as report:
             driver.train(run, report)
-        conclude(run)
+        conclude(run, known)
+
+
+def compared(run: Run) -> Reference:
+    """Say and return what returns will compare with."""
+    from pbrl.cli import reference
+
+    known = reference.of(run)
+    if str(known):
+        say(f"returns compare with: {known}")
+    return known
 
 
 def announce(run: Run) -> None:
@@ -95,25 +110,30 @@ def _unfinished_schedule(run: Run) -> str:
     )
 
 
-def summarise(run: Run) -> None:
-    """Print the last evaluation's statistics over seeds, draw `curve.png`, and say where everything is."""
-    rows = read_rows(run.folder, "eval")
+def summarise(run: Run, known: Reference) -> None:
+    """Print the last evaluation's statistics over seeds and what they compare with, draw `curve.png`, say what next."""
+    rows, folder = read_rows(run.folder, "eval"), shlex.quote(str(run.folder))
     if rows:
         last = rows[-1]
         say(f"\nreturn at step {last['step']}, {display.played(last, run.schedule.eval_episodes)}:")
         say(display.statistics_line(last["eval/return"]))
-        say(draw_curve(run))
+        if str(known):
+            judged = known.judge(last["eval/return"])
+            say(f"to compare with: {known}" + f"; the mean is {judged}" * bool(judged))
+        say(draw_curve(run, known))
     else:
         say("\nno evaluation is on record; `pbrl eval` plays one")
     say(f"run folder: {run.folder}")
+    say(f"to film the policy: pbrl video {folder}")
 
 
-def draw_curve(run: Run) -> str:
+def draw_curve(run: Run, known: Reference) -> str:
     """Draw `curve.png`; say where it is, or why it is not: what was learned is safe without it."""
     path = run.folder / "curve.png"
     try:
         with files.whole(path) as partial:
-            plots.run_curves([run.folder], partial)
+            lines = {RANDOM: float(np.mean(known.random))} if known.random else {}
+            plots.run_curves([run.folder], partial, references={run.env: lines})
     except (OSError, RunError) as error:
         return f"the learning curve could not be drawn: {files.reason(error)}"
     return f"learning curve: {path}"

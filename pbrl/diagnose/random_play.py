@@ -57,3 +57,18 @@ def play(env: GymEnv, steps: int = STEPS, *, extras: bool = False) -> Played:
             obs, length = begin(), 0
     stacked = jax.tree.map(lambda *each: np.asarray(np.stack(each), width()), *rows)
     return Played(stacked, ends, broken, took / steps, reset_s / resets)
+
+
+def returns(env: GymEnv, episodes: int = 10, seconds: float = 2.0) -> list[float]:
+    """Return those of whole episodes of random actions, as many as end in that time. Raises `EnvError`."""
+    rng, found, began = np.random.default_rng(0), [], time.perf_counter()
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        total, over = 0.0, False
+        while not over:
+            if time.perf_counter() - began > seconds:
+                return found
+            step = env.step(rng.uniform(-1.0, 1.0, env.spec.action_size))
+            total, over = total + step.reward, step.terminated or step.truncated
+        found.append(total)
+    return found

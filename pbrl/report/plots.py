@@ -144,14 +144,15 @@ def run_curves(
     by: Literal["settings", "agent"] = "settings",
     labels: Sequence[str] = (),
     log: bool = False,
+    references: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> Path:
     """Draw run folders, a panel for each task, a curve for each kind of run (`curves.gather`); return the path.
 
     `say` takes a sentence for each thing that a reader would not see in the picture, such as a run that ended early.
-    `what` is drawn, `log` makes its axis logarithmic, and `by` and `labels` say what makes a curve. Raises `RunError`
-    as `gather`.
+    `what` is drawn, `log` makes its axis logarithmic, and `by` and `labels` say what makes a curve; `references` are
+    as `panels` has them. Raises `RunError` as `gather`.
     """
     groups, words = gather(folders, what, by=by, labels=labels)
     for word in words:
         say(word)
-    return panels(groups, path, xlabel=series.LABELS[what.x], ylabel=what.ylabel, log=log)
+    return panels(groups, path, xlabel=series.LABELS[what.x], ylabel=what.ylabel, log=log, references=references)

@@ -1,6 +1,6 @@
 """What is drawn of a run: a number of its log, over steps, hours or updates, smoothed or as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +70,7 @@ def updates(schedule: Schedule, steps: np.ndarray) -> np.ndarray:
     return schedule.updates_per_step * np.maximum(steps - max(schedule.warmup_steps, 1) + 1, 0)
 
 
-def _rows(folder: Path, metric: str) -> list[Mapping[str, Any]]:
+def _rows(folder: Path, metric: str) -> Sequence[Mapping[str, Any]]:
     """Return the rows that hold a metric: those of the first kind that has any."""
     names: set[str] = set()
     for kind in ("eval", *KINDS):
@@ -83,7 +83,7 @@ def _rows(folder: Path, metric: str) -> list[Mapping[str, Any]]:
     raise RunError(f"{folder} has logged no {metric!r}{configs.suggest(metric, names, 'metric')}")
 
 
-def _x(run: Run, folder: Path, rows: list[Mapping[str, Any]], steps: np.ndarray, what: Quantity) -> np.ndarray:
+def _x(run: Run, folder: Path, rows: Sequence[Mapping[str, Any]], steps: np.ndarray, what: Quantity) -> np.ndarray:
     if what.x == "steps":
         return steps
     if what.x == "updates":

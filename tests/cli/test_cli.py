@@ -296,6 +296,8 @@ def test_a_run_from_training_to_pictures(capsys, monkeypatch, tmp_path):
     assert "matmul precision: highest" in out
     assert "step 60/60" in out
     assert "interquartile mean" in out
+    assert "\nreturns compare with: random actions -" in out and "episodes of random actions" in out
+    assert f"to film the policy: pbrl video {folder.relative_to(tmp_path)}" in out
     assert str(folder.relative_to(tmp_path)) in out
     assert (folder / "curve.png").stat().st_size > 5_000
     assert json.loads((folder / "config.json").read_text())["schedule"]["total_steps"] == 60
