@@ -148,7 +148,7 @@ def task_of(run: Run) -> Task:
     return Task(agent_module(run.agent), registry.find(run.env), run.config, run.schedule, run.dynamics())
 
 
-def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
+def train(run: Run, report: session.Report = lambda progress: None) -> Progress:
     """Train to the end of the schedule, resuming where the run's folder left off; return where it stands.
 
     As `pbrl.train.host.train`, which says what is reported and raised. What takes a step is an epoch here: a signal

@@ -73,10 +73,11 @@ class Programs:
         self.act, self.random, self.mode = jax.jit(act), jax.jit(random), jax.jit(mode)
 
 
-def train(run: Run, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
+def train(run: Run, report: session.Report = lambda progress: None) -> Progress:
     """Train to the end of the schedule, resuming where the run's folder left off; return where it stands.
 
-    `report` is called after every step at which something was logged, and about once a second between.
+    `report` is called after every step at which something was logged, and about once a second between. Where it returns
+    what is true, the run is saved and ends there; called again, it goes on.
 
     Raises `RunError` for a folder that holds another run or belongs to another process, `EnvError` and
     `CheckpointError` as their modules say, `Diverged` when every stream has been given up (`train.guard`), and

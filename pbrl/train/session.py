@@ -18,8 +18,11 @@ from pbrl.train import graft, host_sync, watchdog
 from pbrl.train.contract import Driver
 from pbrl.train.journal import Journal, Progress
 from pbrl.train.resume import Checkpoints, begin_at
-from pbrl.train.stopping import Stop
+from pbrl.train.stopping import ASKED, Stop
 from pbrl.train.watchdog import Watchdog
+
+Report = Callable[[Progress], bool | None]
+"""Hears how far a run is; what is true ends the run, saved."""
 
 
 def check(run: Run, driver: str) -> None:
@@ -36,7 +39,7 @@ def check(run: Run, driver: str) -> None:
         diagnosis.check(run)
 
 
-def train(run: Run, make_driver: Callable[[Run], Driver], report: Callable[[Progress], None]) -> Progress:
+def train(run: Run, make_driver: Callable[[Run], Driver], report: Report) -> Progress:
     """Hold the run's folder, and train to the end of the schedule with a driver of this process' share.
 
     On several hosts, each trains its share of the seeds, and the first holds and writes the folder that all see.
@@ -71,8 +74,9 @@ class Session:
         self.limit = driver.step  # where hosts meet next
         self.met: tuple[int | None, bool] = None, False  # what they agreed on when they last did
         self.saving, self.hang = False, None  # what a rescue has to know
+        self.ended = False  # saved, since `report` wants no more
 
-    def run_to_end(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
+    def run_to_end(self, stop: Stop, report: Report) -> Progress:
         """Step until the schedule ends, a signal comes, or updates or environments fail for good."""
         if self.driver.step == 0 and self.run.schedule.eval_every:
             self.journal.evaluate()
@@ -80,12 +84,12 @@ class Session:
                 self.checkpoints.best.look(self.journal.evaluation["eval/return"])
         return self._go_on(stop, report)
 
-    def _go_on(self, stop: Stop, report: Callable[[Progress], None]) -> Progress:
+    def _go_on(self, stop: Stop, report: Report) -> Progress:
         schedule, driver = self.run.schedule, self.driver
         reported = 0.0
-        while driver.step < schedule.total_steps:
+        while driver.step < schedule.total_steps and not self.ended:
             error = self._advance()
-            signal, overdue, error = self.sync.agree(driver.step, stop.signal, self.checkpoints.overdue(), error)
+            signal, overdue, error = self.sync.agree(driver.step, stop.reason, self.checkpoints.overdue(), error)
             if error is not None:
                 raise hosts.agreed(self._ended_by(error)) from error
             self.met = signal, overdue
@@ -99,15 +103,22 @@ class Session:
                 self.checkpoints.best.look(self.journal.evaluation["eval/return"])
             self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
-                report(self.journal.progress())
+                stop.asked |= bool(report(self.journal.progress()))
                 reported = time.perf_counter()
-        self.save("the run has ended")
+                if stop.asked and hosts.alone():
+                    self._save_what_is_due(stop)
+        if not self.ended:
+            self.save("the run has ended")
         return self.journal.progress()
 
     def _save_what_is_due(self, stop: Stop) -> None:
-        """Save where a signal has come, and raise `Stopped` then, or where a checkpoint is due."""
+        """Save where a signal has come, and raise `Stopped` then, where `report` has asked, or a checkpoint is due."""
         signal, overdue = self.met
-        signal = stop.signal if hosts.alone() else signal  # hosts hear of it when they meet
+        signal = stop.reason if hosts.alone() else signal  # hosts hear of it when they meet
+        if signal == ASKED:
+            self.save("ended by the program that trains")
+            self.ended = True
+            return
         if signal is not None:
             self.save("stopped by a signal")
             raise Stopped(f"stopped at step {self.driver.step}, saved; the same command resumes", 128 + signal)

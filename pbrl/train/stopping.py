@@ -6,6 +6,9 @@ from typing import Any
 
 from pbrl.errors import EndedAtOnce
 
+ASKED = 0
+"""In the place of a signal: the program that trains has asked."""
+
 
 class Stop:
     """Catches signals between `__enter__` and `__exit__`; elsewhere (a thread, a notebook) it is never asked.
@@ -18,7 +21,13 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.asked = False  # by what `report` returned
         self._previous: dict[int, Any] = {}
+
+    @property
+    def reason(self) -> int | None:
+        """The signal, or `ASKED` where `report` wants the run to end; `None` to go on."""
+        return ASKED if self.signal is None and self.asked else self.signal
 
     def __enter__(self) -> "Stop":
         for number in self.SIGNALS:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from small_agents import ACTION, SPEC, config, learner
+from test_docs import code_of, load
 
 from pbrl.errors import ActionError, EnvError
 from pbrl.runs import checkpoint
@@ -76,6 +77,21 @@ def test_a_session_takes_any_driver_through_a_schedule(tmp_path, monkeypatch):
     ]
     assert [(row["step"], row["eval/return"]) for row in evaluations] == [(0, [0.0]), (4, [40.0]), (7, [70.0])]
     assert (progress.step, progress.agent, progress.evaluated_step) == (7, driver.learner.agent, 7)
+
+
+def test_a_callback_logs_keeps_and_ends_a_run_which_is_saved_once(tmp_path, monkeypatch):
+    """The one of docs/reference/training.md; returns are ten times the step."""
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda folder, *args: saved.append((folder.name, args[0])))
+    schedule = Schedule(total_steps=9, warmup_steps=2, model_every=0, log_every=3, eval_every=2)
+    run = Run("td3", "Pendulum-v1", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",))
+    callbacks = load(code_of("docs/reference/training.md")[0], "callbacks")
+    session = Session(run, driver := Walker(run))
+    monkeypatch.setattr(callbacks.host, "train", lambda run, report: session.run_to_end(Stop(), report))
+    scores, best = callbacks.train_until(run, goal=30.0)
+    assert scores == {2: 20.0, 4: 40.0} and best["score"] == 40.0 and driver.step == 4
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(best["agent"]))
+    assert [step for name, step in saved if name == "checkpoints"] == [4]
 
 
 @pytest.mark.parametrize("kind", [ActionError, EnvError])
