@@ -10,7 +10,7 @@ The same command again resumes an interrupted run.
 
 import sys
 
-from pbrl.cli import display, options, process, train
+from pbrl.cli import options, panel, process, train
 from pbrl.cli.main import guarded
 
 DEFAULTS = options.Train(agent="mage", env="pbrl/MageHalfCheetah-v0", preset="cpu", steps=8_000)
@@ -27,7 +27,7 @@ def main() -> None:
     driver.check(run)  # what cannot train is refused before anything is written
     train.announce(run)
     known = train.compared(run)  # what random actions are paid
-    with display.report(run, known) as report:  # a live panel, or plain lines where there is no terminal
+    with panel.report(run, known) as report:  # a live panel, or plain lines where there is no terminal
         driver.train(run, report)  # collects, fits the model, updates, evaluates, logs, saves, resumes
     train.summarise(run, known)  # statistics over seeds, curve.png, and the command for a film
 

@@ -1,11 +1,10 @@
 """What a user sees of a run: the live panel's numbers (`panel`), one line now and then elsewhere, final statistics."""
 
 import contextlib
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +12,6 @@ from numpy.typing import ArrayLike
 from pbrl.report import stats
 
 if TYPE_CHECKING:
-    from pbrl.cli.reference import Reference
     from pbrl.runs.run import Run
     from pbrl.train.journal import Progress
 
@@ -25,34 +23,6 @@ def say(line: str) -> None:
     """Print a line, unless nobody reads any more, such as `head`: no reason to stop training."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
-
-
-class Report(Protocol):
-    """The `report` callback of a driver's `train`, open while it is used as a context."""
-
-    def __call__(self, progress: "Progress") -> None:
-        """Show where a run stands."""
-        ...
-
-    def __enter__(self) -> "Report":
-        """Begin to show."""
-        ...
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the last state on the screen."""
-        ...
-
-
-def report(run: "Run", reference: "Reference | None" = None) -> Report:
-    """Choose the live panel where standard output is a terminal, plain lines where it is not.
-
-    The panel shows what returns compare with (`pbrl.cli.reference.of`).
-    """
-    if not sys.stdout.isatty():
-        return Lines(run)
-    from pbrl.cli.panel import Panel
-
-    return Panel(run, reference)
 
 
 class Lines:

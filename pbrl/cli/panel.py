@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -35,6 +36,30 @@ PROGRAMS = {
     "evaluate": "evaluation",
 }
 """What the drivers' programs are called, in words."""
+
+
+class Report(Protocol):
+    """The `report` callback of a driver's `train`, open while it is used as a context."""
+
+    def __call__(self, progress: "Progress") -> None:
+        """Show where a run stands."""
+        ...
+
+    def __enter__(self) -> "Report":
+        """Begin to show."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state on the screen."""
+        ...
+
+
+def report(run: "Run", reference: "Reference | None" = None) -> Report:
+    """Choose the live panel where standard output is a terminal, plain lines where it is not.
+
+    The panel shows what returns compare with (`pbrl.cli.reference.of`).
+    """
+    return Panel(run, reference) if sys.stdout.isatty() else display.Lines(run)
 
 
 class Panel:

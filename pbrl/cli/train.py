@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pbrl.cli import display, options, output, process
+from pbrl.cli import display, options, output, panel, process
 from pbrl.cli.display import say
 from pbrl.cli.reference import RANDOM, Reference
 from pbrl.errors import RunError
@@ -41,7 +41,7 @@ def train(run: Run, conclude: Callable[[Run, Reference], None]) -> None:
         announce(run)
         say(f"memory: at least {need[0]}")
         known = compared(run)
-        with display.report(run, known) as report:
+        with panel.report(run, known) as report:
             driver.train(run, report)
         conclude(run, known)
 

@@ -9,16 +9,25 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from pbrl.envs import registry
+from pbrl.errors import EnvError
 from pbrl.types import width
 
 
 class JaxAsGym(gymnasium.Env):
     """The environment of an id, stepped by compiled functions; its keys come from Gymnasium's own seeded generator."""
 
-    metadata = {"render_modes": []}  # noqa: RUF012, Gymnasium's own interface
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012, Gymnasium's own interface
 
-    def __init__(self, env_id: str):
-        self.jax_env = env = registry.find(env_id)
+    def __init__(self, env_id: str, render_mode: str | None = None):
+        """Compile an environment's functions. Raises `EnvError` where pictures are asked for and it has none."""
+        self.jax_env, self.render_mode = registry.find(env_id), render_mode
+        env, picture = self.jax_env, self.jax_env.picture
+        if render_mode and picture is None:
+            raise EnvError(
+                f"{env_id} cannot be filmed: it has no picture of its state; give its JaxEnv one (pbrl.envs.pictures)"
+            )
+        if picture is not None:
+            self.metadata = {**self.metadata, "render_fps": picture.frames_per_second}
         self._reset = jax.jit(lambda seed: env.reset(jax.random.key(seed)))
         self._step = jax.jit(lambda state, action, seed: env.step(state, action, jax.random.key(seed)))
         self._observe, self._extras = jax.jit(env.observe), jax.jit(env.extras)
@@ -36,6 +45,11 @@ class JaxAsGym(gymnasium.Env):
         """Take an action within [-1, 1]."""
         self.state, reward, discount = self._step(self.state, np.asarray(action, width()), self._draw())
         return np.asarray(self._observe(self.state)), float(reward), bool(discount == 0), False, {}
+
+    def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Draw the state it is in."""
+        picture = self.jax_env.picture
+        return None if picture is None else picture.draw(jax.device_get(self.state))
 
     def extras(self) -> dict[str, np.ndarray]:
         """Return what its oracle starts from here besides the observation."""

@@ -12,7 +12,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from pbrl.envs import notices
+from pbrl.envs import notices, pictures
 from pbrl.envs.ids import BRAX, JAX_AS_GYM
 from pbrl.envs.jax_env import JaxEnv, for_rows, paid, precise, require_extras
 from pbrl.errors import EnvError
@@ -102,6 +102,7 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
         observe,
         start,
         extras,
+        pictures.of_mujoco(env.sys.mj_model, lambda state: state.pipeline_state.q, 1.0 / float(env.dt)),
     )
 
 

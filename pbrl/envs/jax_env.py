@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 
+from pbrl.envs.pictures import Picture
 from pbrl.errors import EnvError
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Transition, no_extras
 
@@ -31,6 +32,7 @@ class JaxEnv:
         start: `batch of transitions -> states`, each as it was before its action, for an oracle alone. Then `step` and
             `observe` take any leading axes, and are differentiable in state and action: at ±1 `from_inside`.
         extras: `state -> dict of arrays`, what `start` needs besides the observation; stored with each transition.
+        picture: how a state is drawn, for `pbrl video`; not all can be.
     """
 
     spec: EnvSpec
@@ -39,6 +41,7 @@ class JaxEnv:
     observe: Callable[[Any], Array]
     start: Callable[[Transition], Any] | None = None
     extras: Callable[[Any], dict[str, Array]] = no_extras
+    picture: Picture | None = None
 
     def __post_init__(self) -> None:
         """Let every step, whoever wrote it, be differentiated `from_inside` the bounds of actions."""
@@ -89,6 +92,7 @@ def from_spec(
     advance: Callable[[Array, Array], Array],
     observe: Callable[[Array], Array] = lambda state: state,
     recover: Callable[[Array], Array] = lambda obs: obs,
+    picture: Picture | None = None,
 ) -> JaxEnv:
     """Make an environment without noise that pays and ends by its spec's known functions; it can be an oracle.
 
@@ -98,6 +102,7 @@ def from_spec(
         advance: `(state [*, D], action [*, A]) -> next state`.
         observe: `state [*, D] -> [*, S]`.
         recover: inverts `observe`, so that a batch of observations is all that an oracle needs.
+        picture: how a state is drawn.
     """
     reward_fn, termination_fn = spec.reward_fn, spec.termination_fn
     if reward_fn is None or termination_fn is None:
@@ -108,7 +113,7 @@ def from_spec(
         reward = reward_fn(observe(state), action, observe(after))
         return after, reward, 1.0 - termination_fn(observe(after)).astype(reward.dtype)
 
-    return JaxEnv(spec, reset, step, observe, start=lambda batch: recover(batch.obs))
+    return JaxEnv(spec, reset, step, observe, start=lambda batch: recover(batch.obs), picture=picture)
 
 
 def physics_precision() -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pbrl.envs import pictures
 from pbrl.envs.jax_env import JaxEnv, for_rows, paid, precise
 from pbrl.errors import EnvError
 from pbrl.types import Array, EnvSpec
@@ -24,4 +25,7 @@ def from_playground(env: Any, episode_length: int = 1_000) -> JaxEnv:
         return after, paid(state, after, after.reward), 1.0 - after.done
 
     spec = EnvSpec(env.observation_size, env.action_size, episode_length)
-    return JaxEnv(spec, precise(env.reset), for_rows(precise(step)), observe=lambda state: state.obs)
+    model, picture = getattr(env, "mj_model", None), None
+    if model is not None:
+        picture = pictures.of_mujoco(model, lambda state: state.data.qpos, 1.0 / float(env.dt))
+    return JaxEnv(spec, precise(env.reset), for_rows(precise(step)), observe=lambda state: state.obs, picture=picture)

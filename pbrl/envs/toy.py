@@ -8,7 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pbrl.envs import pictures
 from pbrl.envs.jax_env import JaxEnv, from_spec
+from pbrl.envs.pictures import Picture
 from pbrl.envs.tasks import cartpole as numbers
 from pbrl.envs.tasks import rewards
 from pbrl.types import Array, EnvSpec, Key
@@ -173,15 +175,20 @@ def probe(kind: Probe) -> JaxEnv:
 TOYS = {
     "Pendulum": from_spec(
         EnvSpec(3, 1, 200, rewards.pendulum, rewards.never),
-        pendulum_reset, pendulum_advance, pendulum_observe, pendulum_recover,
+        pendulum_reset, pendulum_advance, pendulum_observe, pendulum_recover, Picture(pictures.pendulum, 20.0),
     ),
     "CartPole": from_spec(
-        EnvSpec(4, 1, 500, rewards.cartpole, rewards.cartpole_fell), cartpole_reset, cartpole_advance
+        EnvSpec(4, 1, 500, rewards.cartpole, rewards.cartpole_fell), cartpole_reset, cartpole_advance,
+        picture=Picture(pictures.cartpole, 50.0),
     ),
     "DoubleIntegrator": from_spec(
-        EnvSpec(2, 1, 26, double_integrator_reward, rewards.never), double_integrator_reset, double_integrator_advance
+        EnvSpec(2, 1, 26, double_integrator_reward, rewards.never), double_integrator_reset, double_integrator_advance,
+        picture=Picture(pictures.double_integrator, 20.0),
     ),
-    "PointMass": from_spec(EnvSpec(4, 2, 50, point_mass_reward, rewards.never), point_mass_reset, point_mass_advance),
+    "PointMass": from_spec(
+        EnvSpec(4, 2, 50, point_mass_reward, rewards.never), point_mass_reset, point_mass_advance,
+        picture=Picture(pictures.point_mass, 10.0),
+    ),
     **{name: probe(kind) for name, kind in PROBES.items()},
 }  # fmt: skip
 """Name -> environment; the Gymnasium id of each is `pbrl/Toy<name>-v0`."""

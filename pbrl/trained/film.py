@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pbrl.envs import registry
 from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError, RunError
 from pbrl.runs.run import Run
@@ -17,10 +18,18 @@ from pbrl.trained.play import policies
 
 
 def require(run: Run, seed_index: int) -> None:
-    """Raise `RunError` for a seed that is not there, and for want of a package, with the command that installs it."""
+    """Raise `RunError` for a seed that is not there, for what cannot be filmed, and for want of a package.
+
+    The last with the command that installs it.
+    """
     n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
     if not 0 <= seed_index < n:
         raise RunError(f"--seed-index: the run has {n} {streams}, so expected 0 to {n - 1}")
+    if run.factory is None and registry.is_jax(run.env) and registry.find(run.env).picture is None:
+        raise RunError(
+            f"{run.env} cannot be filmed: its functions in JAX have no picture of a state; give JaxEnv one with "
+            "`picture`, see docs/device.md"
+        )
     if not (find_spec("imageio") and find_spec("imageio_ffmpeg")):
         raise RunError("writing a video needs imageio with ffmpeg: pip install -e '.[video]' in pbrl's folder")
 

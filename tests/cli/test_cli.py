@@ -195,6 +195,8 @@ def test_an_environment_of_another_module_is_named_by_both(capsys, monkeypatch, 
     assert "add --trust-env elsewhere" in capsys.readouterr().err
     assert call("eval", folder, "--episodes=2", "--trust-env", "elsewhere") == 0
     assert "on elsewhere:Elsewhere-v0, step 60, 2 fresh episodes" in capsys.readouterr().out
+    assert call("video", folder, "--trust-env", "elsewhere") == 2
+    assert "elsewhere:Elsewhere-v0 cannot be filmed: its functions in JAX have no picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("accelerated", "preset", "widths"), [(False, "cpu", (64, 64)), (True, "paper", (128, 128))])

@@ -335,6 +335,8 @@ def test_the_command_line_trains_on_the_device_resumes_and_evaluates(capsys, mon
     assert load(folder).driver == "device" and (folder / "curve.png").exists()
     assert "td3, device on pbrl/ToyPendulum-v0, step 60" in call("eval", str(folder), "--episodes=1")
     call("plot", str(folder), "--out", "one.png")
+    assert call("video", str(folder), "--out", "toy.mp4").startswith("toy.mp4: step 60, seed 0, return -")
+    assert (tmp_path / "toy.mp4").stat().st_size > 500
 
 
 def test_a_signal_is_heard_between_epochs_and_the_run_resumes(counter, tmp_path):
