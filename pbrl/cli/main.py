@@ -24,6 +24,7 @@ Value-gradient reinforcement learning in JAX.
   pbrl plot RUN [RUN ...]     draw learning curves
   pbrl video RUN              film a policy as an mp4
   pbrl export RUN             write a policy for programs without pbrl: NumPy, ONNX, StableHLO
+  pbrl data export RUN        write what a run has collected as a dataset, in Minari's format
   pbrl diagnose RUN           how far a run's model, its gradients and its critics can be trusted
   pbrl gradcheck ENV          how far the gradients of an environment's own dynamics can be trusted
   pbrl doctor ENV             look at an environment before training on it, and at what that will cost
@@ -34,7 +35,7 @@ A RUN is the folder that `pbrl train` or `pbrl sweep` made. More about one: pbrl
 first steps:
   pbrl train mage --env Pendulum-v1 --preset cpu
 """
-COMMANDS = ("train", "sweep", "eval", "plot", "video", "export", "diagnose", "gradcheck", "doctor", "list")
+COMMANDS = ("train", "sweep", "eval", "plot", "video", "export", "data", "diagnose", "gradcheck", "doctor", "list")
 """Each is a module of `pbrl.cli` with a function `command`, which takes the words after it."""
 
 

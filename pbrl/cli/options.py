@@ -18,6 +18,7 @@ from pbrl.cli.display import say
 from pbrl.errors import RunError
 from pbrl.presets import lookup, overrides
 from pbrl.runs import initial
+from pbrl.runs.dataset import Dataset
 from pbrl.runs.folder import default_folder, refuse_modules_within
 from pbrl.runs.log import SINKS
 from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
@@ -67,6 +68,9 @@ class Train(Generic[C]):
     """Its checkpoint of this step instead of the newest."""
     init_parts: str = ",".join(initial.MOST)
     """Which parts of it: some of networks, optimisers, normaliser, model, replay."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATASET")] = None
+    """Begin with the transitions of a Minari dataset, by folder or id; the preset's warm-up is left out (docs/data.md).
+    With --schedule.offline True no others are collected."""
     sinks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD,WORD,…")] = Run.sinks
     """Where metrics go besides metrics.jsonl, which is always written: some of csv, tensorboard, wandb; jsonl alone for
     none of them."""
@@ -113,6 +117,8 @@ def read(argv: Sequence[str], defaults: O, prog: str) -> O:
     try:
         changes = lookup.preset(preset, defaults.agent, defaults.env)
         config, schedule = overrides.apply(module.Config(), defaults.schedule, changes)
+        if words.peek(argv, "data", defaults.data):
+            schedule = replace(schedule, warmup_steps=0)  # random play is for an empty buffer
         if file := words.peek(argv, "from", defaults.from_):
             config, schedule = overrides.apply(config, schedule, overrides.read(Path(file), "--from"))
     except ValueError as error:
@@ -161,6 +167,7 @@ def make_run(options: Train) -> Run:
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
     oracle = options.oracle if options.oracle != "none" else ""
     run = replace(run, oracle=oracle, driver=driver, float64=options.float64, from_step=options.from_step)
+    run = replace(run, data=Dataset.find(options.data)) if options.data else run
     return replace(run, initial=_initial(options)) if options.init else run
 
 

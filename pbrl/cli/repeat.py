@@ -30,6 +30,7 @@ def command_line(run: Run) -> str:
     task = ["--env", run.env]
     task += ["--env-kwargs", *(f"{k}={v!r}" for k, v in run.env_kwargs.items())] if run.env_kwargs else []
     task += ["--wrap", *run.wrap] if run.wrap else []
+    task += ["--data", str(run.data.folder) if run.data.folder.name else run.data.id] if run.data else []
     return shlex.join(["pbrl", "train", run.agent, *task, *seeds, *oracle, *driver, *min(found, key=len)])
 
 

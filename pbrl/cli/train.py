@@ -92,6 +92,9 @@ def announce(run: Run) -> None:
         say(f"resuming from step {done}")
     elif run.initial:
         say(f"beginning with {', '.join(run.initial.parts)} of {run.initial.folder}, step {run.initial.step}")
+    if run.data and not done:
+        alone = "; no step is taken in the environment" if run.schedule.offline else ""
+        say(f"beginning with {run.schedule.data_rows} transitions of {run.data.id}, {run.data.folder}{alone}")
     if run.trials:
         say(f"trials differ in {', '.join(run.trials[0])}; each value is in {run.folder / 'config.json'}")
 

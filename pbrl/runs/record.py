@@ -11,14 +11,14 @@ from typing import Any
 
 from pbrl import config as configs
 from pbrl.errors import CheckpointError, RunError
-from pbrl.runs import config_file, initial, manifest, software
+from pbrl.runs import config_file, dataset, initial, manifest, software
 from pbrl.runs.feasible import check
 from pbrl.runs.run import DRIVERS, MAX_STREAMS, Run, agent_module
 from pbrl.runs.schedule import MOST_ROWS, Schedule
 
 NEEDED = ("agent", "env", "seeds", "config", "schedule", "seed_mode")
 OPTIONAL = (
-    *("oracle", "driver", "float64", "trials", "initial", "env_kwargs", "wrap"),
+    *("oracle", "driver", "float64", "trials", "initial", "data", "env_kwargs", "wrap"),
     *("versions", "python", "device", "cpu_cores", "history"),
 )
 ORACLES = (False, True, "", "fidelity", "speed")
@@ -84,6 +84,7 @@ def parse(data: Mapping[str, Any], folder: Path) -> Run:
         env_kwargs=_env_kwargs(data.get("env_kwargs", {})),
         wrap=_words(data.get("wrap", [])),
         initial=initial.parse(data["initial"]) if "initial" in data else None,
+        data=dataset.parse(data["data"]) if "data" in data else None,
     )
 
 

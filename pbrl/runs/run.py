@@ -10,6 +10,7 @@ from pbrl import AGENTS
 from pbrl import config as configs
 from pbrl.errors import EnvError, RunError
 from pbrl.runs import software
+from pbrl.runs.dataset import Dataset
 from pbrl.runs.feasible import check
 from pbrl.runs.initial import Initial
 from pbrl.runs.log import SINKS
@@ -52,6 +53,8 @@ class Run(configs.Frozen):
     """Compute everything in float64; `jax_enable_x64` has to say the same before the run starts."""
     initial: Initial | None = None
     """Begin with what another run has learned; `None` begins anew."""
+    data: Dataset | None = None
+    """Begin with the transitions of a dataset in the replay buffer: `schedule.data_rows` of them, by default all."""
 
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor: numbers, text, None, tuples and dicts of those."""
@@ -63,8 +66,10 @@ class Run(configs.Frozen):
     """Go on from the checkpoint of this step, and set later ones aside; by default from the newest good one."""
 
     def __post_init__(self) -> None:
-        """Take a function in the place of an id for what makes the environment."""
+        """Take a function in the place of an id for what makes the environment, and all rows of a dataset."""
         super().__post_init__()
+        if self.data is not None and not self.schedule.data_rows:
+            object.__setattr__(self, "schedule", replace(self.schedule, data_rows=self.data.rows))
         if callable(self.env):
             from pbrl.envs import factory
 
@@ -117,6 +122,12 @@ class Run(configs.Frozen):
             check(agent_module(self.agent), self.config, self.schedule, self.dynamics())
         except (ValueError, OverflowError) as error:  # a number that no array can hold
             raise RunError(str(error)) from None
+        there = self.data.rows if self.data else 0
+        if self.schedule.data_rows > there:
+            raise RunError(
+                f"schedule.data_rows: expected at most {there}, the rows of "
+                f"{self.data.id if self.data else 'no dataset, which --data gives'}, got {self.schedule.data_rows}"
+            )
         self._validate_trials()
         self._validate_env()
         return self
@@ -197,10 +208,9 @@ class Run(configs.Frozen):
         schedule = configs.to_json(self.schedule)
         schedule.pop("total_steps")
         schedule.pop("step_timeout")  # no number hangs on it
-        if not schedule["model_max_batches"]:
-            schedule.pop("model_max_batches")  # as runs of before there was one
-        if not schedule["eval_on_training_env"]:
-            schedule.pop("eval_on_training_env")  # as runs of before there was one
+        for name in ("model_max_batches", "eval_on_training_env", "data_rows", "offline"):
+            if not schedule[name]:
+                schedule.pop(name)  # as runs of before there was one
         return {
             "agent": self.agent,
             "env": self.env,
@@ -212,6 +222,7 @@ class Run(configs.Frozen):
             **({"driver": self.driver} if self.driver != "host" else {}),
             **({"float64": True} if self.float64 else {}),
             **({"initial": self.initial.to_json()} if self.initial else {}),
+            **({"data": self.data.to_json()} if self.data else {}),
             **({"trials": [dict(trial) for trial in self.trials]} if self.trials else {}),
             **({"env_kwargs": configs.plain(self.env_kwargs)} if self.env_kwargs else {}),
             **({"wrap": list(self.wrap)} if self.wrap else {}),

@@ -42,7 +42,12 @@ class Schedule(Frozen):
     real_fraction: float = 0.05
     """Share of a batch that is real, where there are imagined transitions; rounded down."""
     buffer_size: int = 0
-    """Capacity of the replay buffer; 0 keeps every step of the run, and a run never holds more."""
+    """Capacity of the replay buffer; 0 keeps every step of the run and all `data_rows`, and a run never holds more."""
+    data_rows: int = 0
+    """Newest rows of a dataset (`--data`) that are in the replay buffer before the first step; 0 takes all of them."""
+    offline: bool = False
+    """Learn from the rows of a dataset alone: a step is one of fits and updates, and none is taken in the environment
+    but by evaluations."""
     eval_every: int = 1_000
     """Steps between two evaluations, one more at step 0 and at the end; 0 makes none at all, and no environments."""
     eval_episodes: int = 10
@@ -67,18 +72,28 @@ class Schedule(Frozen):
     @property
     def capacity(self) -> int:
         """Rows of the replay buffer."""
-        return min(self.buffer_size or self.total_steps, self.total_steps)
+        most = self.rows_at(self.total_steps)
+        return min(self.buffer_size or most, most)
 
     @property
     def imagined_capacity(self) -> int:
         """Rows of the buffer of imagined transitions; 0 without one."""
         return self.imagine_buffer if self.imagine_every else 0
 
+    def rows_at(self, step: int) -> int:
+        """Return how many transitions there have been after an environment step, those of a dataset included."""
+        return self.data_rows + (0 if self.offline else step)
+
+    def begins_at(self, step: int) -> bool:
+        """Say whether it is the first step of a run that begins with data: what learns from data is due at once."""
+        return step == 1 and self.data_rows > 0
+
     def due_after_warmup(self, step: int, every: int) -> bool:
         """Say whether what comes at the end of the warm-up, and at every multiple of `every` from then on, is due."""
         if not every or step < self.warmup_steps:
             return False
-        return step == self.warmup_steps or step % every == 0
+        ended = step == self.warmup_steps or (self.warmup_steps == 0 and self.begins_at(step))
+        return ended or step % every == 0
 
     def updates_at(self, step: int) -> int:
         """Return how many updates the agent makes at an environment step (1, 2, ...)."""
@@ -94,10 +109,11 @@ class Schedule(Frozen):
     def validate(self) -> "Schedule":
         """Return self, or raise `ValueError` naming the field, what was expected and what came."""
         may_be_zero = {"warmup_steps", "model_every", "buffer_size", "updates_per_step", "eval_every", "step_timeout"}
-        may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every", "model_max_batches"}
+        may_be_zero |= {"checkpoint_minutes", "imagine_every", "diagnose_every", "model_max_batches", "data_rows"}
         for field in (f for f in fields(self) if f.type is int):
             value, low = getattr(self, field.name), 0 if field.name in may_be_zero else 1
-            most = {"buffer_size": MOST_ROWS, "imagine_buffer": MOST_ROWS, "eval_episodes": MOST_EPISODES}
+            most = {"buffer_size": MOST_ROWS, "imagine_buffer": MOST_ROWS, "data_rows": MOST_ROWS}
+            most |= {"eval_episodes": MOST_EPISODES}
             most = most.get(field.name, MOST)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
                 raise ValueError(f"schedule.{field.name}: expected an integer from {low} to {most}, got {shown(value)}")
@@ -105,6 +121,11 @@ class Schedule(Frozen):
             raise ValueError(
                 f"schedule.buffer_size: a buffer of every step has {self.capacity} rows, expected at most {MOST_ROWS}; "
                 "give it a size with --schedule.buffer-size"
+            )
+        if self.offline and (self.warmup_steps or not self.data_rows):
+            raise ValueError(
+                "schedule.offline: expected rows of a dataset (--data) and schedule.warmup_steps 0, since no step is "
+                f"taken, got {self.data_rows} and {self.warmup_steps}"
             )
         if 0 < self.model_max_batches < self.model_min_batches:
             raise ValueError(

@@ -69,6 +69,8 @@ def run(
         EnvError: for an environment whose functions do not fit together.
     """
     check_settings(agent, config, schedule, oracle)
+    if schedule.data_rows:
+        raise ValueError(f"schedule.data_rows: expected 0 without a run's folder, got {schedule.data_rows}")
     jax_env.check(env, "this environment")
     task = Task(agent, env, config, schedule, oracle)
     plan, total, every = Plan.of(task), schedule.total_steps, schedule.log_every

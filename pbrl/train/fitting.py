@@ -26,17 +26,18 @@ def fit_batches(abilities: Abilities, schedule: Schedule, step: int) -> int:
     A model that fits by epochs makes whole ones until there are `schedule.model_min_batches`, from the first steps on
     (MAGE), but no more steps than `schedule.model_max_batches`. One that fits on windows takes as many windows, once
     the warm-up is over (SVG). One that stops by itself is fitted from the end of the warm-up on, and the number means
-    nothing (MAAC).
+    nothing (MAAC). Where a dataset is there, all begin with the first step that they may.
     """
     if not schedule.model_every:
         return 0
     if abilities.fits == "until stopped":
-        return int(schedule.due_after_warmup(step, schedule.model_every) and step >= validation.BLOCK)
-    if step % schedule.model_every:
+        due = schedule.due_after_warmup(step, schedule.model_every)
+        return int(due and schedule.rows_at(step) >= validation.BLOCK)
+    if step % schedule.model_every and not schedule.begins_at(step):
         return 0
     if abilities.fits == "windows":
         return schedule.model_min_batches if abilities.window and step >= schedule.warmup_steps else 0
-    rows = min(step, schedule.capacity)
+    rows = min(schedule.rows_at(step), schedule.capacity)
     batches = replay.epoch_batches(rows, schedule.model_batch_size, schedule.model_min_batches)
     return min(batches, schedule.model_max_batches or batches)
 

@@ -167,17 +167,9 @@ class Driver:
         """Take one environment step, fit the model where it is due, imagine, and update the agents."""
         schedule, programs = self.run.schedule, self.programs
         step = self.step + 1
-        if step <= schedule.warmup_steps:
-            actions = programs.random(step)
-        else:
-            actions = programs.act(self.learner, self.streams.obs, step)
-        batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
+        if not schedule.offline:
+            self._play(step)
         self.step = step
-        self.learner = programs.collect(self.learner, batch, last)
-        if doubtful(batch):  # else none is refused, and nothing has to wait for the device
-            refused = np.array(self.learner.replay.refused)
-            self.streams.take_back(refused > self.refused, batch, last)
-            self.refused = refused
         batches = 0 if self.run.oracle else fitting.fit_batches(self.abilities, schedule, step)
         if batches:
             self.learner, metrics = programs.fit(self.learner, step, batches)
@@ -190,6 +182,20 @@ class Driver:
             streaks = np.maximum(np.asarray(self.learner.streak), np.asarray(self.learner.fit_streak))
             self.guard.check(streaks, step)
         self.guard.require_one()
+
+    def _play(self, step: int) -> None:
+        """Act in every environment once, and store what comes of it."""
+        programs = self.programs
+        if step <= self.run.schedule.warmup_steps:
+            actions = programs.random(step)
+        else:
+            actions = programs.act(self.learner, self.streams.obs, step)
+        batch, last = self.streams.step(self.guard.actions(np.asarray(actions), step))
+        self.learner = programs.collect(self.learner, batch, last)
+        if doubtful(batch):  # else none is refused, and nothing has to wait for the device
+            refused = np.array(self.learner.replay.refused)
+            self.streams.take_back(refused > self.refused, batch, last)
+            self.refused = refused
 
     def park(self) -> None:
         """Leave the training environments alone from here on."""

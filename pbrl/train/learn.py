@@ -95,7 +95,11 @@ def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> L
 
     The buffer refuses rows that are not to be believed (`pbrl.data.soundness`); statistics skip a batch that holds one.
     """
-    batch = _remembered(agent, learner.agent, batch)
+    return store(agent, learner, _remembered(agent, learner.agent, batch), last)
+
+
+def store(agent: Agent, learner: Learner, batch: Transition, last: Array) -> Learner:
+    """Do as `collect` with transitions `[B]` that hold already what the agent wants remembered."""
     seen, (experience, believed) = agent.observe(learner.agent, batch), learner.experience.judge(batch)
     return replace(
         learner,

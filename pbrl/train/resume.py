@@ -13,9 +13,10 @@ from pbrl.errors import CheckpointError, Diverged
 from pbrl.parallel import devices, hosts
 from pbrl.runs import checkpoint, record
 from pbrl.runs.run import Run
-from pbrl.train import best, graft
+from pbrl.train import best, from_data, graft
 from pbrl.train.best import Best
 from pbrl.train.contract import Driver
+from pbrl.train.learn import Learner
 
 RETRY = 60.0
 """Seconds after which a save that failed is tried again; twice as many after each further failure, up to `LONGEST`."""
@@ -55,14 +56,21 @@ class Checkpoints:
             newest = checkpoint.read_info(self.folder)
         newest = hosts.everyone(newest)[0]
         seconds = 0.0
-        if newest is None and self.run.initial is not None:
-            self.driver.begin(partial(graft.onto, self.driver.run))
-        elif newest is None:
-            self.driver.begin()
+        if newest is None:
+            self.driver.begin(self._with_the_past)
         else:
             seconds = self._resume(*newest)
         self.saved, self.saved_at = self.driver.step, time.perf_counter()
         return seconds
+
+    def _with_the_past(self, learner: Learner) -> Learner:
+        """Return fresh learners with what the run is to begin with: another run's parts, and a dataset's rows."""
+        run = self.driver.run
+        if run.initial is not None:
+            learner = graft.onto(run, learner)
+        if run.data is not None:
+            learner = from_data.onto(run, self.driver.layout, learner)
+        return learner
 
     def _resume(self, info: dict[str, Any], step: int) -> float:
         """Restore the checkpoint of `step`, and let its buffer grow where the run has been made longer since."""

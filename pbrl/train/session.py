@@ -14,7 +14,7 @@ from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_modules_within
 from pbrl.runs.lock import locked
 from pbrl.runs.run import Run, require_width, share
-from pbrl.train import graft, host_sync, watchdog
+from pbrl.train import from_data, graft, host_sync, watchdog
 from pbrl.train.contract import Driver
 from pbrl.train.journal import Journal, Progress
 from pbrl.train.resume import Checkpoints, begin_at
@@ -33,6 +33,7 @@ def check(run: Run, driver: str) -> None:
         raise RunError(f"this run's driver is {run.driver!r}; train it with pbrl.train.{run.driver}.train")
     require_width(run)
     graft.check(run)
+    from_data.check(run)
     refuse_another(run)
     share(run)
     if run.schedule.diagnose_every:

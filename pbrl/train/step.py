@@ -104,7 +104,7 @@ def advance(task: Task, plan: Plan, state: State, root: Key, step: Array) -> Sta
     """
     agent, _, _, schedule, _ = task
     due = jax.tree.map(lambda x: jnp.asarray(x)[step], plan)
-    state = _collect(task, state, root, step)
+    state = state if schedule.offline else _collect(task, state, root, step)
 
     def fit(learner: Learner) -> tuple[Learner, Metrics]:
         return fitting.fit(agent, learner, seeding.at(root, step, seeding.FIT), due.fit_batches, schedule)

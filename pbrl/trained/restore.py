@@ -7,13 +7,15 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from pbrl.data.replay import Replay
 from pbrl.errors import CheckpointError, RunError
-from pbrl.runs import checkpoint, folder, layout, record
+from pbrl.runs import checkpoint, folder, layout, manifest, record
 from pbrl.runs.layout import Layout
 from pbrl.runs.run import Run, require_width
 from pbrl.train import acting, best
 from pbrl.train.drivers import driver_module
 from pbrl.train.learn import Learner
+from pbrl.types import Transition
 
 BEST = "best"
 Step = int | Literal["best"] | None
@@ -45,6 +47,32 @@ def learners(run: Run, step: int | None = None) -> tuple[Learner, int]:
     shapes = driver_module(run).template(run, info["capacity"])
     contents, _, step = checkpoint.restore(run.folder / "checkpoints", shapes, step=step)
     return contents["learner"], step
+
+
+def buffers(run: Run, step: int | None = None) -> tuple[Replay, Layout, int]:
+    """Read the replay buffers of all streams, stacked, by what the checkpoint's manifest says of them.
+
+    Returns `(replay, layout, step)`. No environment is made; a folder of before layouts were stored is refused. Raises
+    as `learners`.
+    """
+    info, step = _whole(run, step)
+    kept, where = run.folder / "checkpoints", _layout(run, info, ())
+    head = "['learner'].replay"
+    leaves = {name: leaf for name, leaf in manifest.read(kept / str(step)).leaves.items() if name.startswith(head)}
+
+    def shape(path: str) -> jax.ShapeDtypeStruct:
+        if f"{head}.{path}" not in leaves:
+            raise RunError(f"the checkpoint of step {step} in {run.folder} has no replay buffer as pbrl writes them")
+        leaf = leaves[f"{head}.{path}"]
+        return jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
+
+    names = [name[len(f"{head}.rows.extras['") : -2] for name in leaves if name.startswith(f"{head}.rows.extras['")]
+    rows: dict[str, Any] = {name: shape(f"rows.{name}") for name in ("obs", "action", "reward", "discount", "next_obs")}
+    rows["extras"] = {name: shape(f"rows.extras['{name}']") for name in names}
+    counts = (shape(name) for name in ("episode", "inserted", "cuts", "refused"))
+    wanted = Learner(None, Replay(Transition(**rows), *counts), *[None] * 6)  # pyright: ignore[reportArgumentType]
+    contents, _, step = checkpoint.restore(kept, {"learner": wanted}, step=step, part=True)
+    return contents["learner"].replay, where, step
 
 
 def policies(run: Run, step: Step = None, trust: Iterable[str] = ()) -> Acting:
