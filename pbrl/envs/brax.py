@@ -23,7 +23,10 @@ EPISODE = 1_000  # as Brax' own training wraps all of them
 
 
 def named(env_id: str) -> tuple[str, str]:
-    """Split an id into Brax' name and backend, positional where none is given. Raises `EnvError` for unknown ones."""
+    """Split an id into Brax' name and backend, positional where none is given.
+
+    Raises `EnvError` for unknown ones, and where Brax is not installed.
+    """
     envs = _envs()
     name, _, backend = env_id.removeprefix(BRAX).partition("-")
     known = sorted(set(envs._envs) - {"fast"})
@@ -107,6 +110,11 @@ def _environment(env_id: str, _dtype: Any) -> JaxEnv:
 
 
 def _envs() -> Any:
-    with notices.mjx():
-        from brax import envs
+    try:
+        with notices.mjx():
+            from brax import envs
+    except ModuleNotFoundError as error:
+        if error.name != "brax":
+            raise
+        raise EnvError(f"environments {BRAX}NAME need the package brax: pip install 'pbrl[brax]'") from None
     return envs

@@ -1,5 +1,6 @@
 """Brax' environments by their ids: as functions, as oracles, and what is refused."""
 
+import sys
 from functools import cache
 
 import jax
@@ -99,3 +100,10 @@ def test_what_does_not_exist_or_has_no_gradient_is_refused():
         oracles.oracle("brax/hopper-mjx")
     with pytest.warns(UserWarning, match="go wrong first where there are contacts"):
         oracles.oracle(f"{PENDULUM}-generalized")
+
+
+def test_without_brax_one_sentence_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "brax", None)  # as where it is not installed
+    for find in (registry.find, GymEnv):
+        with pytest.raises(EnvError, match=r"need the package brax: pip install 'pbrl\[brax\]'"):
+            find(f"{PENDULUM}-spring")
