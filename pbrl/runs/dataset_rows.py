@@ -3,6 +3,7 @@
 Its environment is never made, which would import whatever module the file names.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -35,13 +36,9 @@ def read(dataset: Dataset, layout: Layout) -> Rows:
     environment's, for actions beyond them, and for episodes without a common shape.
     """
     require_minari(f"--data {dataset.id}")
-    from minari.dataset.minari_storage import MinariStorage
-
     folder = dataset.folder
     try:
-        if not {"observation_space", "action_space"} <= MinariStorage.read_raw_metadata(folder).keys():
-            raise ValueError("it does not state its spaces, and its environment is not made to ask for them")
-        storage = MinariStorage.read(folder)
+        storage = _storage(folder, layout)
         _require_spaces(storage, layout)
         episodes = [_episode(found, layout) for found in storage.get_episodes(range(storage.total_episodes))]
         if not episodes:
@@ -55,6 +52,24 @@ def read(dataset: Dataset, layout: Layout) -> Rows:
     if len(joined.last) != dataset.rows:
         raise RunError(f"--data {dataset.id}: it states {dataset.rows} steps and holds {len(joined.last)}")
     return joined
+
+
+def _storage(folder: Path, layout: Layout) -> Any:
+    """Return Minari's access to a dataset. Spaces that it does not state are taken to be the environment's.
+
+    Minari would make the environment that the metadata describe to ask for them, whose `entry_point` is any module.
+    """
+    from minari.dataset.minari_storage import MinariStorage
+
+    about = MinariStorage.read_raw_metadata(folder)
+    if {"observation_space", "action_space"} <= about.keys():
+        return MinariStorage.read(folder)
+    from gymnasium.spaces import Box
+    from minari.dataset._storages import get_minari_storage
+
+    low, high = np.array(layout.low), np.array(layout.high)
+    spaces = Box(-np.inf, np.inf, (layout.obs_size,)), Box(low, high, dtype=np.float64)
+    return get_minari_storage(about["data_format"])(folder, *spaces)
 
 
 def _require_spaces(storage: Any, layout: Layout) -> None:
@@ -90,7 +105,7 @@ def _episode(found: dict[str, Any], layout: Layout) -> Rows:
     kept = ((found.get("infos") or {}).get("pbrl") or {}).items()
     rows: dict[str, Any] = {"obs": obs[:-1], "action": _rescaled(arrays["action"], layout, found["id"])}
     rows |= {"reward": arrays["reward"].astype(width()), "discount": 1.0 - terminated.astype(width())}
-    extras = {name: np.asarray(x)[:count].astype(width()) for name, x in kept}
+    extras = {name: np.asarray(x)[:count] for name, x in kept}
     batch = Transition(**rows, next_obs=obs[1:], extras=extras)  # pyright: ignore[reportArgumentType]  # NumPy's
     return Rows(batch, last, truncated & ~terminated)
 

@@ -14,6 +14,7 @@ from pbrl.runs.layout import Layout
 from pbrl.runs.run import Run, agent_module
 from pbrl.train import learn
 from pbrl.train.learn import Learner
+from pbrl.types import Array, Transition
 
 
 def check(run: Run) -> None:
@@ -47,15 +48,16 @@ def onto(run: Run, layout: Layout, fresh: Learner) -> Learner:
     _require_sound(run, batch)
     agent = agent_module(run.agent)
 
-    def one(learner: Learner) -> Learner:
-        filled = learn.store(agent, learner, batch, jnp.asarray(found.last))
+    def one(learner: Learner, batch: Transition, last: Array) -> Learner:
+        filled = learn.store(agent, learner, batch, last)
         steps = jnp.zeros_like(filled.experience.counts)  # what is told of a refused row counts the run's own steps
         return replace(filled, experience=replace(filled.experience, counts=steps))
 
-    return devices.lay(jax.jit(jax.vmap(one))(fresh), len(run.stream_seeds))
+    fill = jax.jit(jax.vmap(one, in_axes=(0, None, None)), donate_argnums=0)
+    return devices.lay(fill(fresh, batch, found.last), len(run.stream_seeds))
 
 
-def _require_sound(run: Run, batch: object) -> None:
+def _require_sound(run: Run, batch: Transition) -> None:
     """Raise `RunError` where a replay buffer would refuse a row, as it does a broken step of an environment."""
     believed = np.asarray(jax.jit(lambda x: Experience.init().judge(x)[1])(batch))
     if not believed.all():

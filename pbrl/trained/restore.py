@@ -1,5 +1,6 @@
 """Reading what a run's checkpoints hold, whichever driver trained it."""
 
+import ast
 import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -66,9 +67,10 @@ def buffers(run: Run, step: int | None = None) -> tuple[Replay, Layout, int]:
         leaf = leaves[f"{head}.{path}"]
         return jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
 
-    names = [name[len(f"{head}.rows.extras['") : -2] for name in leaves if name.startswith(f"{head}.rows.extras['")]
+    extras = f"{head}.rows.extras["  # what stands between the brackets is written as Python writes text
+    names = [ast.literal_eval(name[len(extras) : -1]) for name in leaves if name.startswith(extras)]
     rows: dict[str, Any] = {name: shape(f"rows.{name}") for name in ("obs", "action", "reward", "discount", "next_obs")}
-    rows["extras"] = {name: shape(f"rows.extras['{name}']") for name in names}
+    rows["extras"] = {name: shape(f"rows.extras[{name!r}]") for name in names}
     counts = (shape(name) for name in ("episode", "inserted", "cuts", "refused"))
     wanted = Learner(None, Replay(Transition(**rows), *counts), *[None] * 6)  # pyright: ignore[reportArgumentType]
     contents, _, step = checkpoint.restore(kept, {"learner": wanted}, step=step, part=True)

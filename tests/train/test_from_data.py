@@ -17,7 +17,7 @@ from pbrl.runs.dataset_rows import read
 from pbrl.runs.layout import Layout
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
-from pbrl.train import host
+from pbrl.train import device, host
 from pbrl.trained import dataset, restore
 
 minari = pytest.importorskip("minari", reason="needs pbrl[data]")
@@ -86,6 +86,43 @@ def test_one_seed_alone_and_names_that_minari_does_not_take(old):
         dataset.write(run, out.with_name("pole"))
     with pytest.raises(RunError, match="it is there already"):
         dataset.write(run, out)
+
+
+def test_what_transitions_carry_besides_comes_back_too(old, tmp_path):
+    run = old[0]
+    settings, schedule = config("svg"), replace(SCHEDULE, updates_per_step=0, warmup_steps=20, total_steps=20)
+    run = replace(run, agent="svg", config=settings, oracle="fidelity", wrap=(), seeds=(0,), schedule=schedule)
+    run = replace(run, folder=tmp_path / "run")
+    host.train(run)
+    dataset.write(run, tmp_path / "state-v0")
+    given, ring = Dataset.find(str(tmp_path / "state-v0")), restore.buffers(run)[0]
+    found = read(given, layout_of(run)).batch.extras
+    assert found.keys() == ring.rows.extras.keys() and found
+    for name, there in found.items():
+        np.testing.assert_array_equal(there, np.asarray(ring.rows.extras[name])[0])
+    assert begun(replace(run, data=given)).replay.inserted.tolist() == [20]
+
+
+def test_the_device_driver_learns_from_it_alone(tmp_path):
+    schedule = replace(SCHEDULE, updates_per_step=0, total_steps=40, warmup_steps=40, buffer_size=0)
+    run = Run("td3", "pbrl/ToyDoubleIntegrator-v0", (0, 1), config("td3"), schedule, tmp_path / "run", driver="device")
+    device.train(run)
+    written = dataset.write(run, tmp_path / "integrator-v0")
+    given = Dataset.find(str(tmp_path / "integrator-v0"))
+    schedule = replace(schedule, total_steps=3, warmup_steps=0, updates_per_step=1, offline=True)
+    new = replace(run, data=given, schedule=schedule, folder=tmp_path / "new")
+    device.train(new)
+    learner, _ = restore.learners(new)
+    assert written.rows == 80 and learner.replay.inserted.tolist() == [80, 80]
+    np.testing.assert_array_equal(learner.replay.rows.obs[0, :40], restore.buffers(run)[0].rows.obs[0])
+    assert learner.skipped.tolist() == [0, 0]
+    assert not np.array_equal(*(jax.tree.leaves(x.agent.ac.critic)[0] for x in (learner, begun_on_device(new))))
+
+
+def begun_on_device(run):
+    driver = device.Driver(run)
+    driver.begin()
+    return jax.tree.map(np.asarray, driver.learner)
 
 
 def begun(run):
@@ -200,10 +237,6 @@ def _short(file, about):
     file["episode_0/rewards"] = rewards
 
 
-def _no_space(file, about):
-    del about["action_space"]
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -217,7 +250,6 @@ def _no_space(file, about):
         (_count, "it states 7 steps and holds 100"),
         (_torn, "cannot be used: .*rewards"),
         (_short, r"episode 0 has arrays of .*expected"),
-        (_no_space, "its environment is not made to ask for them"),
     ],
 )
 def test_wrong_data_are_one_sentence(old, tmp_path, change, said):
@@ -227,6 +259,23 @@ def test_wrong_data_are_one_sentence(old, tmp_path, change, said):
     with pytest.raises(RunError, match=said) as raised:
         begun(replace(run, data=given, schedule=schedule, folder=tmp_path / "new"))
     assert "\n" not in str(raised.value)
+
+
+def test_an_environment_that_a_dataset_names_is_never_made(old, tmp_path, monkeypatch):
+    """Minari would make it where spaces are missing, and so import any module."""
+    run, out, _ = old
+    (tmp_path / "harm.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def without_space(file, about):
+        del about["action_space"]
+        about["env_spec"] = about["env_spec"].replace("gymnasium.envs.mujoco.inverted_pendulum_v5", "harm")
+
+    given = spoiled(out, tmp_path / "named-v0", without_space)
+    with pytest.raises(SystemExit, match="imported"):
+        minari.MinariDataset(given.folder)
+    found, expected = (read(one, layout_of(run)) for one in (given, Dataset.find(str(out))))
+    assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(expected)))
 
 
 def test_what_cannot_be_asked_for_is_one_sentence(old, tmp_path):
