@@ -54,7 +54,7 @@ def write(run: Run, out: Path, step: int | None = None, seed_index: int | None =
     found = [(run.stream_seeds[i], one) for i in which for one in episodes(jax.tree.map(lambda x, i=i: x[i], ring))]
     if not found:
         raise RunError(f"{run.folder}: no transition is stored at step {step}, so that there is nothing to write")
-    partial = out.with_name(f"{out.name}.partial")
+    partial = out.absolute().with_name(f"{out.name}.partial")  # Minari 0.5.4 fails on a relative path
     try:
         shutil.rmtree(partial, ignore_errors=True)
         (partial / "data").mkdir(parents=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -79,9 +80,11 @@ def test_minari_reads_it_and_every_episode_says_its_seed(old, monkeypatch):
         assert one.terminations[-1] | one.truncations[-1] and len(one) <= 6 and repr(one)
 
 
-def test_one_seed_alone_and_names_that_minari_does_not_take(old):
+def test_one_seed_alone_and_names_that_minari_does_not_take(old, tmp_path, monkeypatch):
     run, out, _ = old
-    assert dataset.write(run, out.with_name("one-v1"), seed_index=1).rows == 50
+    monkeypatch.chdir(tmp_path)
+    assert dataset.write(run, Path("sets/one-v1"), seed_index=1).rows == 50
+    assert Dataset.find("sets/one-v1").rows == 50 and [path.name for path in Path("sets").iterdir()] == ["one-v1"]
     with pytest.raises(RunError, match="expected a folder named NAME-vN"):
         dataset.write(run, out.with_name("pole"))
     with pytest.raises(RunError, match="it is there already"):
