@@ -187,6 +187,16 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
     raise ValueError(f"{where}: expected {expected}, got {shown(value)}")
 
 
+def require(config: Any, cls: type) -> None:
+    """Raise `ValueError` unless a config is one of `cls`, the agent's own."""
+    if not isinstance(config, cls):
+        came = config if isinstance(config, type) else type(config)
+        raise ValueError(
+            f"config: expected {cls.__module__}.Config(...), got {'the class' if came is config else 'a'} "
+            f"{came.__module__}.{came.__qualname__}"
+        )
+
+
 def check(config: Any, prefix: str = "config", /, **bounds: tuple[float, float]) -> None:
     """Raise `ValueError` unless each named field lies in its closed range; tracers (a vmapped population) pass."""
     for name, (low, high) in bounds.items():

@@ -13,12 +13,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from pbrl import config as configs
 from pbrl.agents.parts import td3_with_model
 from pbrl.agents.parts.deterministic import networks_of as networks
 from pbrl.agents.parts.td3_with_model import State, act, distribution, observe, update_model, value
 from pbrl.equations.actor_critic import clipped_minimum, td_loss, td_target
 from pbrl.models.ensemble_world import mage_simulator as simulator
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 __all__ = ["Config", "abilities", "init", "update"]
 # What it shares with MAGE; `parts/td3_with_model.py` says what each promises.
@@ -40,6 +41,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     return td3_with_model.start(key, spec, config, oracle)
 
 
@@ -48,6 +50,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
     """
+    check_rows(state.spec, batch)
     step_key, smooth_key = jax.random.split(key)
     cfg, nets, dynamics = state.config, networks(state), simulator(state)
 

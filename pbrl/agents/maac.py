@@ -51,7 +51,7 @@ from pbrl.equations.expansion import (
 )
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 __all__ = ["Config", "abilities", "init", "update", "value"]
 # What it shares with MBPO, STEVE and SVG(1); `parts/sac_with_model.py` says what each promises.
@@ -96,6 +96,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
     configs.check(config, target_members=(1, config.elites))
     configs.check_choice(config, branch=("start", "end"), entropy=("first", "path"))
@@ -109,6 +110,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     reward and critics along whole trajectories; the temperature's loss in log α. Stopped: targets, α outside its own
     loss, discounts.
     """
+    check_rows(state.spec, batch)
     target_key, actor_key = jax.random.split(key)
     cfg, alpha, nets = state.config, state.ac.alpha, networks(state)
     dynamics, world = simulator(state), maac_world(state.spec, cfg)

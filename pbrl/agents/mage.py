@@ -22,7 +22,7 @@ from pbrl.agents.parts.deterministic import networks_of as networks
 from pbrl.agents.parts.td3_with_model import State, act, distribution, observe, update_model, value
 from pbrl.equations.actor_critic import action_gradient_loss, clipped_minimum, safe_norm, td_loss, td_target
 from pbrl.models.ensemble_world import mage_simulator as simulator
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 __all__ = ["Config", "abilities", "init", "update"]
 # What it shares with Dyna-TD3; `parts/td3_with_model.py` says what each promises.
@@ -54,6 +54,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     configs.check(config, lam=(0, math.inf), gradient_weight=(0, math.inf), loss_scale=(0, math.inf))
     if config.activation == "relu":
         raise ValueError("config.activation: MAGE needs a second derivative, which 'relu' lacks; use 'swish' or 'tanh'")
@@ -67,6 +68,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     through reward, model and target policy; the actor loss in π's. Stopped: the target y and ∇ₐy, which hold no
     parameter of Q_i, and so are computed once and shared by the critics.
     """
+    check_rows(state.spec, batch)
     step_key, smooth_key = jax.random.split(key)
     cfg, nets, dynamics = state.config, networks(state), simulator(state)
 

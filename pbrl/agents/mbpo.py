@@ -13,6 +13,7 @@ from dataclasses import replace
 import flax.struct
 import jax
 
+from pbrl import config as configs
 from pbrl.agents.parts import sac_with_model
 from pbrl.agents.parts.sac_with_model import (
     State,
@@ -28,7 +29,7 @@ from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
 from pbrl.equations.actor_critic import soft_td_target
 from pbrl.models.ensemble_world import maac_simulator as simulator
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 __all__ = ["Config", "abilities", "init", "update", "value"]
 # What it shares with MAAC, STEVE and SVG(1); `parts/sac_with_model.py` says what each promises.
@@ -69,6 +70,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     return sac_with_model.start(key, spec, config, oracle)
 
 
@@ -79,6 +81,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     and its density; the temperature loss in log α. Stopped: the target, α outside its own loss. The model serves
     `imagine` alone.
     """
+    check_rows(state.spec, batch)
     next_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)

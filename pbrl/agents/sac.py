@@ -18,7 +18,7 @@ from pbrl.agents.parts.soft import SoftActorCritic, SoftState
 from pbrl.equations.actor_critic import soft_td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 
 @flax.struct.dataclass
@@ -44,6 +44,7 @@ def abilities(config: Config) -> Abilities:
 
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment. Raises `ValueError` where a hyper-parameter cannot work."""
+    configs.require(config, Config)
     if oracle is not None:
         raise ValueError("sac learns from real transitions and has no use for an oracle; drop it, or use 'svg'")
     soft.validate(config)
@@ -53,13 +54,14 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     return State(ac=SoftActorCritic(spec, config, stats).init(key), stats=stats, config=config, spec=spec)
 
 
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+def act(state: State, obs: Array, key: Key, *, explore: bool | Array) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
     return svg_sac.act(networks(state), state, obs, key, explore)
 
 
 def observe(state: State, batch: Transition) -> State:
     """Fold newly collected transitions `[B]` into the running statistics, whose count is the clock of schedules."""
+    check_rows(state.spec, batch)
     return replace(state, stats=normalizer.update(state.stats, batch.obs))
 
 
@@ -75,6 +77,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     Differentiated: the squared TD error in Q_i's parameters; the actor loss in π's, through the reparameterised action
     and its density; the temperature loss in log α. Stopped: the target, α outside its own loss.
     """
+    check_rows(state.spec, batch)
     next_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)

@@ -30,7 +30,7 @@ from pbrl.equations.actor_critic import mean_neighbour_minimum, neighbour_minima
 from pbrl.equations.expansion import alone, start_from_next, steve_candidates, steve_mixture
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 __all__ = ["Config", "abilities", "init", "update", "value"]
 # What it shares with MAAC, MBPO and SVG(1); `parts/sac_with_model.py` says what each promises.
@@ -65,6 +65,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     configs.check(config, target_horizon=(0, 1_000), target_members=(1, config.elites))
     return sac_with_model.start(key, spec, config, oracle)
 
@@ -75,6 +76,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     Differentiated: the squared TD error in Q_i's parameters; the actor loss in π's, through the reparameterised action
     and its density; the temperature loss in log α. Stopped: the whole target, α outside its own loss.
     """
+    check_rows(state.spec, batch)
     target_key, actor_key = jax.random.split(key)
     cfg, alpha, nets = state.config, state.ac.alpha, networks(state)
     dynamics, world = simulator(state), maac_world(state.spec, cfg)

@@ -27,7 +27,7 @@ from pbrl.equations.expansion import mve_targets, rollout, soft_value_expansion,
 from pbrl.models import sequence_world
 from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 
 @flax.struct.dataclass
@@ -100,6 +100,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     soft.validate(config)
     soft.validate_schedule(config)
     sequence_world.validate(config)
@@ -118,18 +119,20 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     )
 
 
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+def act(state: State, obs: Array, key: Key, *, explore: bool | Array) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
     return svg_sac.act(networks(state), state, obs, key, explore)
 
 
 def observe(state: State, batch: Transition) -> State:
     """Fold newly collected transitions `[B]` into the running statistics, whose count is the clock of schedules."""
+    check_rows(state.spec, batch)
     return replace(state, stats=state.stats.update(batch))
 
 
 def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     """Take one gradient step on the dynamics with windows `[H, B]` that lie within an episode; an oracle needs none."""
+    check_rows(state.spec, batch)
     del key  # the loss is deterministic
     if state.world is None:
         return state, {}
@@ -144,6 +147,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     their hidden state, reward, termination and critic along the whole rollout; the temperature's in log α. Stopped: the
     targets, α outside its own loss; nothing moves but what each loss is differentiated in.
     """
+    check_rows(state.spec, batch)
     critic_key, actor_key = jax.random.split(key)
     cfg, nets = state.config, networks(state)
 

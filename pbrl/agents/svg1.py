@@ -35,7 +35,7 @@ from pbrl.config import static
 from pbrl.equations.actor_critic import soft_td_target, td_target
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 __all__ = ["Config", "abilities", "init", "remember", "update", "value"]
 # What it shares with MAAC, MBPO and STEVE; `parts/sac_with_model.py` says what each promises.
@@ -70,6 +70,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
 
     Raises `ValueError` where a hyper-parameter cannot work.
     """
+    configs.require(config, Config)
     configs.check(config, max_weight=(0, float("inf")))
     return sac_with_model.start(key, spec, config, oracle)
 
@@ -91,6 +92,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     model, reward and V's argument; the temperature loss in log α. Stopped: both noises, weights, the policy within V,
     targets, real terminations, α outside its own loss.
     """
+    check_rows(state.spec, batch)
     next_key, step_key, value_key, entropy_key = jax.random.split(key, 4)
     cfg, nets = state.config, networks(state)
     next_q, next_log_prob = nets.soft_target(state.ac, batch.next_obs, next_key)

@@ -16,10 +16,10 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import add_noise, clipped_minimum, td_loss, td_target
+from pbrl.equations.actor_critic import add_noise, clipped_minimum, either, td_loss, td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
 
 
 @flax.struct.dataclass
@@ -80,6 +80,7 @@ def abilities(config: Config) -> Abilities:
 
 def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics | None = None) -> State:
     """Make a fresh state for an environment. Raises `ValueError` where a hyper-parameter cannot work."""
+    configs.require(config, Config)
     if oracle is not None:
         raise ValueError("td3 learns from real transitions and has no use for an oracle; drop it, or use 'dyna'")
     deterministic.validate(config)
@@ -93,14 +94,16 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     )
 
 
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+def act(state: State, obs: Array, key: Key, *, explore: bool | Array) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
     action = networks(state).policy(state.ac.actor, obs)
-    return add_noise(action, key, state.config.exploration_noise) if explore else action
+    noisy = lambda: add_noise(action, key, state.config.exploration_noise)  # noqa: E731
+    return either(explore, noisy, lambda: action)
 
 
 def observe(state: State, batch: Transition) -> State:
     """Fold newly collected transitions `[B]` into the running statistics of the observation."""
+    check_rows(state.spec, batch)
     return replace(state, stats=normalizer.update(state.stats, batch.obs))
 
 
@@ -115,6 +118,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     Differentiated: the TD loss in Q_i's parameters, the actor loss in π's. Stopped: the whole target.
     """
+    check_rows(state.spec, batch)
     cfg, nets = state.config, networks(state)
     next_value = nets.target_value(state.ac, batch.next_obs, key)
     y = td_target(batch.reward, batch.discount, next_value, cfg.discount)

@@ -5,6 +5,8 @@ termination, else 1), `gamma` the agent's discount factor. Actions lie in [-1, 1
 ahead through a model.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -106,6 +108,13 @@ def add_noise(action: Array, key: Key, scale: Array | float, clip: Array | float
     if clip is not None:
         noise = jnp.clip(noise, -clip, clip)
     return jnp.clip(action + noise, -1.0, 1.0)
+
+
+def either(explore: Array | bool, draw: Callable[[], Array], mode: Callable[[], Array]) -> Array:
+    """Return `draw()` where a policy explores, else `mode()`; a traced `explore` leaves the choice to the program."""
+    if isinstance(explore, bool):
+        return draw() if explore else mode()
+    return jax.lax.cond(explore, draw, mode)
 
 
 def tanh_normal_mode(mean: Array) -> Array:

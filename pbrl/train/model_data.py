@@ -17,8 +17,13 @@ def imagine(agent: Any, learner: Learner, key: Key, steps: Array | int, schedule
     """Add `steps` (may be traced) transitions from each of `schedule.imagine_batch` replayed states to `imagined`.
 
     Chained, each goes on where the one before ended, unless it ended there for good: the policy's own trajectories
-    under the model. Otherwise all are first steps, from states drawn anew. Rows that are not sound are refused.
+    under the model. Otherwise all are first steps, from states drawn anew. Rows that are not sound are refused. Raises
+    `ValueError` for an agent that imagines nothing, and for a learner without that buffer.
     """
+    if not agent.abilities(learner.agent.config).imagines:
+        raise ValueError(f"{agent.__name__} imagines no transitions; its `abilities` say which agents do")
+    if learner.imagined is None:
+        raise ValueError("the learner has no buffer for imagined transitions: learn.start(..., imagined=CAPACITY)")
     start_key, step_key = jax.random.split(key)
 
     def draw(i: Array | int) -> Transition:
@@ -33,7 +38,6 @@ def imagine(agent: Any, learner: Learner, key: Key, steps: Array | int, schedule
         going_on = alive & (imagined.discount > 0) & jnp.isfinite(imagined.next_obs).all(-1)
         return buffer, after, going_on
 
-    assert learner.imagined is not None
     steps = jnp.where(learner.replay.size > 0, steps, 0)  # there must be a state to begin in
     alive = jnp.ones(schedule.imagine_batch, bool)
     return replace(learner, imagined=jax.lax.fori_loop(0, steps, step, (learner.imagined, draw(0), alive))[0])

@@ -138,6 +138,39 @@ def test_act_takes_any_leading_axes_and_stays_in_bounds(name, shape):
     np.testing.assert_array_equal(mode, again)
 
 
+def test_whether_to_explore_may_be_traced(name):
+    """So that `jax.jit(agent.act)` is all that a loop needs."""
+    act, state = jax.jit(module(name).act), ready(name)
+    for explore in (False, True):
+        expected = module(name).act(state, BATCH.obs, KEY, explore=explore)
+        np.testing.assert_allclose(act(state, BATCH.obs, KEY, explore=explore), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", ["observe", "update_model", "update", "act"])
+def test_another_shape_is_told_in_one_sentence(name, function):
+    agent, state = module(name), ready(name)
+    if function == "act":
+        with pytest.raises(ValueError, match=r"obs: expected shape \[..., 3\], .* got \[8, 4\]"):
+            agent.act(state, np.zeros((8, 4)), KEY, explore=False)
+        return
+    if function == "update_model" and not agent.abilities(state.config).has_model:
+        return
+    key = () if function == "observe" else (KEY,)
+    column = replace(BATCH, reward=BATCH.reward[:, None])
+    for batch in (column, replace(BATCH, action=BATCH.obs), jax.tree.map(lambda x: x[0], BATCH)):
+        with pytest.raises(
+            ValueError, match=r"expected transitions \[B\], such as obs \[B, 3\], action \[B, 2\], .* got"
+        ):
+            jax.eval_shape(getattr(agent, function), state, batch, *key)
+
+
+def test_the_config_of_another_agent_is_refused(name):
+    agent, other = module(name), module("mage" if name != "mage" else "sac")
+    for given in (other.Config(), agent.Config):
+        with pytest.raises(ValueError, match=rf"config: expected pbrl.agents.{name}.Config\(...\), got "):
+            agent.init(KEY, SPEC, given)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -19,7 +19,7 @@ from pbrl.equations.actor_critic import TD_LOSSES
 from pbrl.nn import networks, normalizer
 from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import Normalizer
-from pbrl.types import Array, EnvSpec, Key, Metrics, Params
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params, check_obs
 
 NORM_EPSILON = 1e-2
 """Of normalised critics: it bounds how much the norm magnifies a row's slope, which MAGE trains."""
@@ -86,6 +86,7 @@ class ActorCritic:
         return _radam(self.config.critic_lr, self.config.grad_clip)
 
     def _inputs(self, obs: Array) -> Array:
+        check_obs(self.spec, obs)
         return normalizer.normalize(self.obs_stats, obs) if self.obs_stats else obs
 
     def init(self, key: Key) -> ActorCriticState:

@@ -16,11 +16,12 @@ from pbrl import config as configs
 from pbrl.agents.parts import soft
 from pbrl.agents.parts.soft import MAAC_STYLE, SoftActorCritic, SoftState, Style, networks_of
 from pbrl.config import Frozen, static
+from pbrl.equations.actor_critic import either
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, maac_simulator, maac_world
 from pbrl.nn.networks import ACTIVATIONS
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition, check_rows
 
 
 @flax.struct.dataclass
@@ -117,14 +118,15 @@ def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> S
     )
 
 
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+def act(state: State, obs: Array, key: Key, *, explore: bool | Array) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: a draw from π(s) where it explores, else its mode."""
     nets = networks_of(state)
-    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+    return either(explore, lambda: nets.sample(state.ac.actor, obs, key)[0], lambda: nets.mode(state.ac.actor, obs))
 
 
 def observe(state: State, batch: Transition) -> State:
     """Fold newly collected transitions `[B]` into the running statistics."""
+    check_rows(state.spec, batch)
     return replace(state, stats=state.stats.update(batch))
 
 
@@ -133,6 +135,7 @@ def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metr
 
     The model adopts the current statistics and keeps them until its next fit.
     """
+    check_rows(state.spec, batch)
     del key  # the loss is deterministic
     if state.world is None:
         return state, {}

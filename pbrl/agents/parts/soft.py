@@ -18,7 +18,7 @@ from pbrl.equations import actor_critic
 from pbrl.nn import networks, normalizer
 from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition, check_obs
 
 
 class Style(NamedTuple):
@@ -108,6 +108,7 @@ class SoftActorCritic:
 
     def inputs(self, obs: Array) -> Array:
         """Return observations as networks see them: centred and scaled, unless the config asks for raw ones."""
+        check_obs(self.spec, obs)
         return normalizer.normalize(self.obs_stats.within(STD_BOUNDS), obs) if self.config.normalize_obs else obs
 
     def init(self, key: Key) -> SoftState:

@@ -10,6 +10,7 @@ import flax.struct
 
 from pbrl.agents.parts.soft import SVG_STYLE, SoftActorCritic, Style
 from pbrl.config import Frozen, static
+from pbrl.equations.actor_critic import either
 from pbrl.types import Array, Key
 
 
@@ -56,6 +57,7 @@ class Config(Frozen):
     """Matmul precision of actor and critics."""
 
 
-def act(nets: SoftActorCritic, state: Any, obs: Array, key: Key, explore: bool) -> Array:
+def act(nets: SoftActorCritic, state: Any, obs: Array, key: Key, explore: bool | Array) -> Array:
     """Return actions `[*, A]` in [-1, 1] for `obs [*, S]`: a draw from π(s) where it explores, else its mode."""
-    return nets.sample(state.ac.actor, obs, key)[0] if explore else nets.mode(state.ac.actor, obs)
+    actor = state.ac.actor
+    return either(explore, lambda: nets.sample(actor, obs, key)[0], lambda: nets.mode(actor, obs))

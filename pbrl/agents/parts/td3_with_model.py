@@ -15,11 +15,11 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState, networks_of
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import add_noise, clipped_minimum, unsquash
+from pbrl.equations.actor_critic import add_noise, clipped_minimum, either, unsquash
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, mage_world
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition, check_rows
 
 
 @flax.struct.dataclass
@@ -103,14 +103,16 @@ def start(key: Key, spec: EnvSpec, config: Config, oracle: Dynamics | None) -> S
     )
 
 
-def act(state: State, obs: Array, key: Key, *, explore: bool) -> Array:
+def act(state: State, obs: Array, key: Key, *, explore: bool | Array) -> Array:
     """Map `obs [*, S]` to actions `[*, A]` in [-1, 1]: π(s), with Gaussian noise where it explores."""
     action = networks_of(state).policy(state.ac.actor, obs)
-    return add_noise(action, key, state.config.exploration_noise) if explore else action
+    noisy = lambda: add_noise(action, key, state.config.exploration_noise)  # noqa: E731
+    return either(explore, noisy, lambda: action)
 
 
 def observe(state: State, batch: Transition) -> State:
     """Fold newly collected transitions `[B]` into the running statistics of observations, actions and rewards."""
+    check_rows(state.spec, batch)
     return replace(state, stats=state.stats.update(batch))
 
 
@@ -119,6 +121,7 @@ def update_model(state: State, batch: Transition, key: Key) -> tuple[State, Metr
 
     The model adopts the current statistics and keeps them until its next fit.
     """
+    check_rows(state.spec, batch)
     del key  # the loss is deterministic
     if state.world is None:
         return state, {}
