@@ -3,16 +3,18 @@
 import re
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import yaml
-from small_agents import config
+from small_agents import config, ready
 
 import pbrl
 from pbrl.envs.gym import GymEnv
+from pbrl.runs import checkpoint
 from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import host
@@ -22,70 +24,135 @@ ROOT = Path(__file__).parents[1]
 
 
 def code_of(page):
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def load(code, name):
-    """Run a program as a module of its own: environments and rewards must be importable and hashable."""
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    exec(compile(code, name, "exec"), module.__dict__)
-    return module
+WITH_PROGRAMS = [
+    page
+    for page in ("README.md", *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs/**/*.md"))))
+    if code_of(page)
+]
+SMALL = Schedule(
+    total_steps=30, warmup_steps=25, batch_size=8, updates_per_step=1, model_every=0, eval_every=30, eval_episodes=1
+)
 
 
 @pytest.fixture(scope="module")
 def pendulum(tmp_path_factory):
     """The folder of a short run on Pendulum."""
-    schedule = Schedule(
-        total_steps=30, warmup_steps=25, batch_size=8, updates_per_step=1, model_every=0, eval_every=30, eval_episodes=1
-    )
-    run = Run("sac", "Pendulum-v1", (0,), config("sac"), schedule, tmp_path_factory.mktemp("docs") / "run")
+    run = Run("sac", "Pendulum-v1", (0,), config("sac"), SMALL, tmp_path_factory.mktemp("docs") / "run")
     host.train(run)
     return run.folder
 
 
-def test_the_custom_environment_trains(tmp_path):
-    (code,) = code_of("docs/custom_environment.md")
-    assert len(code.splitlines()) < 75
-    rail = load(code, "rail")
-    assert GymEnv("rail:Rail-v0").spec.reward_fn is rail.reward  # as the command line names it
-    assert rail.main(tmp_path / "rail", steps=1_000) > -12.0  # standing still is worth -16.7 on average
+@pytest.mark.parametrize("page", WITH_PROGRAMS)
+def test_the_programs_of_a_page_run(page, pendulum, tmp_path, monkeypatch, capsys):
+    """All of a page's blocks, one after the other in one module: a page without an entry in `GIVEN` is whole by itself.
+
+    Environments and rewards must be importable and hashable.
+    """
+    monkeypatch.chdir(tmp_path)
+    given, check = GIVEN.get(page, nothing), CHECKS[page]
+    module = types.ModuleType(NAMES.get(page, Path(page).stem.lower()))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for number, code in enumerate(code_of(page)):
+        module.__dict__.update(given(number, module, pendulum))
+        with jax.debug_key_reuse(page in ("README.md", "docs/quickstart.md")):
+            exec(compile(code, f"{page}, program {number}", "exec"), module.__dict__)
+    check(module, capsys.readouterr().out)
 
 
-def test_the_program_of_the_readme_runs(capsys):
-    with jax.debug_key_reuse(True):
-        program = load(code_of("README.md")[1], "readme")
-    assert program.metrics["critic/loss"] > 0 and -2_000 < program.total < 0
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 3 and all(line.startswith("episode ") for line in said)
+def nothing(number, module, pendulum):
+    return {}
 
 
-def test_an_oracle_of_ones_own_trains():
-    (code,) = code_of("docs/oracles.md")
-    oracle = load(code, "own_oracle")
-    assert oracle.state.world is None and oracle.metrics["actor/loss"] != 0
+def given_readme(number, module, pendulum):
+    return {"RUN": pendulum}
 
 
-def test_a_jax_environment_of_ones_own_trains_on_the_device():
-    (code,) = code_of("docs/device.md")
-    metrics = load(code, "puck").metrics
-    assert metrics["eval/return"].shape == (2, 2, 2)
-    assert metrics["eval/return"][1, :, -1].mean() > 20.0  # of 50 at most; untrained it slides off early
+def given_policies(number, module, pendulum):
+    """What was exported, too: skipped where that cannot be."""
+    if number == 0:
+        return {"RUN": pendulum}
+    if any(map(export.missing, export.FORMATS)):
+        pytest.skip("the packages of pbrl[export] are not installed")
+    export.write(pbrl.load(pendulum), Path("policy"), list(export.FORMATS))
+    return {"DIR": "policy"}
 
 
-def test_a_policy_of_a_run_acts(pendulum):
-    load(code_of("README.md")[0].replace("RUN", repr(str(pendulum))), "readme_acts")
-    acts = load(code_of("docs/policies.md")[0].replace("RUN", repr(str(pendulum))), "acts")
-    assert -2_000 < acts.total < 0 and acts.rows.shape == (5, 2, 1)
+def given_planning(number, module, pendulum):
+    """A small agent of MAGE, and observations of it."""
+    state, keys = ready("mage"), jax.random.split(jax.random.key(0), 2)
+    return {"state": state, "key": jax.random.key(1), "keys": keys, "obs": np.zeros(3), "many_obs": np.zeros((2, 3))}
 
 
-@pytest.mark.skipif(any(map(export.missing, export.FORMATS)), reason="the packages of pbrl[export] are not installed")
-def test_an_exported_policy_acts(pendulum, tmp_path):
-    policy = pbrl.load(pendulum)
-    export.write(policy, tmp_path, list(export.FORMATS))
-    ran = load(code_of("docs/policies.md")[1].replace("DIR", repr(str(tmp_path))), "ran")
-    for action in (ran.action, ran.same):
-        np.testing.assert_allclose(action, policy(np.zeros((1, 3))), atol=1e-5)
+def given_rail(number, module, pendulum):
+    return {"config": config("mage"), "schedule": replace(SMALL, model_every=25)} if number else {}
+
+
+def given_loop(number, module, pendulum):
+    """A checkpoint of the page's first program with small networks, which it takes for its own then."""
+    if number == 0:
+        return {}
+    small = replace(config("maac"), normalize_obs=True, max_epochs=2)
+    schedule = replace(SMALL, model_every=10, imagine_every=10, imagine_batch=8, imagine_buffer=32)
+    module.start.__defaults__ = small, schedule, 0
+    checkpoint.save(Path("own"), 30, module.start(GymEnv("Pendulum-v1").spec), {"seed": 0})
+    return {"FOLDER": Path("own")}
+
+
+NAMES = {"docs/custom_environment.md": "rail"}
+GIVEN = {
+    "README.md": given_readme,
+    "docs/custom_environment.md": given_rail,
+    "docs/own_loop.md": given_loop,
+    "docs/planning.md": given_planning,
+    "docs/policies.md": given_policies,
+}
+"""Names that a page's programs may use before they are defined, by the number of the program."""
+
+
+def check_readme(page, said):
+    assert page.metrics["critic/loss"] > 0 and -2_000 < page.total < 0
+    assert [line.split()[0] for line in said.splitlines()[1:]] == ["episode"] * 3
+
+
+def check_rail(page, said):
+    assert GymEnv("rail:Rail-v0").spec.reward_fn is sys.modules["rail"].reward  # as the command line names it
+    assert page.main(Path("rail"), steps=1_000) > -12.0  # standing still is worth -16.7 on average
+
+
+def check_policies(page, said):
+    assert -2_000 < page.total < 0 and page.rows.shape == (5, 2, 1)
+    for action in (page.action, page.same):
+        np.testing.assert_allclose(action, pbrl.load(page.RUN)(np.zeros((1, 3))), atol=1e-5)
+
+
+def check_device(page, said):
+    returns = page.metrics["eval/return"]
+    assert returns.shape == (2, 2, 2)
+    assert returns[1, :, -1].mean() > 20.0  # of 50 at most; untrained it slides off early
+
+
+def check_oracles(page, said):
+    assert page.state.world is None and page.metrics["actor/loss"] != 0
+
+
+CHECKS = {
+    "README.md": check_readme,
+    "docs/custom_environment.md": check_rail,
+    "docs/device.md": check_device,
+    "docs/own_loop.md": lambda page, said: page.step == 30 or pytest.fail(said),
+    "docs/oracles.md": check_oracles,
+    "docs/planning.md": lambda page, said: None,
+    "docs/policies.md": check_policies,
+    "docs/quickstart.md": lambda page, said: None,
+}
+
+
+@pytest.mark.parametrize(("page", "example"), [("custom_environment", "rail"), ("own_loop", "own_loop")])
+def test_a_page_shows_its_example(page, example):
+    assert code_of(f"docs/{page}.md")[0] == (ROOT / f"examples/{example}.py").read_text()
 
 
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

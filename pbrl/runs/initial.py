@@ -20,7 +20,10 @@ MOST = ("networks", "optimisers", "normaliser", "model")
 
 @dataclass(frozen=True)
 class Initial:
-    """Parts of the agents that another run's checkpoint of `step` holds; hyper-parameters stay the new run's."""
+    """Parts of the agents that the checkpoint of `step` in another run's `folder` holds, those of `PARTS` in `parts`.
+
+    Hyper-parameters stay the new run's.
+    """
 
     folder: Path
     step: int
