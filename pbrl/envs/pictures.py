@@ -3,6 +3,7 @@
 A picture is drawn on the host, from a state that has left the device.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -92,8 +93,7 @@ def of_mujoco(model: Any, qpos: Callable[[Any], Any], frames_per_second: float) 
     made: list[Any] = []
 
     def draw(state: Any) -> np.ndarray:
-        import mujoco
-
+        mujoco: Any = importlib.import_module("mujoco")  # `Any`, as its stubs lack these functions
         if not made:
             made.extend((mujoco.MjData(model), mujoco.Renderer(model, SIZE, SIZE), _camera(model)))
         data, renderer, camera = made
@@ -106,8 +106,7 @@ def of_mujoco(model: Any, qpos: Callable[[Any], Any], frames_per_second: float) 
 
 
 def _camera(model: Any) -> Any:
-    import mujoco
-
+    mujoco: Any = importlib.import_module("mujoco")
     names = [model.camera(i).name for i in range(model.ncam)]
     if names:
         return "track" if "track" in names else 0
