@@ -85,8 +85,9 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _number(value: Any) -> Any:
-    """Read 1e-3 as a number: YAML 1.1 takes it for text, since it lacks the dot."""
+    """Read 1e-3 and 1e4 as numbers, whole where they are: YAML 1.1 takes them for text, since they lack the dot."""
     try:
-        return float(value) if isinstance(value, str) else value
+        number = float(value) if isinstance(value, str) else value
     except ValueError:
         return value
+    return int(number) if isinstance(value, str) and number.is_integer() else number

@@ -256,9 +256,11 @@ def test_a_device_is_no_file_of_settings():
         options.parse([*PENDULUM[1:], "--from", "/dev/zero"])
 
 
-def test_whole_numbers_may_be_written_with_an_exponent():
+def test_whole_numbers_may_be_written_with_an_exponent(tmp_path):
     run = options.parse([*PENDULUM[1:], "--steps=1e4", "--schedule.eval-every", "2e3", "--config.model-hidden=1e2,64"])
     assert (run.schedule.total_steps, run.schedule.eval_every, run.config.model_hidden) == (10_000, 2_000, (100, 64))
+    (tmp_path / "mine.yaml").write_text("schedule.total_steps: 2e4")
+    assert options.parse([*PENDULUM[1:], f"--from={tmp_path / 'mine.yaml'}"]).schedule.total_steps == 20_000
 
 
 @pytest.mark.parametrize(
