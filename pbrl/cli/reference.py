@@ -1,13 +1,14 @@
 """What a return is to be compared with: random actions, and what Gymnasium calls solved."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pbrl.cli.display import counted, spread
 from pbrl.envs.ids import TOY_IDS
 from pbrl.errors import EnvError
+from pbrl.runs.log import read_rows
 from pbrl.runs.run import Run
 
 RANDOM = "random actions"
@@ -58,3 +59,12 @@ def of(run: Run) -> Reference:
     with contextlib.suppress(EnvError), contextlib.closing(run.make_env()) as env:  # training will tell what is wrong
         return Reference(tuple(random_play.returns(env)), threshold)
     return Reference((), threshold)
+
+
+def recorded(run: Run, known: Reference) -> Reference:
+    """Return `known`, with episodes of the warm-up from the log where random play was not measured."""
+    if known.random:
+        return known
+    rows = [row for row in read_rows(run.folder, "train") if row["step"] <= run.schedule.warmup_steps]
+    returns = np.array([row["train/return"] for row in rows if "train/return" in row], float).ravel()
+    return replace(known, random=tuple(returns[np.isfinite(returns)].tolist()))

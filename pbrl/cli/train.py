@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pbrl.cli import display, options, output, panel, process
+from pbrl.cli import display, options, output, panel, process, reference
 from pbrl.cli.display import say
 from pbrl.cli.reference import RANDOM, Reference
 from pbrl.errors import RunError
@@ -48,8 +48,6 @@ def train(run: Run, conclude: Callable[[Run, Reference], None]) -> None:
 
 def compared(run: Run) -> Reference:
     """Say and return what returns will compare with."""
-    from pbrl.cli import reference
-
     known = reference.of(run)
     if str(known):
         say(f"returns compare with: {known}")
@@ -116,6 +114,7 @@ def _unfinished_schedule(run: Run) -> str:
 def summarise(run: Run, known: Reference) -> None:
     """Print the last evaluation's statistics over seeds and what they compare with, draw `curve.png`, say what next."""
     rows, folder = read_rows(run.folder, "eval"), shlex.quote(str(run.folder))
+    known = reference.recorded(run, known)
     if rows:
         last = rows[-1]
         say(f"\nreturn at step {last['step']}, {display.played(last, run.schedule.eval_episodes)}:")

@@ -24,12 +24,16 @@ class Picture(NamedTuple):
 
 
 class Stroke(NamedTuple):
-    """A line with round ends in the plane, `width` thick; a disc where both ends are one."""
+    """A line with round ends in the plane; a disc where both ends are one."""
 
     start: tuple[float, float]
+    """Where it begins."""
     end: tuple[float, float]
+    """Where it ends."""
     width: float
+    """How thick it is, in the same unit."""
     colour: tuple[int, int, int]
+    """Red, green and blue, to 255 each."""
 
 
 def drawing(strokes: Sequence[Stroke], extent: float) -> np.ndarray:

@@ -181,6 +181,15 @@ def test_random_play_is_measured_where_that_is_cheap_and_harmless(monkeypatch):
     assert reference.of(replace(run, env="brax/hopper")) == Reference()
 
 
+def test_what_was_not_measured_is_taken_from_the_warm_up(tmp_path):
+    log = RunLog(tmp_path, sinks=("jsonl",))
+    for step, returns in ((10, [np.nan, 1.0]), (20, [2.0, 3.0]), (30, [9.0, 9.0])):
+        log.write("train", step, {"train/return": returns})
+    run = SimpleNamespace(folder=tmp_path, schedule=SCHEDULE)
+    assert reference.recorded(run, Reference((), 5.0)) == Reference((1.0, 2.0, 3.0), 5.0)
+    assert reference.recorded(run, Reference((7.0,))) == Reference((7.0,))
+
+
 def test_progress_is_a_plain_line_now_and_then_and_nothing_on_standard_output(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
