@@ -60,15 +60,25 @@ def play(env: GymEnv, steps: int = STEPS, *, extras: bool = False) -> Played:
 
 
 def returns(env: GymEnv, episodes: int = 10, seconds: float = 1.0) -> list[float]:
-    """Return those of whole episodes of random actions, as many as end in that time. Raises `EnvError`."""
-    rng, found, began = np.random.default_rng(0), [], time.perf_counter()
+    """Return those of whole episodes of random actions, as many as end in that time. Raises `EnvError`.
+
+    The clock starts after a first step, which may compile.
+    """
+    rng, found = np.random.default_rng(0), []
+
+    def act() -> np.ndarray:
+        return rng.uniform(-1.0, 1.0, env.spec.action_size)
+
+    env.reset(seed=0)
+    env.step(act())
+    began = time.perf_counter()
     for episode in range(episodes):
         env.reset(seed=episode)
         total, over = 0.0, False
         while not over:
             if time.perf_counter() - began > seconds:
                 return found
-            step = env.step(rng.uniform(-1.0, 1.0, env.spec.action_size))
+            step = env.step(act())
             total, over = total + step.reward, step.terminated or step.truncated
         found.append(total)
     return found
