@@ -42,7 +42,7 @@ class Reference:
 
 
 def of(run: Run) -> Reference:
-    """Measure random play within about a second, in an environment of its own.
+    """Measure random play within about two seconds, in an environment of its own.
 
     Left out where there may be but one environment, where one can hang, and where one takes long to compile.
     """

@@ -59,7 +59,7 @@ def play(env: GymEnv, steps: int = STEPS, *, extras: bool = False) -> Played:
     return Played(stacked, ends, broken, took / steps, reset_s / resets)
 
 
-def returns(env: GymEnv, episodes: int = 10, seconds: float = 1.0) -> list[float]:
+def returns(env: GymEnv, episodes: int = 10, seconds: float = 2.0) -> list[float]:
     """Return those of whole episodes of random actions, as many as end in that time. Raises `EnvError`.
 
     The clock starts after a first step, which may compile.
