@@ -56,8 +56,10 @@ class Checkpoints:
             newest = checkpoint.read_info(self.folder)
         newest = hosts.everyone(newest)[0]
         seconds = 0.0
-        if newest is None:
+        if newest is None and (self.run.initial is not None or self.run.data is not None):
             self.driver.begin(self._with_the_past)
+        elif newest is None:
+            self.driver.begin()
         else:
             seconds = self._resume(*newest)
         self.saved, self.saved_at = self.driver.step, time.perf_counter()
