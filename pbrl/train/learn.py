@@ -17,7 +17,7 @@ from pbrl.data.replay import Replay, count_up
 from pbrl.data.soundness import Experience
 from pbrl.equations.expansion import words
 from pbrl.runs.schedule import Schedule
-from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, check_rows, unknown
+from pbrl.types import Agent, Array, EnvSpec, Key, Metrics, RememberingAgent, Transition, unknown
 
 
 @flax.struct.dataclass
@@ -94,9 +94,8 @@ def collect(agent: Agent, learner: Learner, batch: Transition, last: Array) -> L
     """Store new transitions `[B]` and fold them into the agent's statistics; `last [B]` marks the ends of episodes.
 
     The buffer refuses rows that are not to be believed (`pbrl.data.soundness`); statistics skip a batch that holds one.
-    Raises `ValueError` for other shapes.
+    Raises `ValueError` for other shapes, as the agent's `observe` does.
     """
-    check_rows(learner.agent.spec, batch)
     if jnp.shape(last) != jnp.shape(batch.reward):
         raise ValueError(f"last: expected one flag for each of {list(batch.reward.shape)} rows, got {list(last.shape)}")
     return store(agent, learner, _remembered(agent, learner.agent, batch), last)
