@@ -1,6 +1,6 @@
 """Train on one task, and go on from there on a changed one, which a function makes.
 
-    python examples/fine_tune.py [FOLDER]     # about four minutes on one core
+    python examples/fine_tune.py [FOLDER]     # about two minutes on one core
 
 SAC learns Pendulum. Then the pole becomes half as heavy again, and two runs learn that: from what the first has
 learned, and from nothing. On the command line the first of them is `pbrl train … --init RUN`.
