@@ -81,24 +81,6 @@ class EnvSpec:
     termination_fn: TerminationFn | None = None
 
 
-def check_obs(spec: EnvSpec, obs: Array) -> None:
-    """Raise `ValueError` unless observations are `[*, S]`."""
-    if np.shape(obs)[-1:] != (spec.obs_size,):
-        raise ValueError(f"obs: expected shape [..., {spec.obs_size}], as the EnvSpec says, got {list(np.shape(obs))}")
-
-
-def check_rows(spec: EnvSpec, batch: Transition) -> None:
-    """Raise `ValueError` unless all fields of a batch have the same leading axes, one at least, and their own sizes."""
-    axes, s, a = np.shape(batch.obs)[:-1], spec.obs_size, spec.action_size
-    own = {"obs": (s,), "action": (a,), "reward": (), "discount": (), "next_obs": (s,)}
-    came = {name: np.shape(getattr(batch, name)) for name in own}
-    if not axes or any(came[name] != (*axes, *size) for name, size in own.items()):
-        raise ValueError(
-            f"expected transitions [B], such as obs [B, {s}], action [B, {a}], reward [B], discount [B] and "
-            f"next_obs [B, {s}], got {', '.join(f'{name} {list(shape)}' for name, shape in came.items())}"
-        )
-
-
 def no_extras(z: Any) -> dict[str, Array]:
     """Say that an observation tells the whole state."""
     return {}

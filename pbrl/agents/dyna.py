@@ -17,9 +17,9 @@ from pbrl import config as configs
 from pbrl.agents.parts import td3_with_model
 from pbrl.agents.parts.deterministic import networks_of as networks
 from pbrl.agents.parts.td3_with_model import State, act, distribution, observe, update_model, value
-from pbrl.equations.actor_critic import clipped_minimum, td_loss, td_target
+from pbrl.equations.actor_critic import check_rows, clipped_minimum, td_loss, td_target
 from pbrl.models.ensemble_world import mage_simulator as simulator
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 __all__ = ["Config", "abilities", "init", "update"]
 # What it shares with MAGE; `parts/td3_with_model.py` says what each promises.

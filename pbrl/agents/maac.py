@@ -38,7 +38,7 @@ from pbrl.agents.parts.sac_with_model import (
 from pbrl.agents.parts.soft import SoftActorCritic
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations.actor_critic import mean_neighbour_minimum, neighbour_minima, tanh_normal_sample
+from pbrl.equations.actor_critic import check_rows, mean_neighbour_minimum, neighbour_minima, tanh_normal_sample
 from pbrl.equations.expansion import (
     Trajectory,
     alone,
@@ -51,7 +51,7 @@ from pbrl.equations.expansion import (
 )
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 __all__ = ["Config", "abilities", "init", "update", "value"]
 # What it shares with MBPO, STEVE and SVG(1); `parts/sac_with_model.py` says what each promises.

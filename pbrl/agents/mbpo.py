@@ -27,9 +27,9 @@ from pbrl.agents.parts.sac_with_model import (
 )
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations.actor_critic import soft_td_target
+from pbrl.equations.actor_critic import check_rows, soft_td_target
 from pbrl.models.ensemble_world import maac_simulator as simulator
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 __all__ = ["Config", "abilities", "init", "update", "value"]
 # What it shares with MAAC, STEVE and SVG(1); `parts/sac_with_model.py` says what each promises.

@@ -15,10 +15,10 @@ import jax
 from pbrl import config as configs
 from pbrl.agents.parts import soft, svg_sac
 from pbrl.agents.parts.soft import SoftActorCritic, SoftState
-from pbrl.equations.actor_critic import soft_td_target
+from pbrl.equations.actor_critic import check_rows, soft_td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass

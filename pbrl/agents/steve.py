@@ -26,11 +26,11 @@ from pbrl.agents.parts.sac_with_model import (
 )
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations.actor_critic import mean_neighbour_minimum, neighbour_minima
+from pbrl.equations.actor_critic import check_rows, mean_neighbour_minimum, neighbour_minima
 from pbrl.equations.expansion import alone, start_from_next, steve_candidates, steve_mixture
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 __all__ = ["Config", "abilities", "init", "update", "value"]
 # What it shares with MAAC, MBPO and SVG(1); `parts/sac_with_model.py` says what each promises.

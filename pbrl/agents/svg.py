@@ -22,12 +22,12 @@ from pbrl.agents.parts import soft, svg_sac
 from pbrl.agents.parts.soft import SoftActorCritic, SoftState
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations.actor_critic import soft_td_target, squared_td_loss
+from pbrl.equations.actor_critic import check_rows, soft_td_target, squared_td_loss
 from pbrl.equations.expansion import mve_targets, rollout, soft_value_expansion, start_from_next, words
 from pbrl.models import sequence_world
 from pbrl.models.sequence_world import SequenceWorld, SequenceWorldState
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass

@@ -32,10 +32,10 @@ from pbrl.agents.parts.sac_with_model import (
 )
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations.actor_critic import soft_td_target, td_target
+from pbrl.equations.actor_critic import check_rows, soft_td_target, td_target
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.models.ensemble_world import maac_world
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 __all__ = ["Config", "abilities", "init", "remember", "update", "value"]
 # What it shares with MAAC, MBPO and STEVE; `parts/sac_with_model.py` says what each promises.

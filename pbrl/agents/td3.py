@@ -16,10 +16,10 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import add_noise, clipped_minimum, either, td_loss, td_target
+from pbrl.equations.actor_critic import add_noise, check_rows, clipped_minimum, either, td_loss, td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition, check_rows
+from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
 
 @flax.struct.dataclass

@@ -11,11 +11,32 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from pbrl.types import Array, Key
+from pbrl.types import Array, EnvSpec, Key, Transition
 
 TD_LOSSES = ("huber", "squared")
 MAX_ABS_ACTION = 1 - 1e-6  # replayed actions are clipped to it before atanh; float32 still resolves it
 LOG_2PI = 1.8378770664093453
+
+# What they learn from
+
+
+def check_obs(spec: EnvSpec, obs: Array) -> None:
+    """Raise `ValueError` unless observations are `[*, S]`."""
+    if jnp.shape(obs)[-1:] != (spec.obs_size,):
+        raise ValueError(f"obs: expected shape [..., {spec.obs_size}], as the EnvSpec says, got {list(jnp.shape(obs))}")
+
+
+def check_rows(spec: EnvSpec, batch: Transition) -> None:
+    """Raise `ValueError` unless all fields of a batch have the same leading axes, one at least, and their own sizes."""
+    axes, s, a = jnp.shape(batch.obs)[:-1], spec.obs_size, spec.action_size
+    own = {"obs": (s,), "action": (a,), "reward": (), "discount": (), "next_obs": (s,)}
+    came = {name: jnp.shape(getattr(batch, name)) for name in own}
+    if not axes or any(came[name] != (*axes, *size) for name, size in own.items()):
+        raise ValueError(
+            f"expected transitions [B], such as obs [B, {s}], action [B, {a}], reward [B], discount [B] and "
+            f"next_obs [B, {s}], got {', '.join(f'{name} {list(shape)}' for name, shape in came.items())}"
+        )
+
 
 # Targets
 

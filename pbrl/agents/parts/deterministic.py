@@ -15,11 +15,11 @@ import optax
 
 from pbrl import config as configs
 from pbrl.equations import actor_critic
-from pbrl.equations.actor_critic import TD_LOSSES
+from pbrl.equations.actor_critic import TD_LOSSES, check_obs
 from pbrl.nn import networks, normalizer
 from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import Normalizer
-from pbrl.types import Array, EnvSpec, Key, Metrics, Params, check_obs
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params
 
 NORM_EPSILON = 1e-2
 """Of normalised critics: it bounds how much the norm magnifies a row's slope, which MAGE trains."""

@@ -16,12 +16,12 @@ from pbrl import config as configs
 from pbrl.agents.parts import soft
 from pbrl.agents.parts.soft import MAAC_STYLE, SoftActorCritic, SoftState, Style, networks_of
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import either
+from pbrl.equations.actor_critic import check_rows, either
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, maac_simulator, maac_world
 from pbrl.nn.networks import ACTIVATIONS
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition, check_rows
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 
 @flax.struct.dataclass

@@ -15,10 +15,11 @@ import optax
 
 from pbrl import config as configs
 from pbrl.equations import actor_critic
+from pbrl.equations.actor_critic import check_obs
 from pbrl.nn import networks, normalizer
 from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
-from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition, check_obs
+from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
 
 
 class Style(NamedTuple):

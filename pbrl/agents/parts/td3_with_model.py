@@ -15,11 +15,11 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState, networks_of
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import add_noise, clipped_minimum, either, unsquash
+from pbrl.equations.actor_critic import add_noise, check_rows, clipped_minimum, either, unsquash
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, mage_world
 from pbrl.nn.normalizer import Statistics
-from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition, check_rows
+from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Transition
 
 
 @flax.struct.dataclass
