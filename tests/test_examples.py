@@ -19,7 +19,12 @@ from pbrl.train import host
 from pbrl.trained import export
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ELSEWHERE = {"run_mujoco": ".ci/run", "run_pod": "tests/parallel/test_hosts.py", "rail": "tests/test_docs.py"}
+ELSEWHERE = {
+    "run_mujoco": ".ci/run",
+    "run_pod": "tests/parallel/test_hosts.py",
+    "rail": "tests/test_docs.py",
+    "watch": "tests/test_watch.py",
+}
 """Examples that are run by something else, and by what."""
 SCHEDULE = {
     "total_steps": 24, "warmup_steps": 20, "batch_size": 8, "updates_per_step": 1, "model_batch_size": 8,
