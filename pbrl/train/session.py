@@ -22,7 +22,7 @@ from pbrl.train.stopping import ASKED, Stop
 from pbrl.train.watchdog import Watchdog
 
 Report = Callable[[Progress], bool | None]
-"""Hears how far a run is; what is true ends the run, saved."""
+"""Hears how far a run is; what is true ends the run, saved, and so does what it raises."""
 
 
 def check(run: Run, driver: str) -> None:
@@ -104,13 +104,22 @@ class Session:
                 self.checkpoints.best.look(self.journal.evaluation["eval/return"])
             self._save_what_is_due(stop)
             if logged or time.perf_counter() - reported > 1.0:
-                stop.asked |= bool(report(self.journal.progress()))
+                stop.asked |= self._tell(report)
                 reported = time.perf_counter()
                 if stop.asked and hosts.alone():
                     self._save_what_is_due(stop)
         if not self.ended:
             self.save("the run has ended")
         return self.journal.progress()
+
+    def _tell(self, report: Report) -> bool:
+        """Let `report` hear where the run stands; what it raises passes on once the run is saved, on a lone host."""
+        try:
+            return bool(report(self.journal.progress()))
+        except Exception:
+            if hosts.alone():
+                self.save("what `report` raised ended the run")
+            raise
 
     def _save_what_is_due(self, stop: Stop) -> None:
         """Save where a signal has come, and raise `Stopped` then, where `report` has asked, or a checkpoint is due."""

@@ -1,10 +1,12 @@
 """A session asks its driver for what the contract names, and for nothing else."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 from small_agents import ACTION, SPEC, config, learner
-from test_docs import code_of, load
+from test_docs import code_of
 
 from pbrl.errors import ActionError, EnvError
 from pbrl.runs import checkpoint
@@ -85,13 +87,28 @@ def test_a_callback_logs_keeps_and_ends_a_run_which_is_saved_once(tmp_path, monk
     monkeypatch.setattr(checkpoint, "save", lambda folder, *args: saved.append((folder.name, args[0])))
     schedule = Schedule(total_steps=9, warmup_steps=2, model_every=0, log_every=3, eval_every=2)
     run = Run("td3", "Pendulum-v1", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",))
-    callbacks = load(code_of("docs/reference/training.md")[0], "callbacks")
+    callbacks = types.ModuleType("callbacks")
+    exec(code_of("docs/reference/training.md")[0], callbacks.__dict__)
     session = Session(run, driver := Walker(run))
     monkeypatch.setattr(callbacks.host, "train", lambda run, report: session.run_to_end(Stop(), report))
     scores, best = callbacks.train_until(run, goal=30.0)
     assert scores == {2: 20.0, 4: 40.0} and best["score"] == 40.0 and driver.step == 4
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(best["agent"]))
     assert [step for name, step in saved if name == "checkpoints"] == [4]
+
+
+def test_what_report_raises_passes_once_the_run_is_saved(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda folder, step, *args: saved.append((folder.name, step)))
+    schedule = Schedule(total_steps=9, warmup_steps=2, model_every=0, log_every=3, eval_every=0)
+    run = Run("td3", "Pendulum-v1", (0,), config("td3"), schedule, tmp_path, sinks=("jsonl",))
+
+    def report(progress):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        Session(run, driver := Walker(run)).run_to_end(Stop(), report)
+    assert ("checkpoints", driver.step) in saved and 0 < driver.step < 9
 
 
 @pytest.mark.parametrize("kind", [ActionError, EnvError])
