@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 """Of the panel, where the terminal has as much; it stays so, whatever the numbers."""
-NAMES = 22  # columns of the names
+NAMES = 22  # columns of the names, a third of a narrow terminal's
 BLOCKS = "▁▂▃▄▅▆▇█"
 EXPLAINED = (
     "A return is the sum of an episode's rewards, mean ± deviation over seeds: higher is better. Evaluations play the "
@@ -78,6 +78,7 @@ class Panel:
         self.compiling = Compiling()
         console = Console()
         self.width = min(console.width, WIDTH)
+        self.names = min(NAMES, self.width // 3)
         self.bar = Bar(SpinnerColumn(), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn(), expand=True)
         self.task = self.bar.add_task("", total=run.schedule.total_steps)
         self.live = Live(self, console=console, refresh_per_second=8, transient=True)  # without news it leaves no trace
@@ -89,8 +90,7 @@ class Panel:
                 self._note(row["step"], row["eval/return"])
         if progress.evaluation:
             self._note(progress.evaluated_step, progress.evaluation["eval/return"])
-        if display.spread(progress.episode_return):
-            mean = float(np.nanmean(progress.episode_return))
+        if (mean := _mean(progress.episode_return)) is not None:
             self.trained += [mean] if self.trained[-1:] != [mean] else []
         self.live.transient = False
         self.speed.update(progress)
@@ -98,9 +98,8 @@ class Panel:
         self.progress = progress
 
     def _note(self, step: int, returns: Any) -> None:
-        there = np.asarray(returns, float)
-        if np.isfinite(there).any():
-            self.curve[step] = float(np.nanmean(there))
+        if (mean := _mean(returns)) is not None:
+            self.curve[step] = mean
 
     def _rows(self) -> list[tuple[str, str]]:
         progress = self.progress
@@ -126,7 +125,7 @@ class Panel:
     def _drawn(self, values: list[float]) -> str:
         if len(values) < 2:
             return ""
-        room = self.width - NAMES - 8
+        room = self.width - self.names - 8
         ends = f"  {min(values):.1f} to {max(values):.1f}"
         return sparkline(values, max(room - len(ends), 8)) + ends
 
@@ -138,7 +137,7 @@ class Panel:
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2), expand=True)
-        table.add_column(width=NAMES, style="dim")
+        table.add_column(width=self.names, style="dim")
         table.add_column(ratio=1)
         for name, value in self._rows():
             table.add_row(name, escape(value))
@@ -159,6 +158,13 @@ class Panel:
         self.compiling.__exit__()
         with contextlib.suppress(OSError):  # the terminal is gone
             self.live.__exit__(*exception)
+
+
+def _mean(returns: Any) -> float | None:
+    """Return the mean of what is finite, `None` where nothing is."""
+    there = np.asarray(returns, float)
+    there = there[np.isfinite(there)]
+    return float(there.mean()) if there.size else None
 
 
 def sparkline(values: list[float], width: int) -> str:

@@ -110,6 +110,18 @@ def test_a_panel_keeps_its_width_and_shows_curves_and_what_to_compare_with(monke
     assert any("higher is better" in line for line in full)
 
 
+def test_a_narrow_panel_keeps_room_for_values_and_takes_what_is_not_finite(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "24")
+    panel = Panel(RUN)
+    for mean in (1.0, np.inf, 3.0):
+        progress = at(50, {"eval/return": np.array([mean, 5.0])})
+        progress.episode_return = np.array([mean, mean])
+        panel(progress)
+    lines = shown(panel)
+    assert {len(line) for line in lines} == {24} and panel.trained == [1.0, 3.0]
+    assert any("4.0 ± 1.0" in line for line in lines)
+
+
 def test_a_resumed_run_shows_its_whole_curve(tmp_path):
     log = RunLog(tmp_path, sinks=("jsonl",))
     for step in (0, 10, 20):
