@@ -11,6 +11,7 @@ from pbrl.cli import display, progress, words
 from pbrl.errors import RunError
 from pbrl.report import plots
 from pbrl.report.series import RETURN, Quantity
+from pbrl.runs import files
 
 MOST_POINTS = 1_000_000
 """Of `--smooth`: more than any log holds."""
@@ -56,8 +57,9 @@ def plot(
         raise RunError(f"{out} is there already; write elsewhere with --out, or over it with --force")
     words.require("--smooth", smooth, 1, MOST_POINTS)
     said: list[str] = []
-    with progress.shown(f"reading and drawing {display.counted(len(runs), 'run')}"):
-        plots.run_curves(runs, out, said.append, what=Quantity(metric, x, smooth), by=by, labels=labels, log=log)
+    at = f"reading and drawing {display.counted(len(runs), 'run')}"
+    with progress.shown(at), files.whole(out) as partial:
+        plots.run_curves(runs, partial, said.append, what=Quantity(metric, x, smooth), by=by, labels=labels, log=log)
     for word in said:
         print(f"pbrl: warning: {word}", file=sys.stderr)
     print(out)

@@ -55,10 +55,13 @@ def gather(
     the folders, in order; equal ones are one curve.
 
     Raises `RunError` where a folder holds no run, or no evaluation yet, or none that has a return, and for labels that
-    are not one for each folder.
+    are not one for each folder or that a legend would leave out.
     """
     if labels and len(labels) != len(folders):
         raise RunError(f"labels: expected one for each of {len(folders)} folders, got {len(labels)}")
+    for label in labels:
+        if not label.strip() or label.startswith("_"):
+            raise RunError(f"labels: expected names that do not begin with _, which no legend shows, got {label!r}")
     words: list[str] = []
     kinds: dict[str, dict[str, dict[str, list[Part]]]] = {}  # task -> title -> settings -> parts
     for i, folder in _once(folders, words):
@@ -119,8 +122,9 @@ def _read(folder: Path, what: Quantity, given: str) -> Iterator[tuple[str, str, 
     run = record.run_of(folder)
     x, values = series.read(run, folder, what)
     if not np.isfinite(values).any():
+        why = "is of broken episodes or lost seeds" if what.metric == series.RETURN else "is NaN or infinite"
         missing = "return" if what.metric == series.RETURN else what.metric
-        raise RunError(f"{folder} has no {missing} to draw: every one so far is of broken episodes or lost seeds")
+        raise RunError(f"{folder} has no {missing} to draw: every one so far {why}")
     title = given or run.title
     if not run.trials:
         yield run.env, title, Part(folder, run.seeds, x, values, settings(run))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pbrl.errors import RunError
 from pbrl.report import series, stats
 from pbrl.report.curves import gather
 from pbrl.report.series import Quantity
@@ -102,7 +103,9 @@ def _panel(
         whole = there == len(returns)
         count = str(len(returns)) if whole.all() else f"{there.min()} to {there.max()}"
         look: Any = {"color": colour, "linewidth": 1.8}
-        axis.plot(steps, np.where(whole, centre, np.nan), label=f"{label} (n = {count})", **look)
+        axis.plot(
+            steps, np.where(whole, centre, np.nan), label=f"{label.replace('$', chr(92) + '$')} (n = {count})", **look
+        )
         if not whole.all():  # dashed, on from the last step that all seeds reach
             beside = ~whole | np.append(~whole[1:], False) | np.append(False, ~whole[:-1])
             axis.plot(steps, np.where(beside, centre, np.nan), linestyle=(0, (3, 2)), **look)
@@ -135,6 +138,19 @@ def finish(axis: Any, legend: int = 9) -> None:
     axis.legend(frameon=False, fontsize=legend)
 
 
+def _below_zero(groups: Mapping[str, Curves]) -> list[str]:
+    """Say what a logarithmic axis leaves out. Raises `RunError` where that is all there is."""
+    words = []
+    for task, curves in groups.items():
+        for label, (_, values) in curves.items():
+            there = values[np.isfinite(values)]
+            if (there <= 0).all():
+                raise RunError(f"log: {label} on {task} has no value above 0, as such an axis needs; leave it out")
+            if below := int((there <= 0).sum()):
+                words.append(f"{label} on {task}: {below} of {there.size} values are not above 0, and left out")
+    return words
+
+
 def run_curves(
     folders: Sequence[Path],
     path: Path,
@@ -150,9 +166,9 @@ def run_curves(
 
     `say` takes a sentence for each thing that a reader would not see in the picture, such as a run that ended early.
     `what` is drawn, `log` makes its axis logarithmic, and `by` and `labels` say what makes a curve; `references` are
-    as `panels` has them. Raises `RunError` as `gather`.
+    as `panels` has them. Raises `RunError` as `gather`, and for a logarithmic axis of what is never above 0.
     """
     groups, words = gather(folders, what, by=by, labels=labels)
-    for word in words:
+    for word in words + (_below_zero(groups) if log else []):
         say(word)
     return panels(groups, path, xlabel=series.LABELS[what.x], ylabel=what.ylabel, log=log, references=references)

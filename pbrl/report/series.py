@@ -58,6 +58,7 @@ def read(run: Run, folder: Path, what: Quantity) -> tuple[np.ndarray, np.ndarray
 
 def smoothed(values: np.ndarray, count: int) -> np.ndarray:
     """Average each of `values [N, T]` with the `count - 1` before it, leaving NaN out; what is NaN itself stays so."""
+    count = max(min(count, values.shape[1]), 1)  # wider windows hold nothing more, and memory goes with their width
     padded = np.pad(values, ((0, 0), (count - 1, 0)), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, count, axis=1)  # [N, T, count]
     there = np.isfinite(windows)
@@ -75,7 +76,7 @@ def _rows(folder: Path, metric: str) -> Sequence[Mapping[str, Any]]:
     names: set[str] = set()
     for kind in ("eval", *KINDS):
         every = read_rows(folder, kind)
-        if found := [row for row in every if metric in row]:
+        if "/" in metric and (found := [row for row in every if metric in row]):
             return found
         names |= {name for row in every for name in row if "/" in name}
     if metric == RETURN:

@@ -9,6 +9,7 @@ from pbrl.cli import main
 from pbrl.errors import RunError
 from pbrl.report import curves, plots, series
 from pbrl.report.series import Quantity
+from pbrl.runs import record
 from pbrl.runs.log import RunLog
 
 TASK = "Pendulum-v1"
@@ -244,3 +245,24 @@ def test_the_command_draws_what_is_asked_for_and_no_picture_over_another(tmp_pat
     assert f"{out} is there already; write elsewhere with --out, or over it with --force" in capsys.readouterr().err
     main.run([*argv[:4], "--force"])
     assert out.read_bytes() != first
+
+
+def test_a_name_that_is_no_metric_and_an_empty_logarithmic_axis_are_one_sentence(tmp_path):
+    folder = make_run(tmp_path / "a", returns=[[-3.0, -1.0], [-2.0, 4.0], [1.0, 2.0]])
+    with pytest.raises(RunError, match="has logged no 'kind'"):
+        series.read(record.run_of(folder), folder, Quantity("kind"))
+    said = []
+    plots.run_curves([folder], tmp_path / "x.png", said.append, log=True)
+    assert said == [f"td3 on {TASK}: 3 of 6 values are not above 0, and left out"]
+    below = make_run(tmp_path / "b", returns=[[-3.0, -1.0]] * 3)
+    with pytest.raises(RunError, match=r"td3 on .* has no value above 0, as such an axis needs; leave it out"):
+        plots.run_curves([below], tmp_path / "y.png", log=True)
+    for label in ("", " ", "_mine"):
+        with pytest.raises(RunError, match="labels: expected names that do not begin with _"):
+            curves.gather([folder], labels=[label])
+    plots.run_curves([folder], tmp_path / "z.png", labels=["$x_{$"])  # no formula
+
+
+def test_a_window_wider_than_the_curve_takes_no_more_memory():
+    values = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(series.smoothed(values, 10**12), series.smoothed(values, 3))
