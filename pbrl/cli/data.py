@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pbrl import config as configs
 from pbrl.cli import process, words
+from pbrl.cli.display import counted
 from pbrl.errors import RunError
 from pbrl.runs import record
 
@@ -36,7 +37,7 @@ def export(run: Path, /, *, out: Path, step: int | None = None, seed_index: int 
         raise RunError(f"--seed-index: expected 0 to {len(it.stream_seeds) - 1}, got {seed_index}")
     written = dataset.write(it, out, step, seed_index)
     print(
-        f"{out}: {written.rows} transitions of {it.title} on {it.task} up to step {written.step}, "
-        f"in {written.episodes} episodes, of which {written.terminated} terminated"
+        f"{out}: {counted(written.rows, 'transition')} of {it.title} on {it.task} up to step {written.step}, "
+        f"in {counted(written.episodes, 'episode')}, of which {written.terminated} terminated"
     )
     print(f"to begin with them: pbrl train AGENT --env {it.env} --data {out}")

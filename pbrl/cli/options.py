@@ -167,7 +167,7 @@ def make_run(options: Train) -> Run:
     driver = options.driver if options.driver != "auto" else default_driver(options.env)
     oracle = options.oracle if options.oracle != "none" else ""
     run = replace(run, oracle=oracle, driver=driver, float64=options.float64, from_step=options.from_step)
-    run = replace(run, data=Dataset.find(options.data)) if options.data else run
+    run = replace(run, data=Dataset.find(options.data)) if options.data is not None else run
     return replace(run, initial=_initial(options)) if options.init else run
 
 

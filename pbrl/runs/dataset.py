@@ -38,6 +38,8 @@ class Dataset:
 
         Nothing is downloaded. Raises `RunError` where there is none, or none that can be read.
         """
+        if not word:
+            raise RunError("--data: expected a folder or an id, got nothing; leave it out to begin without a dataset")
         own = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
         places = [Path(word) / "data", Path(word), own / word / "data"]
         folder = next((place for place in places if (place / METADATA).is_file()), None)
@@ -48,12 +50,16 @@ class Dataset:
             )
         try:
             found = json.loads(files.read(folder / METADATA, MAX_BYTES))
-            name, rows = found["dataset_id"], found["total_steps"]
             digest = _digest(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"--data {word}: {folder / METADATA} cannot be read: {files.reason(error)}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            said = f"{folder / METADATA} cannot be read: {files.reason(error)}; put a whole copy of it there"
+            raise RunError(f"--data {word}: {said}") from None
+        if missing := {"dataset_id", "total_steps"} - (found.keys() if isinstance(found, dict) else set()):
+            raise RunError(
+                f"--data {word}: {folder / METADATA} lacks {', '.join(sorted(missing))}, as Minari writes it"
+            )
         try:
-            return parse({"id": name, "sha256": digest, "rows": rows}, folder)
+            return parse({"id": found["dataset_id"], "sha256": digest, "rows": found["total_steps"]}, folder)
         except ValueError as error:
             raise RunError(f"--data {word}: {error}") from None
 

@@ -44,6 +44,13 @@ def onto(run: Run, layout: Layout, fresh: Learner) -> Learner:
             "the simulator's state, for an oracle, or what the policy that chose the actions gave them; "
             "`pbrl data export` writes both, of a run that stores them"
         )
+    expected = {name: x.shape[2:] for name, x in fresh.replay.rows.extras.items()}
+    for name in sorted(wanted):
+        if (shape := batch.extras[name].shape[1:]) != expected[name]:
+            raise RunError(
+                f"--data {run.data.id}: its {name} has shape {list(shape)} in a transition, expected "
+                f"{list(expected[name])}; take data of {run.task}"
+            )
     batch = replace(batch, extras={name: batch.extras[name] for name in wanted})
     _require_sound(run, batch)
     agent = agent_module(run.agent)

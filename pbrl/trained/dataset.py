@@ -5,7 +5,7 @@ Actions are in the environment's own units there, and every episode carries the 
 
 import contextlib
 import re
-import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,16 +54,16 @@ def write(run: Run, out: Path, step: int | None = None, seed_index: int | None =
     found = [(run.stream_seeds[i], one) for i in which for one in episodes(jax.tree.map(lambda x, i=i: x[i], ring))]
     if not found:
         raise RunError(f"{run.folder}: no transition is stored at step {step}, so that there is nothing to write")
-    partial = out.absolute().with_name(f"{out.name}.partial")  # Minari 0.5.4 fails on a relative path
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "data").mkdir(parents=True)
-        _store(partial / "data", run, layout, out.name, step, found)
-        partial.rename(out)
-    except OSError as error:
+        parent = out.absolute().parent  # Minari 0.5.4 fails on a relative path
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{out.name}.partial-", dir=parent, ignore_cleanup_errors=True) as new:
+            data = Path(new, out.name, "data")
+            data.mkdir(parents=True)
+            _store(data, run, layout, out.name, step, found)
+            data.parent.rename(out)
+    except (OSError, RuntimeError) as error:  # the latter is h5py's of a full disk
         raise RunError(f"--out {out} cannot be written: {files.reason(error)}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     last = [bool(one.terminated[-1]) for _, one in found]
     return Written(out.name, step, sum(len(one.terminated) for _, one in found), len(found), sum(last))
 

@@ -91,6 +91,20 @@ def test_one_seed_alone_and_names_that_minari_does_not_take(old, tmp_path, monke
         dataset.write(run, out)
 
 
+def test_what_lies_beside_an_export_stays(old, tmp_path, monkeypatch):
+    run = old[0]
+    (tmp_path / "one-v1.partial").mkdir()
+    dataset.write(run, tmp_path / "one-v1")
+
+    def full(*_):
+        raise RuntimeError("unable to flush file's cached information")  # what h5py says of a full disk
+
+    monkeypatch.setattr(dataset, "_store", full)
+    with pytest.raises(RunError, match="two-v1 cannot be written: unable to flush"):
+        dataset.write(run, tmp_path / "two-v1")
+    assert {path.name for path in tmp_path.iterdir()} == {"one-v1", "one-v1.partial"}
+
+
 def test_what_transitions_carry_besides_comes_back_too(old, tmp_path):
     run = old[0]
     settings, schedule = config("svg"), replace(SCHEDULE, updates_per_step=0, warmup_steps=20, total_steps=20)
@@ -104,6 +118,16 @@ def test_what_transitions_carry_besides_comes_back_too(old, tmp_path):
     for name, there in found.items():
         np.testing.assert_array_equal(there, np.asarray(ring.rows.extras[name])[0])
     assert begun(replace(run, data=given)).replay.inserted.tolist() == [20]
+
+    def other(file, about):
+        for episode in file.values():
+            for name, there in list(episode["infos/pbrl"].items()):
+                del episode[f"infos/pbrl/{name}"]
+                episode[f"infos/pbrl/{name}"] = np.zeros((len(there), 99))
+
+    wrong = spoiled(tmp_path / "state-v0", tmp_path / "other-v0", other)
+    with pytest.raises(RunError, match=r"has shape \[99\] in a transition, expected"):
+        begun(replace(run, data=wrong))
 
 
 def test_the_device_driver_learns_from_it_alone(tmp_path):
@@ -240,19 +264,30 @@ def _short(file, about):
     file["episode_0/rewards"] = rewards
 
 
+def _type(file, about):
+    about["total_episodes"] = "13"
+
+
+def _infos(file, about):
+    infos = file["episode_0/infos"] if "infos" in file["episode_0"] else file["episode_0"].create_group("infos")
+    infos.create_group("pbrl")["state"] = [1.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (_nan, r"1 of 100 rows are not sound.*NaN, infinite"),
         (_wild, r"rows are not sound.*far larger than all others"),
-        (_size, r"its observations are Box \(5,\), expected a Box \(4,\)"),
-        (_dict, "its observations are Dict"),
+        (_size, r"its observations are Box \(5,\), the environment's are Box \(4,\)"),
+        (_dict, "its observations are Dict, the environment's"),
         (_bounds, r"bounded by \(-2\) and \(2\), the environment's by \(-3\) and \(3\)"),
         (_beyond, "episode 0 has actions beyond the bounds"),
         (_empty, "it holds no episode"),
         (_count, "it states 7 steps and holds 100"),
-        (_torn, "cannot be used: .*rewards"),
+        (_torn, "is damaged, or no dataset that Minari reads .*rewards.*; put a whole copy of it there"),
         (_short, r"episode 0 has arrays of .*expected"),
+        (_type, "is damaged, or no dataset that Minari reads"),
+        (_infos, "episode 0 has [0-9]+ steps and fewer infos of pbrl's"),
     ],
 )
 def test_wrong_data_are_one_sentence(old, tmp_path, change, said):
@@ -288,7 +323,7 @@ def test_what_cannot_be_asked_for_is_one_sentence(old, tmp_path):
     (tmp_path / "data").mkdir()
     for text in ("{", "[]", '{"dataset_id": "a", "total_steps": 0}'):
         (tmp_path / "data" / "metadata.json").write_text(text)
-        with pytest.raises(RunError, match=r"cannot be read|expected the id"):
+        with pytest.raises(RunError, match=r"cannot be read.*; put a whole copy|lacks dataset_id|expected the id"):
             Dataset.find(str(tmp_path))
     for data in ({}, {"id": "a", "sha256": "0", "rows": 1}, {"id": "a", "sha256": "0" * 64, "rows": True}):
         with pytest.raises(ValueError, match="data: expected the id"):
@@ -310,6 +345,8 @@ def test_what_cannot_be_asked_for_is_one_sentence(old, tmp_path):
 
 def test_the_command_line_says_the_same(old, monkeypatch):
     _, out, _ = old
+    with pytest.raises(RunError, match="--data: expected a folder or an id, got nothing"):
+        options.parse(["td3", f"--env={ENV}", "--preset=cpu", "--data="])  # an empty variable of a shell
     words = ["td3", f"--env={ENV}", "--preset=cpu", "--data", str(out)]
     run = options.parse(words)
     assert run.data == Dataset.find(str(out)) and run.schedule.warmup_steps == 0 and run.schedule.data_rows == 100
