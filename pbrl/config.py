@@ -38,10 +38,10 @@ def _tuple(value: Any) -> Any:
     return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
 
 
-def suggest(word: str, known: Iterable[str], noun: str = "name") -> str:
-    """Return ` (did you mean …?)`, or the list of what is known where nothing is close."""
+def suggest(word: object, known: Iterable[str], noun: str = "name") -> str:
+    """Return ` (did you mean …?)`, or the list of what is known where nothing is close; `word` may be of any type."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known {noun}s: {', '.join(known)}"
 
 

@@ -85,6 +85,11 @@ def test_lists_become_tuples_in_every_configuration(name):
     assert made == cls()
 
 
+def test_a_choice_of_another_type_is_told_of_as_well():
+    assert config.suggest(None, ("layer", "none")) == "; did you mean 'none'?"
+    assert config.suggest(True, ("layer", "none"), "norm") == "; known norms: layer, none"
+
+
 def test_lists_become_tuples_in_runs_and_schedules():
     schedule = Schedule(imagine_length=[0, 1, 2, 3])
     run = Run("sac", "X", [0, 1], None, schedule, Path(), sinks=["jsonl"], trials=[{"config.tau": 0.1}])
