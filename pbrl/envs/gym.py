@@ -104,6 +104,8 @@ class GymEnv:
             return function()
         except (KeyboardInterrupt, EndedAtOnce, EnvError):
             raise
+        except gymnasium.error.DependencyNotInstalled as error:  # classic control asks for pygame as it renders
+            raise make_gym.lacking(self.env_id, error) from error
         except BaseException as error:
             raise EnvError(f"{self.env_id}: its {what} raised {described(error)} ({place(error)})") from error
         finally:

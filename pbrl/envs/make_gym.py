@@ -36,13 +36,18 @@ def make(env_id: str, **make_kwargs: Any) -> gymnasium.Env:
         with notices.cheetah() if "HalfCheetah" in env_id else contextlib.nullcontext():
             return gymnasium.make(env_id, disable_env_checker=True, **make_kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
-        remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
-        raise EnvError(f"{env_id} needs a package that is not installed: {remedy}") from error
+        raise lacking(env_id, error) from error
     except (Exception, SystemExit) as error:  # Gymnasium's own refusals, whatever an environment's constructor raises
         if isinstance(error, EndedAtOnce):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvError(f"{env_id} cannot be made: {reason}{_remedy(env_id)}") from error
+
+
+def lacking(env_id: str, error: gymnasium.error.DependencyNotInstalled) -> EnvError:
+    """Return the error for a package that an environment misses as it is made, or as it renders."""
+    remedy = "pip install 'pbrl[video]'" if "pygame" in str(error) else str(error)
+    return EnvError(f"{env_id} needs a package that is not installed: {remedy}")
 
 
 def _remedy(env_id: str) -> str:
