@@ -1,6 +1,6 @@
 """An environment of your own with a known reward, trained by MAGE: a block pushed along a rail to a target.
 
-    python examples/rail.py     # about a minute on one core
+    python examples/rail.py     # about half a minute on one core
 
 The known reward is held against the environment first.
 """
