@@ -1,6 +1,6 @@
 """Learn through a model, and through the true dynamics in its place: what does the model cost?
 
-    python examples/oracle_or_model.py [FOLDER]     # about five minutes on two cores
+    python examples/oracle_or_model.py [FOLDER]     # about three minutes on one core
 
 MAAC learns Pendulum twice. The second run imagines with the environment's own differentiable dynamics, its oracle: the
 update, seeds and sizes are the same. `pbrl diagnose FOLDER/model` then holds the model's gradients against the truth's.
