@@ -110,6 +110,10 @@ def straight(request, tmp_path_factory):
     return words, folder
 
 
+BOTH = pytest.mark.parametrize("straight", ["host", pytest.param("device", marks=pytest.mark.slow)], indirect=True)
+"""What ends a job is told by code that both drivers share."""
+
+
 def test_two_hosts_train_what_one_does(straight, tmp_path):
     words, alone = straight
     first, second = train(tmp_path / "run", words, 2)
@@ -124,6 +128,7 @@ def test_two_hosts_train_what_one_does(straight, tmp_path):
                 np.testing.assert_array_equal(row[name], other[name])
 
 
+@BOTH
 def test_a_host_dies_and_the_run_goes_on_elsewhere(straight, tmp_path):
     """Four hosts, one is killed, two take over: the end is that of the run that nothing interrupted."""
     words, alone = straight
@@ -139,6 +144,7 @@ def test_a_host_dies_and_the_run_goes_on_elsewhere(straight, tmp_path):
     assert_same(final(alone), final(tmp_path / "run"))
 
 
+@BOTH
 def test_a_signal_to_one_host_saves_all(straight, tmp_path):
     words, alone = straight
     with running_until(tmp_path / "run", words, 2, 20) as job:

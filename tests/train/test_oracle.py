@@ -28,7 +28,7 @@ def make_run(path, name="svg", env=PENDULUM):
     return Run(name, env, (3, 4), config(name), SCHEDULE, path, oracle="fidelity")
 
 
-@pytest.mark.parametrize("name", ["mage", "maac"])
+@pytest.mark.parametrize("name", [pytest.param("mage", marks=pytest.mark.slow), "maac"])
 def test_a_run_with_an_oracle_fits_nothing_and_resumes(tmp_path, name, monkeypatch):
     monkeypatch.setattr(fitting, "fit", None)
     straight, cut = (make_run(tmp_path / n, name) for n in ("straight", "cut"))

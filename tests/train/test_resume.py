@@ -78,6 +78,8 @@ def assert_same(a, b):
 
 CASES = [(name, env) for env in (PENDULUM, HOPPER) for name in AGENTS]
 CASES += [(name, TOY) for name in ("mage", "maac")]  # on the device
+KIN = ("dyna", "mbpo", "steve", "svg1")
+"""Their states are made of the same parts as MAGE's and MAAC's."""
 
 
 def stand_in_the_middle(runs):
@@ -127,7 +129,9 @@ def killed(tmp_path_factory):
     return cache(lambda name: killed_after_checkpoints(tmp_path_factory.mktemp(name), name))
 
 
-@pytest.mark.parametrize(("name", "env"), CASES)
+@pytest.mark.parametrize(
+    ("name", "env"), [pytest.param(*case, marks=pytest.mark.slow if case[0] in KIN else ()) for case in CASES]
+)
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, killed, name, env):
     """N steps straight equal k steps, SIGKILL, a new process, N - k steps; so do the rows that were logged."""
     straight = make_run(tmp_path, name, env)
