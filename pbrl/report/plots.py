@@ -1,5 +1,6 @@
 """Learning curves: mean over seeds with a bootstrap band, one panel a task."""
 
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def panels(
         look = {"ncols": len(lines), "frameon": False, "fontsize": 12, "title_fontsize": 12}
         figure.legend(handles=lines, loc="outside upper center", title=title, **look)
     elif title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(textwrap.fill(title, 60 * wide), fontsize=12)
     figure.savefig(path, dpi=130)
     return Path(path)
 
