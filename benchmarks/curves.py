@@ -79,6 +79,8 @@ def _add(entry: Entry, run: Run) -> None:
         return
     details = config_file.read(run.folder)
     steps, returns = evaluation_curve(run.folder)
+    if not len(steps):
+        return  # another process has just begun it
     logged = read_rows(run.folder, "train")
     for i, seed in enumerate(run.seeds):
         last = {k: float(np.atleast_1d(row[k])[i]) for row in logged[-1:] for k in SHOWN if k in row}

@@ -2,13 +2,17 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pbrl.runs.folder import prepare
+
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 
+import curves  # noqa: E402
 from suites import SUITES, make_runs  # noqa: E402
 from tables import markdown, pages, suite  # noqa: E402
 
@@ -84,3 +88,11 @@ def test_numbers_by_hand():
     ]
     assert [markdown.error(x) for x in (9.2e-11, 0.0484, 1.18, 45.2, 1183.3)] == ["9e-11", "0.05", "1", "45", "1,183"]
     assert markdown.grid(["a", "|b|"], [["1", "x|y"]]) == "| a | \\|b\\| |\n|---|---|\n| 1 | x\\|y |"
+
+
+def test_a_run_that_another_process_has_just_begun_has_no_curve_yet(tmp_path):
+    what = SUITES["svg-mujoco"]
+    run = replace(make_runs(what, "svg-mujoco", what.rows[0], 1, what.steps)[0], folder=tmp_path / "run")
+    prepare(run)
+    entries, words = curves.gather("no such suite", [(what.rows[0], [run])])
+    assert (run.folder / "config.json").exists() and entries[0].seeds == {} and words == []
