@@ -31,10 +31,10 @@ def export(run: Path, /, *, out: Path, step: int | None = None, seed_index: int 
     """
     it = record.run_of(run)
     process.start(it.float64)
-    from pbrl.trained import dataset
+    from pbrl.trained import dataset, restore
 
-    if seed_index is not None and not 0 <= seed_index < len(it.stream_seeds):
-        raise RunError(f"--seed-index: expected 0 to {len(it.stream_seeds) - 1}, got {seed_index}")
+    if seed_index is not None:
+        restore.require_stream(it, seed_index)
     written = dataset.write(it, out, step, seed_index)
     print(
         f"{out}: {counted(written.rows, 'transition')} of {it.title} on {it.task} up to step {written.step}, "

@@ -7,7 +7,6 @@ from typing import Annotated
 import tyro
 
 from pbrl.cli import process, words
-from pbrl.errors import RunError
 from pbrl.runs import record
 
 
@@ -45,8 +44,7 @@ def export(
     from pbrl.trained.policy import Policy
 
     process.start(it.float64)
-    if not 0 <= seed_index < len(it.stream_seeds):
-        raise RunError(f"--seed-index: expected 0 to {len(it.stream_seeds) - 1}, got {seed_index}")
+    restore.require_stream(it, seed_index)
     there = [name for name in exporting.FORMATS if not exporting.missing(name)]
     asked = [name for name in formats.split(",") if name] or there
     policy = Policy(it, restore.policies(it, which, trust_env), seed_index)

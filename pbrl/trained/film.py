@@ -14,6 +14,7 @@ from pbrl.envs.gym import GymEnv
 from pbrl.errors import EnvError, RunError
 from pbrl.runs.run import Run
 from pbrl.runs.seeding import FRESH, episode_seed
+from pbrl.trained import restore
 from pbrl.trained.play import policies
 
 
@@ -22,9 +23,7 @@ def require(run: Run, seed_index: int) -> None:
 
     The last with the command that installs it.
     """
-    n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
-    if not 0 <= seed_index < n:
-        raise RunError(f"--seed-index: the run has {n} {streams}, so expected 0 to {n - 1}")
+    restore.require_stream(run, seed_index)
     if run.factory is None and registry.is_jax(run.env) and registry.find(run.env).picture is None:
         raise RunError(
             f"{run.env} cannot be filmed: its functions in JAX have no picture of a state; give JaxEnv one with "

@@ -32,6 +32,13 @@ class Acting(NamedTuple):
     info: Mapping[str, Any]
 
 
+def require_stream(run: Run, seed_index: int) -> None:
+    """Raise `RunError` for the index of a seed that a run has not; of a sweep, that of a stream."""
+    n, streams = len(run.stream_seeds), "streams (trial 0's seeds, then trial 1's, ...)" if run.trials else "seeds"
+    if not 0 <= seed_index < n:
+        raise RunError(f"--seed-index: expected 0 to {n - 1}, got {seed_index}; the run has {n} {streams}")
+
+
 def agents(run: Run, step: int | None = None) -> tuple[Any, int]:
     """Read the agents' states, with a leading axis over streams; as `learners`."""
     learner, step = learners(run, step)
