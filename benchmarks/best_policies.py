@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from suites import SUITES, make_runs
 
-import pbrl
 from pbrl.report.curves import evaluation_curve
 from pbrl.runs import record
 from pbrl.runs.run import Run
 from pbrl.trained import export, play, restore
+from pbrl.trained.policy import Policy
 
 PLACE = Path(__file__).parents[1] / "examples" / "policies"
 HEADLINES = {"svg-mujoco": "SVG(2)", "maac-mujoco": "MAAC", "mage-mujoco": "MAGE"}
@@ -35,10 +35,10 @@ def best(runs: list[Run]) -> Run | None:
 def write(run: Run, folder: Path) -> None:
     """Export a run's best policy, with its score over fresh episodes."""
     run = record.run_of(run.folder)
-    policy = pbrl.load(run.folder, step=restore.BEST, seed=run.seeds[0])
+    acting = restore.policies(run, restore.BEST)
+    policy = Policy(run, acting)
     export.write(policy, folder, ["numpy"])
     (folder / "policy.py").unlink()  # pbrl.trained.numpy_policy is the same
-    acting = restore.policies(run, restore.BEST)
     returns = play.played(run, play.policies(run, acting.state), int(acting.steps[0]), EPISODES).returns[0]
     score = {"return": returns.mean(), "std": returns.std(), "episodes": EPISODES}
     (folder / "score.json").write_text(json.dumps({k: round(float(v), 1) for k, v in score.items()}) + "\n")
