@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pbrl.presets import lookup, overrides
-from pbrl.runs.run import Run, agent_module, default_seed_mode
+from pbrl.runs.placement import default_seed_mode
+from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import Schedule
 
 

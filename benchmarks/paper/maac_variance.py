@@ -26,7 +26,8 @@ from pbrl.data import replay
 from pbrl.envs.lqr import Lqr
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots
-from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.placement import default_seed_mode
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.types import EnvSpec, Transition
 

@@ -38,7 +38,8 @@ from pbrl.envs.toy import TOYS
 from pbrl.parallel import devices
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
-from pbrl.runs.run import Run, agent_module, default_seed_mode
+from pbrl.runs.placement import default_seed_mode
+from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import Schedule
 from pbrl.types import Array, Key
 

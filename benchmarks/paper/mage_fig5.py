@@ -25,7 +25,8 @@ from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
 from pbrl.report.curves import evaluation_curve
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.placement import default_seed_mode
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 
 RESULTS = Path(__file__).parents[1] / "results"

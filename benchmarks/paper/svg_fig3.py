@@ -29,7 +29,8 @@ from pbrl.nn.normalizer import Statistics
 from pbrl.parallel import devices
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots
-from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.placement import default_seed_mode
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.types import Array, Key, Params, Transition
 

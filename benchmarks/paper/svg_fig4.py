@@ -25,7 +25,8 @@ from pbrl.parallel import devices
 from pbrl.presets import lookup, overrides
 from pbrl.report import plots, stats
 from pbrl.report.curves import evaluation_curve
-from pbrl.runs.run import Run, default_seed_mode
+from pbrl.runs.placement import default_seed_mode
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.runs.seeding import episode_seed
 

@@ -21,7 +21,8 @@ from pbrl.runs import initial
 from pbrl.runs.dataset import Dataset
 from pbrl.runs.folder import default_folder, refuse_modules_within
 from pbrl.runs.log import SINKS
-from pbrl.runs.run import MAX_STREAMS, Run, agent_module, default_driver, default_seed_mode
+from pbrl.runs.placement import default_driver, default_seed_mode
+from pbrl.runs.run import MAX_STREAMS, Run, agent_module
 from pbrl.runs.schedule import Schedule
 
 AUTO = "auto"

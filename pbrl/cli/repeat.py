@@ -7,7 +7,8 @@ from typing import Any
 from pbrl import config as configs
 from pbrl.cli.options import Train
 from pbrl.presets import lookup, overrides
-from pbrl.runs.run import Run, agent_module, default_driver
+from pbrl.runs.placement import default_driver
+from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import Schedule
 
 

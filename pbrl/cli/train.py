@@ -12,7 +12,8 @@ from pbrl.errors import RunError
 from pbrl.report import plots
 from pbrl.runs import files
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, agent_module, share
+from pbrl.runs.placement import share
+from pbrl.runs.run import Run, agent_module
 from pbrl.train.drivers import driver_module
 
 

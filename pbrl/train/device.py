@@ -25,7 +25,8 @@ from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
 from pbrl.runs.feasible import check as check_settings
 from pbrl.runs.layout import Layout
-from pbrl.runs.run import Run, agent_module, share
+from pbrl.runs.placement import share
+from pbrl.runs.run import Run, agent_module
 from pbrl.runs.schedule import Schedule
 from pbrl.train import footprint, session, step
 from pbrl.train.footprint import Footprint

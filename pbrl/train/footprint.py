@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from pbrl.errors import RunError
 from pbrl.parallel import memory
-from pbrl.runs.run import Run, agent_module, share
+from pbrl.runs.placement import share
+from pbrl.runs.run import Run, agent_module
 from pbrl.train import learn
 from pbrl.types import EnvSpec
 

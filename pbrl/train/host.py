@@ -15,7 +15,8 @@ from pbrl.data.soundness import doubtful
 from pbrl.parallel import devices, hosts
 from pbrl.runs import seeding
 from pbrl.runs.layout import Layout
-from pbrl.runs.run import Run, agent_module, share
+from pbrl.runs.placement import share
+from pbrl.runs.run import Run, agent_module
 from pbrl.train import fitting, footprint, learn, model_data, session
 from pbrl.train.evaluate import Evaluator
 from pbrl.train.footprint import Footprint

@@ -13,7 +13,8 @@ from pbrl.errors import Diverged, EnvError, Hung, RunError, Stopped
 from pbrl.parallel import hosts
 from pbrl.runs.folder import prepare, refuse_another, refuse_modules_within
 from pbrl.runs.lock import locked
-from pbrl.runs.run import Run, require_width, share
+from pbrl.runs.placement import require_width, share
+from pbrl.runs.run import Run
 from pbrl.train import from_data, graft, host_sync, watchdog
 from pbrl.train.contract import Driver
 from pbrl.train.journal import Journal, Progress

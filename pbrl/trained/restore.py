@@ -12,7 +12,8 @@ from pbrl.data.replay import Replay
 from pbrl.errors import CheckpointError, RunError
 from pbrl.runs import checkpoint, folder, layout, manifest, record
 from pbrl.runs.layout import Layout
-from pbrl.runs.run import Run, require_width
+from pbrl.runs.placement import require_width
+from pbrl.runs.run import Run
 from pbrl.train import acting, best
 from pbrl.train.drivers import driver_module
 from pbrl.train.learn import Learner

@@ -15,7 +15,8 @@ from small_agents import config
 from pbrl.errors import RunError
 from pbrl.parallel import devices as parallel
 from pbrl.parallel import hosts
-from pbrl.runs.run import Run, share
+from pbrl.runs.placement import share
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 
 

@@ -19,7 +19,8 @@ from pbrl.errors import Diverged, RunError, Stopped
 from pbrl.runs import checkpoint
 from pbrl.runs.folder import prepare
 from pbrl.runs.log import read_rows
-from pbrl.runs.run import Run, default_driver
+from pbrl.runs.placement import default_driver
+from pbrl.runs.run import Run
 from pbrl.runs.schedule import Schedule
 from pbrl.train import device, host, journal, resume, session
 from pbrl.train.drivers import driver_module
