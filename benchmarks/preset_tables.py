@@ -23,7 +23,9 @@ RATES = "time: fewer updates, so that each goes further"
 PARTS = "suite `maac-parts` puts the paper's value back"
 REASONS: Mapping[str, str] = {
     **dict.fromkeys(("actor_hidden", "critic_hidden", "model_hidden", "head_hidden", "encoder_hidden"), TIME),
-    **dict.fromkeys(("recurrent_width", "recurrent_layers", "ensemble_size", "elites", "target_members"), TIME),
+    **dict.fromkeys(
+        ("recurrent_width", "recurrent_layers", "ensemble_size", "elites", "target_members", "critics"), TIME
+    ),
     **dict.fromkeys(("batch_size", "model_batch_size", "model_min_batches", "max_epochs"), TIME),
     **dict.fromkeys(("imagine_batch", "imagine_buffer", "stopping", "persistence"), TIME),
     **dict.fromkeys(("actor_lr", "critic_lr", "model_lr", "temperature_lr"), RATES),

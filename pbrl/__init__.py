@@ -14,6 +14,7 @@ AGENTS = {
     "mage": "MAGE-TD3: critics trained on the action gradient of their TD error (D'Oro and Jaśkowski 2020)",
     "maac": "MAAC: soft actor-critic improved through H steps of a probabilistic ensemble (Clavera et al. 2020)",
     "svg": "SAC-SVG(H): soft actor-critic improved through H steps of a recurrent model (Amos et al. 2021)",
+    "dhmbpo": "DHMBPO: MBPO's data with the gradient of SVG(H), through an ensemble (Kubo et al. 2025)",
     "dyna": "Dyna-TD3: TD3 on one-step imagined transitions, MAGE's own baseline",
     "mbpo": "MBPO: SAC on short imagined trajectories (Janner et al. 2019)",
     "steve": "STEVE on SAC: value expansions mixed by their certainty (Buckman et al. 2018)",

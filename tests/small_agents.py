@@ -12,7 +12,7 @@ import optax
 from pbrl.train import learn
 from pbrl.types import Dynamics, EnvSpec, Transition
 
-AGENTS = ("mage", "svg", "maac", "dyna", "mbpo", "steve", "svg1", "td3", "sac")
+AGENTS = ("mage", "svg", "maac", "dhmbpo", "dyna", "mbpo", "steve", "svg1", "td3", "sac")
 OBS, ACTION = 3, 2
 
 

@@ -17,7 +17,7 @@ from pbrl import config as configs
 from pbrl.agents.parts import td3_with_model
 from pbrl.agents.parts.deterministic import networks_of as networks
 from pbrl.agents.parts.td3_with_model import State, act, distribution, observe, update_model, value
-from pbrl.equations.actor_critic import check_rows, clipped_minimum, td_loss, td_target
+from pbrl.equations.actor_critic import check_rows, td_loss, td_target
 from pbrl.models.ensemble_world import mage_simulator as simulator
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
@@ -68,7 +68,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def actor_loss(actor: Params) -> Array:
         """-min_j Q_j(s, π(s)) on the critics as they are now (the code; TD3 itself takes Q_1)."""
-        return -clipped_minimum(nets.q(ac.critic, batch.obs, nets.policy(actor, batch.obs))).mean()
+        return -nets.value(ac.critic, batch.obs, nets.policy(actor, batch.obs)).mean()
 
     ac, actor_metrics = jax.lax.cond(
         ac.updates % cfg.policy_delay == 0,  # the actor waits, and its target with it
@@ -77,5 +77,6 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         ac,
     )
     ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
-    metrics = {**critic_metrics, **actor_metrics, "actor/abs_action": jnp.abs(action).mean()}
+    ac, bound_metrics = nets.move_bounds(ac, reward)
+    metrics = {**critic_metrics, **actor_metrics, **bound_metrics, "actor/abs_action": jnp.abs(action).mean()}
     return replace(state, ac=ac), {**metrics, "model/reward": reward.mean()}

@@ -91,13 +91,15 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)
-        return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
+        return (ac.alpha * log_prob - nets.value(ac.critic, batch.obs, action)).mean(), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
-    return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
+    ac, bound_metrics = nets.move_bounds(ac, batch.reward, log_prob)
+    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, **bound_metrics}
+    return replace(state, ac=nets.move_targets(ac)), metrics
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
-    return networks(state).min_q(state.ac.critic, obs, action)
+    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    return networks(state).value(state.ac.critic, obs, action)

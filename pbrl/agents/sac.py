@@ -87,12 +87,14 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def actor_loss(actor: Params) -> tuple[Array, Array]:
         action, log_prob = nets.sample(actor, batch.obs, actor_key)
-        return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
+        return (ac.alpha * log_prob - nets.value(ac.critic, batch.obs, action)).mean(), log_prob
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     target = soft.target_entropy(cfg, state.stats.count)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target)
-    return replace(state, ac=nets.move_targets(ac)), {**critic_metrics, **actor_metrics, **temperature_metrics}
+    ac, bound_metrics = nets.move_bounds(ac, batch.reward, log_prob)
+    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, **bound_metrics}
+    return replace(state, ac=nets.move_targets(ac)), metrics
 
 
 def networks(state: State) -> SoftActorCritic:

@@ -14,7 +14,7 @@ import flax.struct
 import jax
 
 from pbrl import config as configs
-from pbrl.agents.parts import sac_with_model
+from pbrl.agents.parts import critics, sac_with_model
 from pbrl.agents.parts.sac_with_model import (
     State,
     act,
@@ -66,6 +66,8 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.require(config, Config)
+    why = "STEVE's weights want an estimate of every pair of neighbours"
+    critics.refuse(config, "steve", target_subset=why, actor_critics=why)
     configs.check(config, target_horizon=(0, 1_000), target_members=(1, config.elites))
     return sac_with_model.start(key, spec, config, oracle)
 
@@ -90,7 +92,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def soft_value(obs: Array, action: Array, log_prob: Array) -> Array:
         """Q̄ - α log π `[C, *]`: of neighbouring target critics the smaller."""
-        return neighbour_minima(nets.q(state.ac.target_critic, obs, action)) - alpha * log_prob[None]
+        q = neighbour_minima(nets.q(state.ac.target_critic, obs, action))
+        return nets.bounded(state.ac, q) - alpha * log_prob[None]
 
     policy = partial(nets.sample, state.ac.actor)
     member_steps = alone(dynamics) if state.oracle else several
@@ -113,7 +116,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
-    metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics}
+    ac, bound_metrics = nets.move_bounds(ac, batch.reward, log_prob)
+    metrics = {**target_metrics, **critic_metrics, **actor_metrics, **temperature_metrics, **bound_metrics}
     return replace(state, ac=nets.move_targets(ac)), metrics
 
 

@@ -167,7 +167,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     def sac_loss(actor: Params) -> tuple[Array, Array]:
         """α log π(u|x) - min_j Q_j(x, u): through the critic alone."""
         action, log_prob = nets.sample(actor, batch.obs, key_of(raw))
-        return (ac.alpha * log_prob - nets.min_q(ac.critic, batch.obs, action)).mean(), log_prob
+        return (ac.alpha * log_prob - nets.value(ac.critic, batch.obs, action)).mean(), log_prob
 
     def svg_loss(actor: Params) -> tuple[Array, Array]:
         """Minus eq. 7 over its H + 1 terms; with the log-density of the first action, which adapts the temperature."""
@@ -175,7 +175,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         path = rollout(dynamics, partial(nets.sample, actor), dynamics.start(batch), roll_key, cfg.horizon)
         action, log_prob = nets.sample(actor, path.final_obs, last_key)
         log_probs = jnp.concatenate([path.info, log_prob[None]])
-        q = nets.min_q(ac.critic, path.final_obs, action)
+        q = nets.value(ac.critic, path.final_obs, action)
         value = soft_value_expansion(path.reward, path.discount, log_probs, q, ac.alpha, cfg.discount)
         return -(value / (cfg.horizon + 1)).mean(), log_probs[0]
 
@@ -190,11 +190,12 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         )
     target_entropy = soft.target_entropy(cfg, state.stats.obs.count)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, target_entropy)
+    ac, bound_metrics = nets.move_bounds(ac, batch.reward, log_prob)
 
     world, head_metrics = state.world, {}
     if world is not None and cfg.sequence_length:
         world, head_metrics = _world(state).fit_heads(world, batch)
-    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, **head_metrics}
+    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, **bound_metrics, **head_metrics}
     return replace(state, ac=nets.move_targets(ac), world=world), metrics
 
 
@@ -261,8 +262,8 @@ def distribution(state: State, obs: Array) -> tuple[Array, Array]:
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return `min_j Q_j(s, a)` `[*]` of the online, soft critics for `obs [*, S]` and `action [*, A]`."""
-    return networks(state).min_q(state.ac.critic, obs, action)
+    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    return networks(state).value(state.ac.critic, obs, action)
 
 
 def _world(state: State) -> SequenceWorld:

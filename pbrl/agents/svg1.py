@@ -105,14 +105,16 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         action, log_prob = nets.repeat(actor, batch.obs, batch.action)
         next_obs, reward = _again(state, batch, action, step_key)  # [M, B, S], [M, B]
         next_action, next_log_prob = nets.sample(state.ac.actor, next_obs, value_key)  # V is a function of s' alone
-        value = nets.min_q(ac.critic, next_obs, next_action) - ac.alpha * next_log_prob
+        value = nets.value(ac.critic, next_obs, next_action) - ac.alpha * next_log_prob
         discount = jnp.broadcast_to(batch.discount, reward.shape)  # what really happened, for every member
         objective = td_target(reward, discount, value, cfg.discount).mean(0) - ac.alpha * log_prob
         return -(weight * objective).mean(), nets.sample(actor, batch.obs, entropy_key)[1]
 
     ac, log_prob, actor_metrics = nets.descend_actor(ac, actor_loss)
     ac, temperature_metrics = nets.adapt_temperature(ac, log_prob, cfg.target_entropy)
-    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, "actor/weight": weight.mean()}
+    ac, bound_metrics = nets.move_bounds(ac, batch.reward, log_prob)
+    metrics = {**critic_metrics, **actor_metrics, **temperature_metrics, **bound_metrics}
+    metrics["actor/weight"] = weight.mean()
     return replace(state, ac=nets.move_targets(ac)), metrics
 
 
@@ -135,5 +137,5 @@ def _again(state: State, batch: Transition, action: Array, key: Key) -> tuple[Ar
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
-    return networks(state).min_q(state.ac.critic, obs, action)
+    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    return networks(state).value(state.ac.critic, obs, action)

@@ -16,7 +16,7 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import add_noise, check_rows, clipped_minimum, either, td_loss, td_target
+from pbrl.equations.actor_critic import add_noise, check_rows, either, td_loss, td_target
 from pbrl.nn import normalizer
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
@@ -52,6 +52,12 @@ class Config(Frozen):
     """2: TD3; 1, with `policy_delay` 1: DDPG with a smoothed target."""
     critic_norm: str = static("none")
     """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
+    target_subset: int = static(0)
+    """How many critics, drawn anew at every update, have the minimum that is the target; 0 takes all (ours)."""
+    actor_critics: str = static("min")
+    """What the actor ascends of the critics: "min", or "mean" (ours)."""
+    bound_values: bool = static(False)
+    """Clip the critics' part of a target to what rewards allow: moving quantiles of r / (1 - γ) (ours)."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
     td_loss: str = static("huber")
@@ -132,7 +138,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     def actor_loss(actor: Params) -> Array:
         """-min_j Q_j(s, π(s)) on the critics as they are now (the code; TD3 itself takes Q_1)."""
-        return -clipped_minimum(nets.q(ac.critic, batch.obs, nets.policy(actor, batch.obs))).mean()
+        return -nets.value(ac.critic, batch.obs, nets.policy(actor, batch.obs)).mean()
 
     ac, actor_metrics = jax.lax.cond(
         ac.updates % cfg.policy_delay == 0,  # the actor waits, and its target with it
@@ -141,8 +147,9 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         ac,
     )
     ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
+    ac, bound_metrics = nets.move_bounds(ac, batch.reward)
     size = jnp.abs(nets.policy(state.ac.actor, batch.obs)).mean()
-    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, "actor/abs_action": size}
+    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, **bound_metrics, "actor/abs_action": size}
 
 
 def networks(state: State) -> ActorCritic:

@@ -66,19 +66,22 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
 
 
 GLOROT, ZEROS = nn.initializers.xavier_uniform(), nn.initializers.zeros_init()
-SCHEMES = {
-    "glorot": (GLOROT, GLOROT, ZEROS),
-    "glorot_normal_out": (GLOROT, nn.initializers.xavier_normal(), ZEROS),
-    "orthogonal": (orthogonal, orthogonal, ZEROS),
+HE = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+SCHEMES = {  # of hidden layers, and of the last one
+    "glorot": (GLOROT, GLOROT),
+    "glorot_normal_out": (GLOROT, nn.initializers.xavier_normal()),
+    "orthogonal": (orthogonal, orthogonal),
 }
 
 
-def _initializers(scheme: str, inputs: int) -> tuple[Callable, Callable, Callable]:
-    """Return how to draw hidden weights, output weights and biases of a layer with so many inputs."""
+def _initializers(scheme: str, inputs: int, *, last: bool) -> tuple[Callable, Callable]:
+    """Return how to draw weights and biases of a layer with so many inputs."""
+    if scheme == "he_zero_out":
+        return (ZEROS, ZEROS) if last else (HE, nn.initializers.normal(0.5 / math.sqrt(inputs)))
     if scheme == "uniform":  # PyTorch's default for linear layers
         draw = uniform(1 / math.sqrt(inputs))
-        return draw, draw, draw
-    return SCHEMES[scheme]
+        return draw, draw
+    return SCHEMES[scheme][last], ZEROS
 
 
 def _dense(width: int, kernel: Callable, bias: Callable, precision: str | None, name: str | None = None) -> nn.Dense:
@@ -90,7 +93,8 @@ class MLP(nn.Module):
     """Fully connected network `[*, in] -> [*, out]`.
 
     `scheme` draws the weights: `"glorot"` (uniform, zero biases), `"glorot_normal_out"` (last layer normal: MAGE's
-    dynamics), `"orthogonal"` (zero biases: SVG), `"uniform"` (within 1/√inputs, biases too: SVG's reward).
+    dynamics), `"orthogonal"` (zero biases: SVG), `"uniform"` (within 1/√inputs, biases too: SVG's reward),
+    `"he_zero_out"` (normal, biases too, and a last layer of zeros: DHMBPO's critics).
     `precision` is the matmul precision (`"highest"` where second derivatives or physics need float32 on accelerators).
     `norm` `"layer"` centres and scales the features of each row in front of the activation (Ba et al. 2016), without
     scale and bias of their own, so that parameters are the same; `epsilon` is added to the features' variance.
@@ -107,12 +111,12 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            kernel, _, bias = _initializers(self.scheme, x.shape[-1])
+            kernel, bias = _initializers(self.scheme, x.shape[-1], last=False)
             x = _dense(width, kernel, bias, self.precision)(x)
             if self.norm == "layer":
                 x = nn.LayerNorm(self.epsilon, use_bias=False, use_scale=False, use_fast_variance=False)(x)
             x = ACTIVATIONS[self.activation](x)
-        _, kernel, bias = _initializers(self.scheme, x.shape[-1])
+        kernel, bias = _initializers(self.scheme, x.shape[-1], last=True)
         return _dense(self.out, kernel, bias, self.precision)(x)
 
 
@@ -132,7 +136,8 @@ class DeterministicActor(nn.Module):
 class GaussianActor(nn.Module):
     """Policy `obs [*, S] -> (mean, log_std) [*, A]` of a Gaussian that `actor_critic.tanh_normal_sample` squashes.
 
-    The log-deviation is bent into `log_std_bounds` by a tanh, so that its gradient never dies, or clipped (MAAC).
+    The log-deviation is within `log_std_bounds`, `"bent"` by a tanh, so that its gradient never dies, or `"clipped"`
+    (MAAC). A `"softplus"` is the deviation itself, of at least 1e-5, and has no other bounds (DHMBPO).
     """
 
     action_size: int
@@ -140,16 +145,18 @@ class GaussianActor(nn.Module):
     activation: str = "relu"
     scheme: str = "orthogonal"
     precision: str | None = "highest"
+    std: str = "bent"
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
-    clip_log_std: bool = False
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
         out = MLP(self.hidden, 2 * self.action_size, self.activation, self.scheme, self.precision)(obs)
         mean, raw = jnp.split(out, 2, axis=-1)
         low, high = self.log_std_bounds
-        if self.clip_log_std:
+        if self.std == "clipped":
             return mean, jnp.clip(raw, low, high)
+        if self.std == "softplus":
+            return mean, jnp.log(jax.nn.softplus(raw) + 1e-5)
         return mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1.0)
 
 
@@ -256,5 +263,13 @@ def descend(
     non-finite whenever any coordinate of the gradient is, so that a guard needs no look at the leaves.
     """
     (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    params, opt_state, norm = step(gradient, tx, params, opt_state)
+    return params, opt_state, value, aux, norm
+
+
+def step(
+    gradient: Params, tx: optax.GradientTransformation, params: Params, opt_state: Any
+) -> tuple[Params, Any, Array]:
+    """Take one step against a gradient. Returns `(params, opt_state, grad_norm)`, the norm as `descend` does."""
     updates, opt_state = tx.update(gradient, opt_state, params)
-    return optax.apply_updates(params, updates), opt_state, value, aux, optax.global_norm(gradient)
+    return optax.apply_updates(params, updates), opt_state, optax.global_norm(gradient)

@@ -82,6 +82,19 @@ _MAAC: Overrides = (
     }
 )
 _MBPO: Overrides = _VALIDATED | _IMAGINED | {"config.elites": 3}
+_DHMBPO: Overrides = _VALIDATED | {
+    "config.critics": 3,
+    "config.max_epochs": 5,
+    "schedule.warmup_steps": 1_000,
+    "schedule.updates_per_step": 1,
+    "schedule.model_every": 500,
+    "schedule.model_batch_size": 256,
+    "schedule.imagine_every": 20,
+    "schedule.imagine_batch": 128,
+    "schedule.imagine_length": (0, 1, 20, 20),
+    "schedule.imagine_buffer": 25_600,
+    "schedule.real_fraction": 0.0,
+}
 _SVG1: Overrides = _VALIDATED | {"config.ensemble_size": 1, "config.elites": 1}
 
 _WATCHED: Overrides = {
@@ -121,6 +134,7 @@ CPU: dict[str, dict[str, Overrides]] = {
     "svg": {"default": _RECURRENT, **_entropies(_RECURRENT), **same(PENDULUM, _RECURRENT | _CLASSIC)},
     "sac": {"default": _SOFT, **_entropies(_SOFT), **same(PENDULUM, _SOFT | _CLASSIC)},
     "maac": {"default": _MAAC, **same(PENDULUM, _MAAC | _SHORT)},
+    "dhmbpo": {"default": _DHMBPO, **same(PENDULUM, _DHMBPO | _SHORT)},
     "mbpo": {"default": _MBPO, **same(PENDULUM, _MBPO | _SHORT)},
     "steve": {"default": _STEVE, **same(PENDULUM, _STEVE | _SHORT)},
     "svg1": {"default": _SVG1, **same(PENDULUM, _SVG1 | _SHORT)},

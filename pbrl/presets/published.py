@@ -166,6 +166,23 @@ def _mbpo_tasks() -> dict[str, Overrides]:
     return tasks
 
 
+# Kubo et al. 2025, released code (`config/agent/{dhmbpo,svg,sac,sac_new}.yaml`), one set for all tasks.
+_PAPER_DHMBPO: Overrides = {
+    "schedule.total_steps": 500_000,
+    "schedule.warmup_steps": 5_000,
+    "schedule.batch_size": 256,
+    "schedule.updates_per_step": 1,
+    "schedule.model_every": 1_000,
+    "schedule.model_batch_size": 2_048,
+    "schedule.imagine_every": 20,  # `rollout_freq`
+    "schedule.imagine_batch": 256,
+    "schedule.imagine_length": (0, 1, 20, 20),  # `distribution_rollout_horizon`
+    "schedule.imagine_buffer": 51_200,  # the states of ten such rollouts
+    "schedule.real_fraction": 0.0,
+    "schedule.eval_every": 10_000,
+}
+
+
 def same(envs: tuple[str, ...], overrides: Overrides) -> dict[str, Overrides]:
     """Give several environments the same settings."""
     return dict.fromkeys(envs, overrides)
@@ -178,6 +195,7 @@ PAPER: dict[str, dict[str, Overrides]] = {
     "svg": _svg_tasks(_PAPER_SVG, printed=False, model=True),
     "sac": _svg_tasks(_PAPER_SAC, printed=False, model=False),
     "maac": _maac_tasks(_PAPER_MAAC, printed=False),
+    "dhmbpo": {"default": _PAPER_DHMBPO},
     "mbpo": _mbpo_tasks(),
     "steve": {"default": _PAPER_REAL},
     "svg1": {"default": _PAPER_REAL},

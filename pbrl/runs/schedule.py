@@ -28,7 +28,8 @@ class Schedule(Frozen):
     model_min_batches: int = 120
     """A fit runs whole epochs until it has made at least this many gradient steps; exactly this many on sequences."""
     model_max_batches: int = 0
-    """A fit ends after at most this many, within an epoch if need be; 0 sets no bound. For fits in epochs alone."""
+    """A fit ends after at most this many, within an epoch if need be; 0 sets no bound. One that held-out rows stop
+    finishes the epoch in which it passes it; windows have no epochs."""
     imagine_every: int = 0
     """Steps between two additions to the buffer of imagined transitions; 0 has none. They begin with the updates."""
     imagine_batch: int = 100_000

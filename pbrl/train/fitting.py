@@ -134,7 +134,8 @@ def _fit_until_stopped(
 
     "average": a member stops when the running average of its loss rises (MAAC code, `mlp_dynamics_ensemble.py`).
     "patience": all stop when none has improved by 1 % for more than 5 epochs (MBPO code, `bnn.py`). A member that has
-    stopped no longer changes; one that never got better keeps what it came with.
+    stopped no longer changes; one that never got better keeps what it came with. No epoch begins after
+    `schedule.model_max_batches` steps.
     """
     if learner.agent.world is None:
         return learner, {}
@@ -167,6 +168,11 @@ def _fit_until_stopped(
         training = jax.lax.fori_loop(0, per_epoch, step, training)
         return training, _judged(course, training[0], judge(training[0]), config)
 
+    def going_on(carry: tuple[tuple, _Course]) -> Array:
+        course, most = carry[1], schedule.model_max_batches
+        room = course.epoch * per_epoch < most if most else True
+        return course.active.any() & (course.epoch < config.max_epochs) & there & room
+
     row = replay.take(rows, jnp.zeros((1,), jnp.int32))
     loss = judge(learner.agent)
     start = _Course(
@@ -178,7 +184,7 @@ def _fit_until_stopped(
         epoch=jnp.zeros((), jnp.int32),
     )
     training, course = jax.lax.while_loop(
-        lambda carry: carry[1].active.any() & (carry[1].epoch < config.max_epochs) & there,
+        going_on,
         epoch,
         (learn.begin(agent.update_model, learner, learner.fit_streak, row), start),
     )

@@ -173,7 +173,7 @@ def test_maac_without_model_steps_has_sacs_losses():
 
     def sac(actor):
         action, log_prob = nets.sample(actor, batch.obs, jax.random.split(actor_key)[1])
-        q = nets.min_q(after.ac.critic, batch.obs, action)
+        q = nets.value(after.ac.critic, batch.obs, action)
         return (state.ac.alpha * log_prob - q).mean()
 
     value, gradient = jax.value_and_grad(sac)(state.ac.actor)

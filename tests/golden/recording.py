@@ -48,6 +48,10 @@ VARIANTS = {
         "path": {"entropy": "path"},
         "oracle": {"oracle": ORACLE},
     },
+    "dhmbpo": {
+        "default": {},
+        "plain": {"bound_values": False, "scale_values": False, "critics": 2, "target_subset": 0},
+    },
     "mbpo": {"default": {"elites": 3, "learn_reward": True}},
     "steve": {"default": {"elites": 3}},
     "svg1": {"default": {"ensemble_size": 3, "elites": 2}},
@@ -90,6 +94,7 @@ def run(name: str, spec=SPEC, oracle=None, **changes) -> dict:
     groups = {f"ac.{group}": tree for group, tree in vars(state.ac).items()} | {"stats": state.stats}
     if getattr(state, "world", None) is not None:
         groups |= {f"world.{group}": tree for group, tree in vars(state.world).items() if group != "elites"}
+    groups = {name: tree for name, tree in groups.items() if jax.tree.leaves(tree)}
     sums = lambda tree: jax.tree.map(_sums, tree, is_leaf=lambda x: x is not tree)  # noqa: E731
     return {
         "model": {key: value[-1] for key, value in model.items()},

@@ -158,6 +158,14 @@ def test_a_fit_in_epochs_ends_after_its_most_batches(most, due):
         replace(schedule, model_max_batches=119).validate()
 
 
+@pytest.mark.parametrize(("most", "epochs"), [(0, 3), (1, 1), (5, 2), (100, 3)])
+def test_no_epoch_begins_after_the_most_batches(most, epochs):
+    """Of 200 rows 160 train: four batches of 40 make an epoch."""
+    schedule = replace(SCHEDULE, model_batch_size=40, model_max_batches=most)
+    _, metrics = jax.jit(lambda made: fitting.fit(MAAC, made, KEY, 1, schedule))(learner(rows=200))
+    assert float(metrics["model/epochs"]) == epochs
+
+
 def test_an_oracle_needs_no_fit():
     made = learner(rows=30, oracle=ORACLE)
     assert fitting.fit(MAAC, made, KEY, 1, SCHEDULE) == (made, {})

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
+from pbrl.agents.parts import critics
+from pbrl.agents.parts.critics import ValueBounds
 from pbrl.equations import actor_critic
 from pbrl.equations.actor_critic import TD_LOSSES, check_obs
 from pbrl.nn import networks, normalizer
@@ -25,9 +27,10 @@ NORM_EPSILON = 1e-2
 """Of normalised critics: it bounds how much the norm magnifies a row's slope, which MAGE trains."""
 
 
-class Hyperparameters(Protocol):
+class Hyperparameters(critics.Options, Protocol):
     """The fields of an agent's config that this file reads."""
 
+    discount: float
     tau: float
     actor_lr: float
     critic_lr: float
@@ -38,8 +41,6 @@ class Hyperparameters(Protocol):
     actor_hidden: tuple[int, ...]
     critic_hidden: tuple[int, ...]
     activation: str
-    critics: int
-    critic_norm: str
     policy_delay: int
     precision: str
 
@@ -56,6 +57,7 @@ class ActorCriticState:
     critic_opt: optax.OptState
     actor_loss: Array  # f32[], of the last actor step: the actor pauses between delayed steps
     updates: Array  # i32[], critic steps so far
+    bounds: ValueBounds | None  # where values have them
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class ActorCritic:
             critic_opt=self._critic_tx.init(critic),
             actor_loss=jnp.zeros(()),
             updates=jnp.zeros((), jnp.int32),
+            bounds=critics.bounds(self.config),
         )
 
     def policy(self, params: Params, obs: Array) -> Array:
@@ -119,6 +122,10 @@ class ActorCritic:
         """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""
         return networks.apply_members(self._critic, params, self._inputs(obs), action)
 
+    def value(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return what the actor ascends of the critics, `[*]`: `min_i Q_i(s, a)`, or their mean (`actor_critics`)."""
+        return critics.for_actor(self.config, self.q(params, obs, action))
+
     def q_and_action_gradient(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return `Q_i(s, a)` as `[C, B]` and `∇ₐ Q_i(s, a)` as `[C, B, A]`, differentiable in `params`."""
         obs = self._inputs(obs)
@@ -132,11 +139,23 @@ class ActorCritic:
     def target_value(self, state: ActorCriticState, next_obs: Array, key: Key) -> Array:
         """Return `min_j Q̄_j(s', ã)` as `[B]` with `ã = clip(π̄(s') + clip(ε))` (TD3, Algorithm 1).
 
-        Differentiable in `next_obs`. The target networks are constants: no optimiser holds them.
+        The minimum is over all target critics, or a random few (`target_subset`), within the bounds if there are any.
+        Differentiable in `next_obs`, with a slope of 0 beyond the bounds. The target networks are constants: no
+        optimiser holds them.
         """
+        key, chosen_key = jax.random.split(key) if self.config.target_subset else (key, key)
         action = self.policy(state.target_actor, next_obs)
         action = actor_critic.add_noise(action, key, self.config.target_noise, self.config.target_noise_clip)
-        return actor_critic.clipped_minimum(self.q(state.target_critic, next_obs, action))
+        chosen = critics.drawn(self.config, state.target_critic, chosen_key)
+        value = actor_critic.clipped_minimum(self.q(chosen, next_obs, action))
+        return state.bounds.clip(value) if state.bounds else value
+
+    def move_bounds(self, state: ActorCriticState, reward: Array) -> tuple[ActorCriticState, Metrics]:
+        """Let the bounds, where there are any, follow rewards `[*]`."""
+        if not state.bounds:
+            return state, {}
+        bounds = state.bounds.follow(reward, self.config.discount)
+        return replace(state, bounds=bounds), bounds.metrics()
 
     def descend_critics(
         self, state: ActorCriticState, loss: Callable[[Params], tuple[Array, Metrics]]
@@ -192,8 +211,7 @@ def validate(config: Any) -> None:
         target_noise_clip=(0, float("inf")),
         actor_hidden=(1, 65_536),
         critic_hidden=(1, 65_536),
-        critics=(1, 64),
         policy_delay=(1, 1_000),
     )
     configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS, td_loss=TD_LOSSES)
-    configs.check_choice(config, critic_norm=networks.NORMS)
+    critics.validate(config)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
+from pbrl.agents.parts import critics
+from pbrl.agents.parts.critics import ValueBounds
 from pbrl.equations import actor_critic
 from pbrl.equations.actor_critic import check_obs
 from pbrl.nn import networks, normalizer
@@ -27,21 +29,23 @@ class Style(NamedTuple):
 
     scheme: str
     """How weights are drawn: see `networks.MLP`."""
+    std: str
+    """How a network's output becomes a deviation: see `networks.GaussianActor`."""
     log_std_bounds: tuple[float, float]
-    clip_log_std: bool
-    """Clip into the bounds, instead of bending by a tanh."""
     log_temperature: bool
     """Let log α weigh the temperature's loss, instead of α."""
 
 
-SVG_STYLE = Style("orthogonal", (-5.0, 2.0), clip_log_std=False, log_temperature=False)
-MAAC_STYLE = Style("glorot", (-20.0, 2.0), clip_log_std=True, log_temperature=True)
+SVG_STYLE = Style("orthogonal", "bent", (-5.0, 2.0), log_temperature=False)
+MAAC_STYLE = Style("glorot", "clipped", (-20.0, 2.0), log_temperature=True)
+DHMBPO_STYLE = Style("he_zero_out", "softplus", (0.0, 0.0), log_temperature=False)
 
 
-class Hyperparameters(Protocol):
+class Hyperparameters(critics.Options, Protocol):
     """What this file reads of an agent's config: fields, and the style that its class declares."""
 
     style: ClassVar[Style]
+    discount: float
     tau: float
     actor_lr: float
     critic_lr: float
@@ -50,8 +54,6 @@ class Hyperparameters(Protocol):
     actor_hidden: tuple[int, ...]
     critic_hidden: tuple[int, ...]
     activation: str
-    critics: int
-    critic_norm: str
     normalize_obs: bool
     precision: str
 
@@ -81,6 +83,7 @@ class SoftState:
     actor_opt: optax.OptState
     critic_opt: optax.OptState
     alpha_opt: optax.OptState
+    bounds: ValueBounds | None  # where values have them
 
     @property
     def alpha(self) -> Array:
@@ -100,7 +103,7 @@ class SoftActorCritic:
     def _actor(self) -> networks.GaussianActor:
         c, style = self.config, self.config.style
         shape = self.spec.action_size, c.actor_hidden, c.actor_activation or c.activation, style.scheme, c.precision
-        return networks.GaussianActor(*shape, style.log_std_bounds, style.clip_log_std)
+        return networks.GaussianActor(*shape, style.std, style.log_std_bounds)
 
     @property
     def _critic(self) -> networks.Critic:
@@ -127,6 +130,7 @@ class SoftActorCritic:
             actor_opt=optax.adam(self.config.actor_lr).init(actor),
             critic_opt=optax.adam(self.config.critic_lr).init(critic),
             alpha_opt=optax.adam(self.config.temperature_lr).init(log_alpha),
+            bounds=critics.bounds(self.config),
         )
 
     def distribution(self, params: Params, obs: Array) -> tuple[Array, Array]:
@@ -162,14 +166,30 @@ class SoftActorCritic:
         """Return every critic's `Q_i(s, a)`, `[C, *]`, differentiable in all arguments."""
         return networks.apply_members(self._critic, params, self.inputs(obs), action)
 
-    def min_q(self, params: Params, obs: Array, action: Array) -> Array:
-        """Return `min_i Q_i(s, a)`, `[*]`."""
-        return actor_critic.clipped_minimum(self.q(params, obs, action))
+    def value(self, params: Params, obs: Array, action: Array) -> Array:
+        """Return what the actor ascends of the critics, `[*]`: `min_i Q_i(s, a)`, or their mean (`actor_critics`)."""
+        return critics.for_actor(self.config, self.q(params, obs, action))
 
     def soft_target(self, state: SoftState, next_obs: Array, key: Key) -> tuple[Array, Array]:
-        """Return `min_j Q̄_j(s', a')` and `log π(a'|s')`, both `[B]`, for `a' ~ π(s')` of the current actor."""
+        """Return `min_j Q̄_j(s', a')` and `log π(a'|s')`, both `[B]`, for `a' ~ π(s')` of the current actor.
+
+        The minimum is over all target critics, or a random few (`target_subset`), within the bounds if there are any.
+        """
+        key, chosen_key = jax.random.split(key) if self.config.target_subset else (key, key)
         action, log_prob = self.sample(state.actor, next_obs, key)
-        return self.min_q(state.target_critic, next_obs, action), log_prob
+        chosen = critics.drawn(self.config, state.target_critic, chosen_key)
+        return self.bounded(state, actor_critic.clipped_minimum(self.q(chosen, next_obs, action))), log_prob
+
+    def bounded(self, state: SoftState, value: Array) -> Array:
+        """Return values `[*]` within the bounds of the state, where it has any (`bound_values`)."""
+        return state.bounds.clip(value) if state.bounds else value
+
+    def move_bounds(self, state: SoftState, reward: Array, log_prob: Array) -> tuple[SoftState, Metrics]:
+        """Let the bounds, where there are any, follow `r - α log π(a|s)` `[*]`; of replayed rows π is today's."""
+        if not state.bounds:
+            return state, {}
+        bounds = state.bounds.follow(reward - state.alpha * log_prob, self.config.discount)
+        return replace(state, bounds=bounds), bounds.metrics()
 
     def descend_critics(
         self, state: SoftState, loss: Callable[[Params], tuple[Array, Metrics]]
@@ -195,10 +215,18 @@ class SoftActorCritic:
         self, state: SoftState, loss: Callable[[Params], tuple[Array, Array]]
     ) -> tuple[SoftState, Array, Metrics]:
         """Take one step down `loss(actor params) -> (value, log π(a|s) [B])`; the second is returned in between."""
+        (value, log_prob), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        state, metrics = self.step_actor(state, gradient, value, log_prob)
+        return state, log_prob, metrics
+
+    def step_actor(
+        self, state: SoftState, gradient: Params, value: Array, log_prob: Array
+    ) -> tuple[SoftState, Metrics]:
+        """Take one step of the actor against the gradient of a loss of this value, given `log π(a|s) [B]`."""
         tx = optax.adam(self.config.actor_lr)
-        actor, opt_state, value, log_prob, grad_norm = networks.descend(loss, tx, state.actor, state.actor_opt)
+        actor, opt_state, grad_norm = networks.step(gradient, tx, state.actor, state.actor_opt)
         metrics = {"actor/loss": value, "actor/grad_norm": grad_norm, "actor/entropy": -log_prob.mean()}
-        return replace(state, actor=actor, actor_opt=opt_state), log_prob, metrics
+        return replace(state, actor=actor, actor_opt=opt_state), metrics
 
     def adapt_temperature(self, state: SoftState, log_prob: Array, target: Array | float) -> tuple[SoftState, Metrics]:
         """Move the temperature towards the target entropy, given `log π(a|s) [B]` of the policy's own actions."""
@@ -256,10 +284,9 @@ def validate(config: Any) -> None:
         initial_temperature=(1e-30, inf),
         actor_hidden=(1, 65_536),
         critic_hidden=(1, 65_536),
-        critics=(1, 64),
     )
     configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)
-    configs.check_choice(config, critic_norm=networks.NORMS)
+    critics.validate(config)
 
 
 def validate_schedule(config: Any) -> None:

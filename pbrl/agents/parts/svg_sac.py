@@ -51,6 +51,12 @@ class Config(Frozen):
     """How many, of which the smallest counts."""
     critic_norm: str = static("none")
     """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
+    target_subset: int = static(0)
+    """How many critics, drawn anew at every update, have the minimum that is the target; 0 takes all (ours)."""
+    actor_critics: str = static("min")
+    """What the actor ascends of the critics: "min", or "mean" (ours)."""
+    bound_values: bool = static(False)
+    """Clip the critics' part of a target to what rewards allow: moving quantiles of r / (1 - γ) (ours)."""
     normalize_obs: bool = static(True)
     """Divide observations by their running deviation, within 0.1 and 10."""
     precision: str = static("highest")

@@ -15,7 +15,7 @@ from pbrl import config as configs
 from pbrl.agents.parts import deterministic
 from pbrl.agents.parts.deterministic import ActorCritic, ActorCriticState, networks_of
 from pbrl.config import Frozen, static
-from pbrl.equations.actor_critic import add_noise, check_rows, clipped_minimum, either, unsquash
+from pbrl.equations.actor_critic import add_noise, check_rows, either, unsquash
 from pbrl.models import ensemble_world
 from pbrl.models.ensemble_world import WorldState, mage_world
 from pbrl.nn.normalizer import Statistics
@@ -62,6 +62,12 @@ class Config(Frozen):
     """2: on TD3; 1, with `policy_delay` 1: on DDPG."""
     critic_norm: str = static("none")
     """Of the features of a critic's hidden layers: "layer" centres and scales them row by row (ours)."""
+    target_subset: int = static(0)
+    """How many critics, drawn anew at every update, have the minimum that is the target; 0 takes all (ours)."""
+    actor_critics: str = static("min")
+    """What the actor ascends of the critics: "min", or "mean" (ours)."""
+    bound_values: bool = static(False)
+    """Clip the critics' part of a target to what rewards allow: moving quantiles of r / (1 - γ) (ours)."""
     policy_delay: int = static(2)
     """Critic updates per actor update."""
     td_loss: str = static("huber")
@@ -135,5 +141,5 @@ def distribution(state: State, obs: Array) -> tuple[Array, None]:
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return `min_j Q_j(s, a)` `[*]` of the online critics for `obs [*, S]` and `action [*, A]`."""
-    return clipped_minimum(networks_of(state).q(state.ac.critic, obs, action))
+    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, for `obs [*, S]` and `action [*, A]`."""
+    return networks_of(state).value(state.ac.critic, obs, action)
