@@ -13,6 +13,8 @@ from pbrl.train import learn
 from pbrl.types import Dynamics, EnvSpec, Transition
 
 AGENTS = ("mage", "svg", "maac", "dhmbpo", "dyna", "mbpo", "steve", "svg1", "td3", "sac")
+VARIANTS = {"xqc": ("sac", {"critic": "categorical", "atoms": 21, "actor_every": 2, "final_lr": 1e-5, "lr_steps": 1e4})}
+"""An agent with an option that makes another of it: a name for tests, its module, and what the option takes."""
 OBS, ACTION = 3, 2
 
 
@@ -39,7 +41,7 @@ ORACLE = Dynamics(start=lambda batch: batch.obs, step=true_step, observe=lambda 
 
 
 def module(name):
-    return importlib.import_module(f"pbrl.agents.{name}")
+    return importlib.import_module(f"pbrl.agents.{VARIANTS[name][0] if name in VARIANTS else name}")
 
 
 def has_model(name):
@@ -63,6 +65,7 @@ def config(name, **changes):
         "encoder_hidden": (16,),
         "recurrent_width": 8,
         "actor_warmup": 0.0,
+        **(VARIANTS[name][1] if name in VARIANTS else {}),
         **changes,
     }
     cls = module(name).Config

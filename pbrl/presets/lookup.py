@@ -2,6 +2,7 @@
 
 `paper` is what the published results used, `paper-text` what the same paper prints where that differs, `cpu` what
 learns on two CPU cores while one watches. An environment without settings of its own takes the preset's `"default"`.
+`xqc` makes XQC of `sac`, as its authors released it, and `xqc-cpu` a small one; no other agent has them.
 What a preset does not name keeps the default of the agent's `Config` (numbers of its paper's code) or of `Schedule`
 (MAGE's released code for HalfCheetah).
 """
@@ -10,14 +11,23 @@ from pbrl.config import suggest
 from pbrl.presets.cpu import CPU
 from pbrl.presets.overrides import Overrides
 from pbrl.presets.published import PAPER, PAPER_TEXT
+from pbrl.presets.xqc import XQC, XQC_CPU
 
-PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {"paper": PAPER, "paper-text": PAPER_TEXT, "cpu": CPU}
+PRESETS: dict[str, dict[str, dict[str, Overrides]]] = {
+    "paper": PAPER,
+    "paper-text": PAPER_TEXT,
+    "cpu": CPU,
+    "xqc": XQC,
+    "xqc-cpu": XQC_CPU,
+}
 """Preset, agent, environment id or `"default"`, overrides."""
 
 SUMMARIES = {
     "paper": "the sizes and rates of the published results, per task",
     "paper-text": "what the paper prints where its published results used something else (SVG's Tables 3 and 4)",
     "cpu": "small networks and higher rates: learns on 2 CPU cores in minutes",
+    "xqc": "sac alone: XQC's batch-normalised critics of distributions, at the released sizes and rates",
+    "xqc-cpu": "sac alone: the same with the networks of the preset cpu",
 }
 
 

@@ -56,7 +56,12 @@ def part_of(name: str) -> str:
     """Return which part a leaf of a learner belongs to, by its path; empty for what always begins anew."""
     if name.startswith(".agent.ac."):
         return "optimisers" if name.split(".")[3].partition("[")[0].endswith("_opt") else "networks"
-    prefixes = {".agent.stats": "normaliser", ".agent.world": "model", ".fitted": "model"}
+    prefixes = {
+        ".agent.stats": "normaliser",
+        ".agent.returns": "normaliser",
+        ".agent.world": "model",
+        ".fitted": "model",
+    }
     prefixes |= {".replay": "replay", ".experience": "replay"}
     return next((part for prefix, part in prefixes.items() if name.startswith(prefix)), "")
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from glossary import unexplained
-from small_agents import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, config, jitted, module, ready, transitions
+from small_agents import AGENTS, OBS, ORACLE, SPEC, UNKNOWN, VARIANTS, config, jitted, module, ready, transitions
 
 KEY = jax.random.key(9)
 MODEL_BATCH = transitions(4, 16)
 BATCH = replace(transitions(32), extras={"log_prob": jnp.linspace(-3.0, 0.0, 32)})  # for agents that remember it
 
 
-@pytest.fixture(params=AGENTS)
+@pytest.fixture(params=(*AGENTS, *VARIANTS))
 def name(request):
     return request.param
 
@@ -167,7 +167,7 @@ def test_another_shape_is_told_in_one_sentence(name, function):
 def test_the_config_of_another_agent_is_refused(name):
     agent, other = module(name), module("mage" if name != "mage" else "sac")
     for given in (other.Config(), agent.Config):
-        with pytest.raises(ValueError, match=rf"config: expected pbrl.agents.{name}.Config\(...\), got "):
+        with pytest.raises(ValueError, match=rf"config: expected {agent.__name__}.Config\(...\), got "):
             agent.init(KEY, SPEC, given)
 
 
@@ -187,7 +187,7 @@ def test_the_config_of_another_agent_is_refused(name):
         ({"ensemble_size": 0}, "config.ensemble_size"),
         ({"horizon": -1}, "config.horizon"),
         ({"actor": "scg"}, "did you mean 'svg'"),
-        ({"critic": "mvs"}, "did you mean 'mve'"),
+        ({"critic": "mvs"}, "did you mean 'mve'|known names: categorical, squared"),
         ({"dynamics": "gru"}, "known names: ensemble, recurrent"),
         ({"entropy_steps": 0.0}, "config.entropy_steps"),
         ({"initial_temperature": -0.1}, "config.initial_temperature"),

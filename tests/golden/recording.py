@@ -34,7 +34,18 @@ VARIANTS = {
     },
     "dyna": {"default": {}},
     "td3": {"default": {}},
-    "sac": {"default": {}, "entropy_schedule": {"initial_entropy": 1.0, "final_entropy": -3.0, "entropy_steps": 1e3}},
+    "sac": {
+        "default": {},
+        "entropy_schedule": {"initial_entropy": 1.0, "final_entropy": -3.0, "entropy_steps": 1e3},
+        "categorical": {
+            "critic": "categorical",
+            "atoms": 21,
+            "actor_every": 3,
+            "final_lr": 1e-5,
+            "lr_steps": 1e3,
+            "normalize_obs": False,
+        },
+    },
     "svg": {
         "default": {},
         "mve": {"critic": "mve"},
@@ -92,6 +103,8 @@ def run(name: str, spec=SPEC, oracle=None, **changes) -> dict:
     if hasattr(agent, "remember"):
         found["remembered"] = agent.remember(state, batch)
     groups = {f"ac.{group}": tree for group, tree in vars(state.ac).items()} | {"stats": state.stats}
+    if getattr(state, "returns", None) is not None:
+        groups["returns"] = state.returns
     if getattr(state, "world", None) is not None:
         groups |= {f"world.{group}": tree for group, tree in vars(state.world).items() if group != "elites"}
     groups = {name: tree for name, tree in groups.items() if jax.tree.leaves(tree)}

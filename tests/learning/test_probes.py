@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_agents import AGENTS, config, module
+from small_agents import AGENTS, VARIANTS, config, module
 
 from pbrl.envs import toy
 from pbrl.envs.toy import PROBES, Probe
@@ -156,13 +156,13 @@ def check_action(result, probe, atol=0.12):
 
 
 @pytest.mark.parametrize("probe", PROBES)
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", [*AGENTS, *VARIANTS])
 def test_critics_tell_what_the_policy_earns(name, probe):
     check_value(learned(name)[0][probe])
 
 
 @pytest.mark.parametrize("probe", BEST)
-@pytest.mark.parametrize("name", [name for name in AGENTS if name != "dyna"])
+@pytest.mark.parametrize("name", [name for name in (*AGENTS, *VARIANTS) if name != "dyna"])
 def test_the_policy_finds_the_best_action(name, probe):
     """Dyna-TD3 is not among them. It evaluates only the policy's own actions, and a noiseless oracle shows it no other.
 

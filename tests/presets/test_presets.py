@@ -25,9 +25,12 @@ def test_every_path_exists_and_every_value_is_accepted(name, agent, env):
     assert len(CASES) == len(set(CASES))
 
 
+SERVED = {"paper-text": {"svg", "sac", "maac"}, "xqc": {"sac"}, "xqc-cpu": {"sac"}}
+
+
 def test_every_preset_serves_every_agent_and_names_only_real_environments():
     for name in lookup.PRESETS:
-        assert lookup.PRESETS[name].keys() == (AGENTS.keys() if name != "paper-text" else {"svg", "sac", "maac"})
+        assert lookup.PRESETS[name].keys() == SERVED.get(name, AGENTS.keys())
         assert name in lookup.SUMMARIES
         for envs in lookup.PRESETS[name].values():
             assert "default" in envs
@@ -85,6 +88,18 @@ def test_svg_and_sac_have_the_published_target_entropies_at_cpu_sizes_too():
         assert (hopper["config.initial_entropy"], hopper["config.final_entropy"]) == (0, -2)
         assert hopper["config.entropy_steps"] == 1_000_000 and hopper["config.actor_hidden"] == (64, 64)
         assert "config.initial_entropy" not in lookup.preset("cpu", agent, "pbrl/MaacHopper-v0")
+
+
+def test_xqc_is_a_preset_of_sac_alone_whose_small_one_has_cpus_networks():
+    """`conf/agent/base_agent.yaml` and `conf/config.yaml` of the released code."""
+    released, small = (lookup.preset(name, "sac", "pbrl/MbpoHopper-v0") for name in ("xqc", "xqc-cpu"))
+    assert released["config.critic"] == small["config.critic"] == "categorical"
+    assert (released["config.critic_hidden"], released["config.actor_hidden"]) == ((512,) * 4, (256,) * 4)
+    assert (released["schedule.updates_per_step"], released["config.actor_every"]) == (2, 3)
+    cpu = lookup.preset("cpu", "sac", "pbrl/MbpoHopper-v0")
+    assert all(small[f"config.{part}_hidden"] == cpu[f"config.{part}_hidden"] for part in ("actor", "critic"))
+    with pytest.raises(ValueError, match="preset 'xqc' has nothing for the agent 'svg'"):
+        lookup.preset("xqc", "svg", "pbrl/MbpoHopper-v0")
 
 
 def test_maac_takes_the_released_settings_and_the_papers_text_on_demand():

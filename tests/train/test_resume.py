@@ -17,7 +17,7 @@ from small_agents import AGENTS, config, has_model, module
 
 from pbrl.errors import Diverged, RunError, Stopped
 from pbrl.runs import checkpoint
-from pbrl.runs.folder import prepare
+from pbrl.runs.folder import load, prepare
 from pbrl.runs.log import read_rows
 from pbrl.runs.placement import default_driver
 from pbrl.runs.run import Run
@@ -26,6 +26,7 @@ from pbrl.train import device, host, journal, resume, session
 from pbrl.train.drivers import driver_module
 from pbrl.train.session import Session
 from pbrl.train.stopping import Stop
+from pbrl.trained import restore
 
 STEPS = 60
 SCHEDULE = Schedule(
@@ -145,6 +146,29 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, killed, name, env):
     assert_same(final(straight), final(runs[env]))
     rows = [row["step"] for row in read_rows(runs[env].folder, "train")]
     assert rows == sorted(set(rows)) and rows[-1] == STEPS  # no row twice, none missing at the end
+
+
+@pytest.mark.parametrize("env", [HOPPER, TOY])
+def test_xqc_resumes_to_the_same_bits_and_knows_the_return_of_a_live_episode(tmp_path, env):
+    """Running moments and the scale of rewards are part of a checkpoint; with either driver, G runs over an episode."""
+    straight, cut = (
+        replace(make_run(tmp_path / where, "sac", env), config=config("xqc")) for where in ("straight", "cut")
+    )
+    train = driver_module(straight).train
+    train(straight)
+    train(replace(cut, schedule=replace(cut.schedule, total_steps=STEPS // 2)))
+    train(cut)
+    assert_same(final(straight), final(cut))
+    learner = restore.learners(load(tmp_path / "cut"))[0]
+    for seed in range(2):
+        rows = jax.tree.map(
+            lambda x, seed=seed: np.asarray(x)[seed, :STEPS], (learner.replay.rows, learner.replay.episode)
+        )
+        reward, episode, discount = rows[0].reward, rows[1], float(learner.agent.config.discount[seed])
+        g = [0.0]
+        for i, r in enumerate(reward):
+            g.append(r + discount * g[-1] * (i > 0 and episode[i] == episode[i - 1]))
+        np.testing.assert_allclose(learner.agent.returns.scale[seed], np.std(g[1:]), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "env"), [(name, HOPPER if name == "svg" else PENDULUM) for name in AGENTS])

@@ -52,6 +52,15 @@ def test_numpy_acts_as_every_agents_policy(name, tmp_path):
     assert layers.weights[-1][1].shape == (2,) and len(layers.weights) == 3
 
 
+def test_batch_norms_are_folded_into_the_layers(tmp_path):
+    """XQC's actor, in whose file are no norms: everywhere the same action, wherever its observations lie."""
+    policy = policy_of("sac", critic="categorical", normalize_obs=False)
+    (written,) = export.write(policy, tmp_path / "out", ["numpy"])
+    assert written.difference < 1e-5 and len(export.layers_of(policy).weights) == 3
+    scaled = export.write(policy_of("sac", critic="categorical"), tmp_path / "scaled", ["numpy"])
+    assert scaled[0].difference < 1e-5
+
+
 @pytest.mark.parametrize("activation", ["swish", "relu", "tanh"])
 def test_the_activation_goes_along(activation, tmp_path):
     export.write(policy_of("td3", activation=activation), tmp_path, ["numpy"])

@@ -263,9 +263,9 @@ def target_entropy(config: EntropySchedule, steps: Array) -> Array:
     return actor_critic.entropy_schedule(steps, initial, final, config.entropy_decay, config.entropy_steps)  # pyright: ignore[reportArgumentType]
 
 
-def resolve(config: Any, spec: EnvSpec) -> Any:
+def resolve(config: Any, spec: EnvSpec, per_action: float = -1.0) -> Any:
     """Put the usual -A (one nat less for each action coordinate) where the config leaves a target entropy open."""
-    usual = -float(spec.action_size)
+    usual = per_action * spec.action_size
     initial = usual if config.initial_entropy is None else config.initial_entropy
     final = initial if config.final_entropy is None else config.final_entropy
     return replace(config, initial_entropy=initial, final_entropy=final)
