@@ -1,7 +1,8 @@
 """XQC as settings of `sac`, each with its source: the presets `xqc`, as released, and `xqc-cpu`, small.
 
 Sources are `conf/` of the authors' code (danielpalenicek/xqc, commit 9a6832b), which made the published results. How
-`sac` computes it, and what it does otherwise: docs/algorithms/xqc.md.
+`sac` computes it, and what it does otherwise: docs/algorithms/xqc.md. They name all that another preset of `sac` sets,
+so that they also serve as changes of one, such as in a row of a suite.
 """
 
 from pbrl.presets.overrides import Overrides
@@ -23,6 +24,8 @@ _METHOD: Overrides = {
     "config.final_lr": 3e-5,  # lr_end
     "config.lr_steps": 1e6,  # max_steps: the length of the published runs
     "config.initial_temperature": 0.01,  # init_temperature
+    "config.initial_entropy": None,  # target_entropy auto: -A/2
+    "config.final_entropy": None,
     "schedule.model_every": 0,
     "schedule.updates_per_step": 2,  # config.yaml
     "schedule.batch_size": 256,

@@ -1,5 +1,6 @@
 """Presets: every path exists and every value passes the agent's own checks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,11 @@ def test_xqc_is_a_preset_of_sac_alone_whose_small_one_has_cpus_networks():
     assert (released["schedule.updates_per_step"], released["config.actor_every"]) == (2, 3)
     cpu = lookup.preset("cpu", "sac", "pbrl/MbpoHopper-v0")
     assert all(small[f"config.{part}_hidden"] == cpu[f"config.{part}_hidden"] for part in ("actor", "critic"))
+    for preset in ("cpu", "paper"):  # over another preset they are the same agent
+        over = lookup.preset(preset, "sac", "pbrl/MbpoHopper-v0") | small
+        made, alone = (overrides.apply(agent_module("sac").Config(), Schedule(), x)[0] for x in (over, small))
+        unread = {"entropy_decay": alone.entropy_decay, "entropy_steps": alone.entropy_steps}  # of no schedule
+        assert replace(made, **unread) == alone
     with pytest.raises(ValueError, match="preset 'xqc' has nothing for the agent 'svg'"):
         lookup.preset("xqc", "svg", "pbrl/MbpoHopper-v0")
 
