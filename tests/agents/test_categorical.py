@@ -117,7 +117,7 @@ def test_the_usual_target_entropy_is_half_a_nat_less_for_each_action():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"critic_norm": "layer"}, "config.critic_norm: a categorical critic has batch norm .* got 'layer'"),
+        ({"critic_norm": "layer"}, "config.critic_norm: a categorical critic has norm, .* got 'layer'"),
         ({"final_lr": None}, "config.final_lr and config.lr_steps say together how rates fall"),
         ({"final_lr": 2.0}, "config.final_lr"),
         ({"lr_steps": 0.0}, "config.lr_steps"),

@@ -26,7 +26,7 @@ from pbrl.types import Array, Key, Metrics, Params, Transition
 
 LOG_STD_BOUNDS = (-10.0, 2.0)  # clipped (XQC code, `mlp.py`)
 ENTROPY_PER_ACTION = -0.5  # the target entropy (XQC code, `xqc_learner.py`)
-NEEDS = {"critic_norm": "none"}
+NEEDS = {"critic_norm": "none", "target_subset": 0, "actor_critics": "min", "bound_values": False}
 """Fields that have one value here, since a critic is normalised and combined in its own way."""
 ALONE = {"actor_every": 1, "final_lr": None, "lr_steps": None}
 """Fields that the squared critic does not read, and their defaults."""
@@ -89,6 +89,7 @@ class CategoricalActorCritic(SoftActorCritic):
             actor_opt=optax.adam(self.config.actor_lr).init(actor.params),
             critic_opt=optax.adam(self.config.critic_lr).init(critic.params),
             alpha_opt=optax.adam(self.config.temperature_lr).init(log_alpha),
+            bounds=None,
         )
 
     def distribution(self, params: Normed, obs: Array) -> tuple[Array, Array]:
@@ -240,7 +241,7 @@ def validate(config: Any) -> None:
     for name, needed in NEEDS.items():
         if getattr(config, name) != needed:
             raise ValueError(
-                f"config.{name}: a categorical critic has batch norm and takes its own minimum; expected {needed!r}, "
+                f"config.{name}: a categorical critic has norm, minimum and bounds of its own; expected {needed!r}, "
                 f"got {getattr(config, name)!r}"
             )
     if (config.final_lr is None) != (config.lr_steps is None):
