@@ -20,6 +20,10 @@ class Row:
     changes: dict[str, Any] = field(default_factory=dict)
     oracle: str = ""
     driver: str = "host"
+    suite: str = ""
+    """The suite that trains it, where another does: the same runs then serve both."""
+    seeds: int = 0
+    """Fewer than the suite's; 0 takes as many."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,54 @@ def lam(value: float) -> dict[str, float]:
     return {"config.lam": value, "config.loss_scale": 1 / value}
 
 
+def frontier() -> tuple[Row, ...]:
+    """Value gradients and their rivals on MBPO's five tasks, by DHMBPO's paper and XQC's."""
+    agents = {"DHMBPO": "dhmbpo", "SVG(2)": "svg", "MAAC": "maac", "MAGE": "mage", "MBPO": "mbpo", "SAC": "sac"}
+    rows = []
+    for task in ("HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid"):
+        env, seeds = f"pbrl/Mbpo{task}-v0", 3 if task == "Humanoid" else 0
+        shared = {"SVG(2)", "SAC"} if task != "Humanoid" else set()
+        rows += [
+            Row(label, agent, env, seeds=seeds, suite="svg-mujoco" if label in shared else "")
+            for label, agent in agents.items()
+        ]
+        rows.append(Row("XQC", "sac", env, lookup.preset("xqc-cpu", "sac", env), seeds=seeds))
+    return tuple(rows)
+
+
+def dhmbpo_parts(*envs: str) -> tuple[Row, ...]:
+    """DHMBPO with other lengths of both rollouts, and other numbers of updates (its released ablations)."""
+    parts = {
+        "DHMBPO": {},
+        "training rollout of 1": {"config.horizon": 1},
+        "training rollout of 3": {"config.horizon": 3},
+        "no distribution rollout": {"schedule.imagine_every": 0},
+        "one update": {"schedule.updates_per_step": 1},
+    }
+    return tuple(
+        Row(label, "dhmbpo", env, changes, suite="" if changes else "frontier")
+        for env in envs
+        for label, changes in parts.items()
+    )
+
+
+def critics_of_today(env: str) -> tuple[Row, ...]:
+    """MAGE with each option that critics of today have (docs/choosing.md)."""
+    options = {
+        "MAGE": {},
+        "normalised": {"config.critic_norm": "layer"},
+        "bounded": {"config.bound_values": True},
+        "two of five": {"config.critics": 5, "config.target_subset": 2},
+        "all three": {
+            "config.critic_norm": "layer",
+            "config.bound_values": True,
+            "config.critics": 5,
+            "config.target_subset": 2,
+        },
+    }
+    return tuple(Row(label, "mage", env, changes) for label, changes in options.items())
+
+
 def both_td_losses(*rows: tuple[str, str, str, dict[str, Any]]) -> tuple[Row, ...]:
     """Each of these with Huber's loss of the TD error, and with the squared one."""
     return tuple(
@@ -278,6 +330,16 @@ SUITES = {
         learned_and_true("brax/hopper-spring", "device") + termination_stopped("brax/hopper-spring", "device"),
         "cpu", 3_000, 5, 500, "Learned model and true dynamics with contacts, CPU sizes",
     ),
+    "frontier": Suite(
+        frontier(), "cpu", 100_000, 5, 5_000, "The frontier on MBPO's tasks, CPU sizes", alone=True,
+    ),
+    "dhmbpo-parts": Suite(
+        dhmbpo_parts("pbrl/MbpoHopper-v0", "pbrl/MbpoWalker2d-v0"),
+        "cpu", 100_000, 5, 5_000, "DHMBPO by the lengths of its rollouts, CPU sizes", alone=True,
+    ),
+    "mage-critics": Suite(
+        critics_of_today(CARTPOLE), "cpu", 5_000, 5, 500, "MAGE with critics of today, CPU sizes", alone=True,
+    ),
     "drivers": Suite(both_drivers("pbrl/ToyPendulum-v0"), "cpu", 5_000, 5, 500, "Both drivers, a small SAC"),
     "svg-hopper": Suite(
         (Row("SVG(2)", "svg", "pbrl/MbpoHopper-v0"),), "paper", 100_000, 5, 5_000, "SVG(2) at the released sizes"
@@ -291,7 +353,8 @@ def make_runs(suite: Suite, name: str, row: Row, seeds: int, steps: int) -> list
     changes |= {"schedule.total_steps": steps, "schedule.eval_every": suite.eval_every}
     config, schedule = overrides.apply(agent_module(row.agent).Config(), Schedule(), changes)
     slug = row.label.replace("×", "x").replace("λ", "lambda").translate(str.maketrans(" /,()=", "------"))
-    folder = Path("runs") / name / row.env.split("/")[-1] / slug
+    folder = Path("runs") / (row.suite or name) / row.env.split("/")[-1] / slug
+    seeds = min(seeds, row.seeds or seeds)
     run = Run(row.agent, row.env, tuple(range(seeds)), config, schedule, folder, default_seed_mode())
     run = replace(run, oracle=row.oracle, driver=row.driver)
     if not suite.alone:
