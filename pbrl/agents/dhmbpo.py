@@ -52,7 +52,7 @@ __all__ += [
 
 @flax.struct.dataclass
 class Config(sac_with_model.Config):
-    """Hyper-parameters; the defaults are those of the released code, but for the model's, which is PETS' ensemble.
+    """Hyper-parameters; the defaults are those of the released code, whose model is simplified.
 
     Those of `sac_with_model.Config` besides.
     """
@@ -88,6 +88,8 @@ class Config(sac_with_model.Config):
     """Of the actor."""
     model_hidden: tuple[int, ...] = static((256, 256, 256))
     """Widths of each member."""
+    model_noise: str = static("constant")
+    """What a member's deviations hang on: "constant" (DHMBPO), or "state" and action (PETS)."""
     head_hidden: tuple[int, ...] = static((256, 256))
     """Networks of a learned reward or termination."""
     learn_reward: bool = static(True)

@@ -10,6 +10,7 @@ from pbrl.nn.normalizer import Statistics
 from pbrl.types import Array, Key, Params, Transition
 
 MIN_LOG_VAR, MAX_LOG_VAR = -5.0, -1.0  # of the normalised change (MAGE code, `models.py`)
+MIN_LOG_STD = -6.9  # of DHMBPO's deviations, 1e-3
 MEMBERS = "members"  # the entry of the parameters, and of their moments, that has the members' axis
 
 
@@ -133,6 +134,32 @@ class BoundedEnsemble(Ensemble):
         """Return the mean of the members' losses on `batch [E, B]`, plus 0.01 times the distance of the bounds."""
         distance = params["max_log_var"].mean() - params["min_log_var"].mean()
         return super().loss(params, stats, batch) + self.bound_weight * distance
+
+
+@dataclass(frozen=True)
+class HomoscedasticEnsemble(Ensemble):
+    """An ensemble whose members have one deviation for each coordinate, wherever they are: DHMBPO's.
+
+    Its mean then owes as much to rows that are hard to predict, such as impacts, as to the others; a deviation that
+    grows there would excuse it. Parameters: `members`, each with `network` and `log_std [S]` of the normalised change,
+    which starts at 0 (DHMBPO code, `gaussian_mlp.py`).
+    """
+
+    @property
+    def _network(self) -> networks.MLP:
+        return networks.MLP(self.hidden, self.obs_size, self.activation)
+
+    def init(self, key: Key) -> Params:
+        """Draw the members' parameters, stacked along axis 0; deviations start at those of the data."""
+        own = super().init(key)[MEMBERS]
+        return {MEMBERS: {"network": own, "log_std": jnp.zeros((self.size, self.obs_size))}}
+
+    def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
+        own = params[MEMBERS]
+        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
+        mean = networks.apply_members(self._network, own["network"], jnp.concatenate(inputs, axis=-1), shared=False)
+        log_std = jnp.maximum(own["log_std"], MIN_LOG_STD)[:, None]
+        return mean, jnp.broadcast_to(2.0 * log_std, mean.shape)
 
 
 def _count(params: Params) -> int:

@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import optax
 
 from pbrl import config as configs
-from pbrl.models.ensemble import MEMBERS, BoundedEnsemble, Ensemble
+from pbrl.models.ensemble import MEMBERS, BoundedEnsemble, Ensemble, HomoscedasticEnsemble
 from pbrl.models.heads import RewardHead, TerminationHead
 from pbrl.nn import networks
 from pbrl.nn.normalizer import Statistics
 from pbrl.types import Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
+
+NOISES = {"state": BoundedEnsemble, "constant": HomoscedasticEnsemble}
 
 
 class Hyperparameters(Protocol):
@@ -44,6 +46,7 @@ class MaacHyperparameters(Hyperparameters, Protocol):
     """The fields that `maac_world` reads."""
 
     model_activation: str
+    model_noise: str
     elites: int
 
 
@@ -195,11 +198,12 @@ def mage_world(spec: EnvSpec, config: MageHyperparameters) -> EnsembleWorld:
 
 
 def maac_world(spec: EnvSpec, config: MaacHyperparameters) -> EnsembleWorld:
-    """Return the world of MAAC and its baselines: PETS' networks, of which the elites imagine."""
+    """Return the world of MAAC and its baselines: PETS' networks or DHMBPO's, of which the elites imagine."""
     c, sizes = config, (spec.obs_size, spec.action_size)
     # The weight decay is a term of the loss, which Adam scales along.
     optimizer = optax.chain(optax.add_decayed_weights(c.model_weight_decay), optax.adam(c.model_lr))
-    ensemble = BoundedEnsemble(*sizes, c.model_hidden, c.ensemble_size, c.model_activation)
+    kind = NOISES[c.model_noise]
+    ensemble = kind(*sizes, c.model_hidden, c.ensemble_size, c.model_activation)
     return EnsembleWorld(spec, ensemble, optimizer, c.head_hidden, c.learn_reward, c.bound_std, c.elites)
 
 

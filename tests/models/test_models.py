@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_agents import ACTION, OBS, SPEC, UNKNOWN, config, reward_fn, termination_fn, transitions
 
-from pbrl.models.ensemble import Ensemble
-from pbrl.models.ensemble_world import mage_world
+from pbrl.models.ensemble import Ensemble, HomoscedasticEnsemble
+from pbrl.models.ensemble_world import NOISES, mage_world
 from pbrl.models.heads import RewardHead, TerminationHead
 from pbrl.nn.normalizer import Statistics
 from pbrl.types import EnvSpec
@@ -40,6 +40,35 @@ def test_loss_by_hand(params):
     y = (np.asarray(batch.next_obs) - batch.obs - STATS.delta.mean) / STATS.delta.std
     expected = (np.square(y) * np.exp(3.0) - 3.0).mean()
     np.testing.assert_allclose(jax.jit(ENSEMBLE.loss)(zero, STATS, batch), expected, rtol=1e-5)
+
+
+def test_one_deviation_for_each_coordinate_by_hand():
+    """With weights of zero: the data's mean, the member's own deviation at every row, and their likelihood."""
+    ensemble, batch = HomoscedasticEnsemble(OBS, ACTION, (16, 16), 4), transitions(4, 10)
+    params = jax.tree.map(np.zeros_like, jax.jit(ensemble.init)(jax.random.key(0)))
+    log_std = np.log([[0.5, 1.0, 2.0]]) + 0.1 * np.arange(4)[:, None]
+    params["members"]["log_std"] = log_std
+    y = (np.asarray(batch.next_obs) - batch.obs - STATS.delta.mean) / STATS.delta.std
+    expected = (np.square(y) * np.exp(-2 * log_std[:, None]) + 2 * log_std[:, None]).mean()
+    np.testing.assert_allclose(jax.jit(ensemble.loss)(params, STATS, batch), expected, rtol=1e-5)
+    _, std = jax.jit(ensemble.predict)(params, STATS, batch.obs, batch.action)
+    np.testing.assert_allclose(std, np.broadcast_to(np.exp(log_std)[:, None] * STATS.delta.std, std.shape), rtol=1e-5)
+    params["members"]["log_std"] = np.full((4, OBS), -50.0)
+    _, floor = jax.jit(ensemble.predict)(params, STATS, batch.obs, batch.action)
+    assert (floor > 9e-4 * STATS.delta.std).all()
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_members_are_chosen_with_their_own_deviations(kind):
+    """Two of four members say what they say among all."""
+    ensemble, batch = NOISES[kind](OBS, ACTION, (16, 16), 4), transitions(1, 6)
+    params = jax.jit(ensemble.init)(jax.random.key(0))
+    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(3), x.shape), params)
+    every = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape[1:])), batch)
+    all_of_them = jax.jit(ensemble.predict)(params, STATS, every.obs, every.action)
+    few = jax.jit(ensemble.predict)(ensemble.choose(params, jnp.array([3, 1])), STATS, every.obs[:2], every.action[:2])
+    for whole, part in zip(all_of_them, few, strict=True):
+        np.testing.assert_allclose(whole[jnp.array([3, 1])], part, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 10])

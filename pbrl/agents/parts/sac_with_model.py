@@ -72,6 +72,8 @@ class Config(Frozen):
     """Widths of each member."""
     model_activation: str = static("swish")
     """Of the members."""
+    model_noise: str = static("state")
+    """What a member's deviations hang on: "state" and action (PETS), or "constant" (DHMBPO)."""
     head_hidden: tuple[int, ...] = static((200, 200))
     """Networks of a learned reward or termination."""
     learn_reward: bool = static(False)
@@ -187,6 +189,7 @@ def validate(config: Config) -> None:
     """Raise `ValueError` for a hyper-parameter of this file that cannot work, naming field, range and value."""
     configs.check(config, target_entropy=(-1e9, 1e9), persistence=(0, 1), max_epochs=(1, 1_000_000))
     configs.check_choice(config, model_activation=ACTIVATIONS, stopping=("average", "patience"))
+    configs.check_choice(config, model_noise=ensemble_world.NOISES)
     if not 1 <= config.elites <= config.ensemble_size:
         raise ValueError(
             f"config.elites: expected 1 to ensemble_size ({config.ensemble_size}) members, got {config.elites}"
