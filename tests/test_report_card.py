@@ -134,7 +134,7 @@ def test_agents_are_compared_at_the_last_step_of_all(results):
 
 
 def test_published_numbers_name_their_source():
-    rows = [m for name in ("mage", "maac", "svg", "curves") for m in published.marks(name)]
+    rows = [m for name in ("mage", "maac", "svg", "curves", "frontier") for m in published.marks(name)]
     assert len(rows) > 500 and all(m.source and np.isfinite(m.mean) for m in rows)
     assert round(published.at("re-run", "pbrl/MbpoHopper-v0", "SVG(2)", 100_000)) == 3_106
     with pytest.raises(LookupError, match="has no step"):

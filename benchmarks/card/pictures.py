@@ -12,7 +12,10 @@ from card.published import Mark, at, curve, mark
 from pbrl.report import plots, stats
 
 GREY = "0.45"
-STYLES = {"SVG(2)": "-", "SAC": (0, (1, 1.2)), "MBPO": (0, (4, 2))}
+STYLES = {
+    "SVG(2)": "-", "SAC": (0, (1, 1.2)), "MBPO": (0, (4, 2)),
+    "DHMBPO": "-", "SVG": (0, (5, 1, 1, 1)), "XQC": (0, (8, 3)),
+}  # fmt: skip
 """Of published curves."""
 SAME = {"H = 0": "SAC", "H = 1": "SVG(1)", "H = 2": "SVG(2)", "H = 4": "SVG(4)"}
 """What the suites call the same agent."""
@@ -79,10 +82,22 @@ def svg() -> list[Panel]:
     return panels
 
 
+def frontier() -> list[Panel]:
+    """MBPO's five tasks, with the curves that DHMBPO's and XQC's authors release."""
+    labels = ("DHMBPO", "SVG(2)", "MAAC", "MAGE", "MBPO", "SAC", "XQC")
+    behind = [("4kubo/erl_lib", label) for label in ("DHMBPO", "SVG", "MBPO", "SAC")]
+    panels = []
+    for task in ("HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid"):
+        rows = behind + ([("danielpalenicek/xqc", "XQC")] if task != "Humanoid" else [])  # there of 376 numbers
+        panels.append(Panel(f"MBPO's {task}", f"pbrl/Mbpo{task}-v0", "frontier", labels, 100_000, tuple(rows)))
+    return panels
+
+
 PICTURES = {
     "mage": ("MAGE at `cpu` sizes, and what its paper has in numbers", mage, 3),
     "maac": ("MAAC at `cpu` sizes, and what is published in numbers", maac, 2),
     "svg": ("SVG(H) at `cpu` sizes, and the published curves", svg, 3),
+    "frontier": ("The frontier on MBPO's tasks at `cpu` sizes, and the curves that authors release", frontier, 3),
 }
 
 
@@ -100,7 +115,10 @@ def _draw(path: Path, title: str, panels: Sequence[Panel], wide: int) -> Path:
     figure = Figure(figsize=(5.0 * wide + 0.4, 3.7 * tall + 0.9), layout="constrained")
     labels = list(dict.fromkeys(label for panel in panels for label in panel.labels))
     colours = dict(zip(dict.fromkeys(SAME.get(label, label) for label in labels), plots.COLOURS, strict=False))
-    for axis, panel in zip(figure.subplots(tall, wide).flat, panels, strict=True):
+    axes = list(figure.subplots(tall, wide).flat)
+    for axis in axes[len(panels) :]:
+        axis.axis("off")
+    for axis, panel in zip(axes, panels, strict=False):
         seeds = _ours(axis, panel, colours)
         if not (seeds or panel.curves or panel.levels):
             axis.axis("off")
@@ -136,7 +154,8 @@ def _ours(axis: Any, panel: Panel, colours: Mapping[str, str]) -> str:
 
 
 def _behind(axis: Any, panel: Panel) -> None:
-    """Draw what is published."""
+    """Draw what is published, with the deviation of the first curve that has one."""
+    hatched = False
     for where, label in panel.curves:
         steps, means, deviations = curve(where, panel.env, label)
         steps = np.maximum(steps, FIRST_OF_RERUN) if where == "re-run" else steps
@@ -146,7 +165,8 @@ def _behind(axis: Any, panel: Panel) -> None:
             means = np.append(means[inside], at(where, panel.env, label, panel.end))
             deviations = np.append(deviations[inside], deviations[inside][-1:])
         axis.plot(steps, means, color=GREY, linestyle=STYLES[label], linewidth=1.5, zorder=2)
-        if np.isfinite(deviations).all() and steps.size:
+        if np.isfinite(deviations).all() and steps.size and not hatched:
+            hatched = True
             low, high = means - deviations, means + deviations
             axis.fill_between(steps, low, high, facecolor="none", edgecolor="0.75", hatch="////", linewidth=0, zorder=1)
     for words, level in panel.levels:

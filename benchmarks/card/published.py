@@ -21,6 +21,8 @@ class Mark:
     mean: float
     sd: float | None
     source: str
+    hours: float | None = None
+    """Of a GPU until then, where the source has them."""
 
     def __str__(self) -> str:
         """Return the number as the page writes it."""
@@ -36,6 +38,7 @@ def marks(name: str) -> list[Mark]:
             Mark(
                 row["where"], row["env"], row["label"], int(row["step"]) if row["step"] else None,
                 float(row["mean"]), float(row["sd"]) if row["sd"] else None, row["source"],
+                float(row["hours"]) if row.get("hours") else None,
             )
             for row in csv.DictReader(file)
         ]  # fmt: skip
@@ -53,7 +56,7 @@ def curve(where: str, env: str, label: str) -> tuple[np.ndarray, np.ndarray, np.
     """Return steps, means and deviations (NaN where there are none) of a published curve, empty where there is none."""
     rows = sorted(
         (m.step or 0, m.mean, np.nan if m.sd is None else m.sd)
-        for m in marks("curves")
+        for m in (*marks("curves"), *marks("frontier"))
         if (m.where, m.env, m.label) == (where, env, label)
     )
     steps, means, deviations = np.array(rows).reshape(-1, 3).T

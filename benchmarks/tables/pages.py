@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tables import figures, gaps, scaling, speed, twins
+from tables import figures, frontier, gaps, scaling, speed, twins
 from tables.markdown import picture, section
 from tables.suite import suite
 
@@ -29,6 +29,12 @@ class Page:
 
 MAGE_TRAINING = "pbrl train mage --env pbrl/MagePendulum-v0 --preset cpu --seeds 5 --steps 600 --out pendulum"
 MAAC_TRAINING = "pbrl train maac --env Pendulum-v1 --preset cpu --seeds 5 --steps 1500"
+FRONTIER = f"""What they mean is on [DHMBPO's page](../algorithms/dhmbpo.md#results). {CURVES}
+
+Published means are of the curves that `4kubo/erl_lib` and `danielpalenicek/xqc` release, at their own sizes. XQC's
+tasks have Gymnasium's own observations.
+
+{picture("report-frontier", "MBPO's tasks: ours, and the curves that authors release")}"""
 PLANNED = """5 seeds, 10 episodes each, two CPU cores. The numbers are as printed: no value by seed is kept. """
 PAGES = {
     "mage": Page("MAGE: results", f"What they mean is on [MAGE's page](../algorithms/mage.md#curves). {CURVES}", (
@@ -46,6 +52,9 @@ PAGES = {
         partial(suite, "svg-classic"), partial(suite, "svg-mujoco"), partial(suite, "svg-poplin"),
         partial(suite, "svg-horizon"), partial(suite, "svg-hopper"), figures.svg_fig3,
         figures.svg_fig4, figures.svg_fig6,
+    )),
+    "frontier": Page("The frontier: results", FRONTIER, (
+        frontier.table, partial(suite, "frontier"), partial(suite, "dhmbpo-parts"), partial(suite, "mage-critics"),
     )),
     "model_or_truth": Page(
         "Model or truth: results",
