@@ -11,7 +11,9 @@ from small_agents import ORACLE, SPEC, config, jitted, module, ready, transition
 from pbrl.agents.parts.critics import ValueBounds, drawn, for_actor
 
 KEY = jax.random.key(2)
-SOFT, DETERMINISTIC = ("sac", "svg", "mbpo", "svg1"), ("td3", "dyna", "mage")
+FEW = ("sac", "mage", "svg")
+REST = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("mbpo", "svg1", "td3", "dyna"))
+"""They share the parts of the few, and cost a program each."""
 
 
 def batch_for(name, rows=32):
@@ -60,7 +62,7 @@ def test_the_actor_takes_the_smallest_or_the_mean():
     np.testing.assert_array_equal(for_actor(config("sac", actor_critics="mean"), q), [2.0, 3.0])
 
 
-@pytest.mark.parametrize("name", [*SOFT, *DETERMINISTIC])
+@pytest.mark.parametrize("name", [*FEW, *REST])
 def test_a_subset_of_all_critics_is_all_of_them(name):
     """So that the minimum over a part can only lie above: the loss of all five is another, that of a pair too."""
     settings = [{"target_subset": k, "critics": 5} for k in (0, 5, 2)]
@@ -69,7 +71,7 @@ def test_a_subset_of_all_critics_is_all_of_them(name):
     assert np.isfinite(losses).all()
 
 
-@pytest.mark.parametrize("name", [*SOFT, *DETERMINISTIC, "maac", "steve"])
+@pytest.mark.parametrize("name", [*FEW, "maac", *REST, pytest.param("steve", marks=pytest.mark.slow)])
 def test_bounds_stop_a_runaway_critic(name):
     """Target critics of 1e6 teach nothing beyond what rewards allow."""
     state, batch = ready(name, bound_values=True), batch_for(name)
