@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from pbrl import config as configs
 from pbrl.agents.parts import sac_with_model
-from pbrl.agents.parts.critics import ValueBounds, drawn, for_actor
+from pbrl.agents.parts.critics import ValueBounds, drawn
 from pbrl.agents.parts.sac_with_model import (
     State,
     act,
@@ -37,7 +37,7 @@ from pbrl.agents.parts.sac_with_model import (
 from pbrl.agents.parts.soft import DHMBPO_STYLE, Style
 from pbrl.agents.parts.soft import networks_of as networks
 from pbrl.config import static
-from pbrl.equations.actor_critic import check_rows, clipped_minimum, squared_td_loss
+from pbrl.equations.actor_critic import check_rows, clipped_minimum, over_critics, squared_td_loss
 from pbrl.equations.expansion import mve_targets, rollout
 from pbrl.models.ensemble_world import maac_simulator as simulator
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
@@ -154,7 +154,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     ac, bound_metrics = nets.move_bounds(state.ac, path.reward, path.log_prob[:-1])
     scale = _scale(cfg, ac.bounds)
 
-    chosen = drawn(cfg, ac.target_critic, chosen_key)
+    chosen = drawn(cfg, ac.target_critic, chosen_key) if cfg.target_subset else ac.target_critic
     target_q = clipped_minimum(scale(nets.q(chosen, path.final_obs, path.final_action)))
     y = expansion(path, nets.bounded(ac, target_q))
 
@@ -167,7 +167,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     ac = nets.move_targets(ac)
 
     def actor_loss(path: Path) -> Array:
-        q = for_actor(cfg, scale(nets.q(ac.critic, path.final_obs, path.final_action)))
+        q = over_critics(scale(nets.q(ac.critic, path.final_obs, path.final_action)), cfg.actor_critics)
         return -(expansion(path, q) - alpha * path.log_prob[0]).mean()
 
     loss, slopes = jax.value_and_grad(actor_loss)(path)
@@ -180,7 +180,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 def value(state: State, obs: Array, action: Array) -> Array:
     """Return what the actor ascends, the mean of all Q_i `[*]`, online and soft, for `obs [*, S]`, `action [*, A]`."""
     scale = _scale(state.config, state.ac.bounds)
-    return for_actor(state.config, scale(networks(state).q(state.ac.critic, obs, action)))
+    return over_critics(scale(networks(state).q(state.ac.critic, obs, action)), state.config.actor_critics)
 
 
 def _scale(config: Config, bounds: ValueBounds | None) -> Callable[[Array], Array]:

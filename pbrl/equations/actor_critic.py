@@ -63,6 +63,11 @@ def clipped_minimum(q: Array) -> Array:
     return jnp.min(q, axis=0)
 
 
+def over_critics(q: Array, kind: str = "min") -> Array:
+    """Return the smallest critic value, or for `kind` "mean" their mean, `[C, *] -> [*]`."""
+    return q.mean(0) if kind == "mean" else clipped_minimum(q)
+
+
 def neighbour_minima(q: Array) -> Array:
     """Return `min(Q_i, Q_{i+1 mod C})` for critics `[C, *]`, as `[C, *]`: C estimates, each as careful as a twin's.
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from pbrl import config as configs
-from pbrl.equations.actor_critic import clipped_minimum
 from pbrl.nn.networks import NORMS
 from pbrl.types import Array, Key, Metrics, Params
 
@@ -80,19 +79,12 @@ def bounds(config: Options) -> ValueBounds | None:
 
 
 def drawn(config: Options, params: Params, key: Key) -> Params:
-    """Return the critics whose minimum is the target: all, or `target_subset` at random, the same for the whole batch.
+    """Return the `target_subset` critics whose minimum is the target, drawn at random for the whole batch.
 
-    (Chen et al. 2021, arXiv 2101.05982, Algorithm 1.)
+    (Chen et al. 2021, arXiv 2101.05982, Algorithm 1.) They are all of them for 0, which needs no draw.
     """
-    if not config.target_subset:
-        return params
     chosen = jax.random.permutation(key, config.critics)[: config.target_subset]
     return jax.tree.map(lambda x: x[chosen], params)
-
-
-def for_actor(config: Options, q: Array) -> Array:
-    """Return what the actor ascends `[*]`, of critics `[C, *]`: the smallest, or the mean."""
-    return q.mean(0) if config.actor_critics == "mean" else clipped_minimum(q)
 
 
 def refuse(config: Any, agent: str, **why: str) -> None:

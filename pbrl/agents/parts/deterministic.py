@@ -124,7 +124,7 @@ class ActorCritic:
 
     def value(self, params: Params, obs: Array, action: Array) -> Array:
         """Return what the actor ascends of the critics, `[*]`: `min_i Q_i(s, a)`, or their mean (`actor_critics`)."""
-        return critics.for_actor(self.config, self.q(params, obs, action))
+        return actor_critic.over_critics(self.q(params, obs, action), self.config.actor_critics)
 
     def q_and_action_gradient(self, params: Params, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return `Q_i(s, a)` as `[C, B]` and `∇ₐ Q_i(s, a)` as `[C, B, A]`, differentiable in `params`."""
@@ -143,10 +143,12 @@ class ActorCritic:
         Differentiable in `next_obs`, with a slope of 0 beyond the bounds. The target networks are constants: no
         optimiser holds them.
         """
-        key, chosen_key = jax.random.split(key) if self.config.target_subset else (key, key)
+        chosen = state.target_critic
+        if self.config.target_subset:
+            key, chosen_key = jax.random.split(key)
+            chosen = critics.drawn(self.config, chosen, chosen_key)
         action = self.policy(state.target_actor, next_obs)
         action = actor_critic.add_noise(action, key, self.config.target_noise, self.config.target_noise_clip)
-        chosen = critics.drawn(self.config, state.target_critic, chosen_key)
         value = actor_critic.clipped_minimum(self.q(chosen, next_obs, action))
         return state.bounds.clip(value) if state.bounds else value
 

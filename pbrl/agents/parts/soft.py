@@ -168,16 +168,18 @@ class SoftActorCritic:
 
     def value(self, params: Params, obs: Array, action: Array) -> Array:
         """Return what the actor ascends of the critics, `[*]`: `min_i Q_i(s, a)`, or their mean (`actor_critics`)."""
-        return critics.for_actor(self.config, self.q(params, obs, action))
+        return actor_critic.over_critics(self.q(params, obs, action), self.config.actor_critics)
 
     def soft_target(self, state: SoftState, next_obs: Array, key: Key) -> tuple[Array, Array]:
         """Return `min_j Q̄_j(s', a')` and `log π(a'|s')`, both `[B]`, for `a' ~ π(s')` of the current actor.
 
         The minimum is over all target critics, or a random few (`target_subset`), within the bounds if there are any.
         """
-        key, chosen_key = jax.random.split(key) if self.config.target_subset else (key, key)
+        chosen = state.target_critic
+        if self.config.target_subset:
+            key, chosen_key = jax.random.split(key)
+            chosen = critics.drawn(self.config, chosen, chosen_key)
         action, log_prob = self.sample(state.actor, next_obs, key)
-        chosen = critics.drawn(self.config, state.target_critic, chosen_key)
         return self.bounded(state, actor_critic.clipped_minimum(self.q(chosen, next_obs, action))), log_prob
 
     def bounded(self, state: SoftState, value: Array) -> Array:
