@@ -154,7 +154,7 @@ def tanh_normal_sample(mean: Array, log_std: Array, key: Key) -> tuple[Array, Ar
     Differentiable in `mean` and `log_std`. The density is summed over the action's coordinates.
     """
     chex.assert_equal_shape((mean, log_std))
-    return _squashed(mean, log_std, jax.random.normal(key, mean.shape, mean.dtype))
+    return _squashed(mean, log_std, jax.random.normal(key, (mean.size,), mean.dtype))
 
 
 def tanh_normal_repeat(mean: Array, log_std: Array, action: Array) -> tuple[Array, Array]:
@@ -163,13 +163,21 @@ def tanh_normal_repeat(mean: Array, log_std: Array, action: Array) -> tuple[Arra
     So the values are those of `action`, clipped to ±(1 - 1e-6), and the slopes in mean and deviation a sample's.
     """
     chex.assert_equal_shape((mean, log_std, action))
-    return _squashed(mean, log_std, jax.lax.stop_gradient((unsquash(action) - mean) * jnp.exp(-log_std)))
+    noise = jax.lax.stop_gradient((unsquash(action) - mean) * jnp.exp(-log_std))
+    return _squashed(mean, log_std, noise.reshape(-1))
 
 
 def _squashed(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
+    """Return actions and log-densities for noise in one row, as all is computed here.
+
+    XLA's loops over the last axis alone use a CPU's vectors, and an action has few coordinates. The density is summed
+    by a product, since a sum would take all that leads to it into its own loop, and draw the noise there once more.
+    """
+    shape, (mean, log_std) = mean.shape, (mean.reshape(-1), log_std.reshape(-1))
     u = mean + jnp.exp(log_std) * noise
     log_prob = -0.5 * jnp.square(noise) - log_std - 0.5 * LOG_2PI - _log_tanh_slope(u)
-    return jnp.tanh(u), log_prob.sum(-1)
+    summed = jnp.matmul(log_prob.reshape(shape), jnp.ones(shape[-1], u.dtype), precision="highest")
+    return jnp.tanh(u).reshape(shape), summed
 
 
 def unsquash(action: Array) -> Array:
