@@ -248,10 +248,15 @@ def init_members(module: nn.Module, key: Key, members: int, *inputs: Array) -> P
 
 
 def apply_members(module: nn.Module, params: Params, *inputs: Array, shared: bool = True) -> Any:
-    """Run every member, results stacked first: on the same inputs, or (`shared=False`) each on its own."""
-    return jax.vmap(lambda p, *x: apply(module, p, *x), in_axes=(0, *[None if shared else 0] * len(inputs)))(
-        params, *inputs
-    )
+    """Run every member, results stacked first: on the same inputs, or (`shared=False`) each on its own.
+
+    Shared inputs are repeated first. Else the first layers of all members were one wide product, whose results a CPU
+    copies into the members' order, and their gradients back.
+    """
+    if shared:
+        members = jax.tree.leaves(params)[0].shape[0]
+        inputs = tuple(jnp.broadcast_to(x[None], (members, *x.shape)) for x in inputs)
+    return jax.vmap(lambda p, *x: apply(module, p, *x))(params, *inputs)
 
 
 def descend(
