@@ -97,9 +97,9 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
 
-    def actor_loss(actor: Params) -> Array:
+    def actor_loss(actor: Params) -> tuple[Array, Metrics]:
         """-min_j Q_j(s, π(s)) on the critics as they are now (the code; TD3 itself takes Q_1)."""
-        return -nets.value(ac.critic, batch.obs, nets.policy(actor, batch.obs)).mean()
+        return -nets.value(ac.critic, batch.obs, nets.policy(actor, batch.obs)).mean(), {}
 
     ac, actor_metrics = jax.lax.cond(
         ac.updates % cfg.policy_delay == 0,  # the actor waits, and its target with it

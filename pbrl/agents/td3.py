@@ -136,20 +136,27 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
     ac, critic_metrics = nets.descend_critics(state.ac, critic_loss)
 
-    def actor_loss(actor: Params) -> Array:
+    def actor_loss(actor: Params) -> tuple[Array, Metrics]:
         """-min_j Q_j(s, π(s)) on the critics as they are now (the code; TD3 itself takes Q_1)."""
-        return -nets.value(ac.critic, batch.obs, nets.policy(actor, batch.obs)).mean()
+        action = nets.policy(actor, batch.obs)
+        return -nets.value(ac.critic, batch.obs, action).mean(), size(action)
+
+    def size(action: Array) -> Metrics:
+        return {"actor/abs_action": jnp.abs(action).mean()}
+
+    def pause(ac: ActorCriticState) -> tuple[ActorCriticState, Metrics]:
+        ac, metrics = nets.pause_actor(ac)
+        return ac, {**metrics, **size(nets.policy(ac.actor, batch.obs))}
 
     ac, actor_metrics = jax.lax.cond(
         ac.updates % cfg.policy_delay == 0,  # the actor waits, and its target with it
         lambda ac: nets.descend_actor(ac, actor_loss),
-        nets.pause_actor,
+        pause,
         ac,
     )
     ac = nets.move_critic_targets(ac)  # every time (the code; TD3 itself delays these, too)
     ac, bound_metrics = nets.move_bounds(ac, batch.reward)
-    size = jnp.abs(nets.policy(state.ac.actor, batch.obs)).mean()
-    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, **bound_metrics, "actor/abs_action": size}
+    return replace(state, ac=ac), {**critic_metrics, **actor_metrics, **bound_metrics}
 
 
 def networks(state: State) -> ActorCritic:

@@ -169,15 +169,14 @@ class ActorCritic:
         return state, {**metrics, "critic/loss": value, "critic/grad_norm": norm}
 
     def descend_actor(
-        self, state: ActorCriticState, loss: Callable[[Params], Array]
+        self, state: ActorCriticState, loss: Callable[[Params], tuple[Array, Metrics]]
     ) -> tuple[ActorCriticState, Metrics]:
-        """Take one step down `loss(actor params) -> value`; the actor's target follows by τ."""
+        """Take one step down `loss(actor params) -> (value, metrics)`; the actor's target follows by τ."""
         tx = self._actor_tx
-        step = networks.descend(lambda actor: (loss(actor), None), tx, state.actor, state.actor_opt)
-        actor, opt_state, value, _, norm = step
+        actor, opt_state, value, metrics, norm = networks.descend(loss, tx, state.actor, state.actor_opt)
         target = optax.incremental_update(actor, state.target_actor, self.config.tau)
         state = replace(state, actor=actor, actor_opt=opt_state, target_actor=target, actor_loss=value)
-        return state, {"actor/loss": value, "actor/grad_norm": norm}
+        return state, {**metrics, "actor/loss": value, "actor/grad_norm": norm}
 
     def pause_actor(self, state: ActorCriticState) -> tuple[ActorCriticState, Metrics]:
         """Leave actor and target as they are; the metrics repeat the last step's loss."""
