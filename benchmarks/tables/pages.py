@@ -76,7 +76,7 @@ PAGES = {
     "speed": Page("Speed: results", "What is measured, and how, is under [benchmarks](../../benchmarks/README.md).", (
         partial(speed.updates, "update_speed", "An update beside the authors' code, AMD EPYC"),
         partial(speed.updates, "update_speed_xeon", "An update beside the authors' code, Intel Xeon"),
-        speed.profile, speed.whole, speed.brax, speed.guard,
+        speed.profile, speed.whole, speed.brax, speed.trainings, speed.guard,
     )),
     "scaling": Page("Seeds and devices: results", "What they mean is under [parallel](../parallel.md).", (
         scaling.seeds, scaling.devices, scaling.pod, partial(suite, "drivers"),

@@ -95,6 +95,28 @@ def brax() -> str:
     return section("SAC beside Brax' own", where, grid(head, rows))
 
 
+def trainings() -> str:
+    """Return an environment step of whole trainings beside SBX' and Brax'."""
+    report, rows = read_json("training-speed"), []
+    for name, row in report["rows"].items():
+        times = [significant(row["median_ms"][side]) for side in (row["peer"], "before", "pbrl")]
+        ratios = [number(row[what], 2) for what in ("peer_takes_before", "peer_takes", "before_takes")]
+        rows.append([name, PEERS[row["peer"]], *times, *ratios])
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    facts = (machine(report["machine"]), f"{report['turns']} turns", versions)
+    where = f"on {report['cores_used']} core" + "s" * (report["cores_used"] > 1)
+    words = f"""{CLOCKS[report["clock"]]} of an environment step with its updates {where}, medians of the turns.
+Ratios are medians of the ratios turn by turn. `before` is this library before
+[its updates became faster](../../benchmarks/README.md#sac-and-td3-on-a-cpu)."""
+    head = ["", "peer", "peer's step", "ours before", "ours", "peer over ours before", "peer over ours"]
+    table = grid([*head, "ours before over ours"], rows)
+    return section("Whole trainings beside SBX' and Brax'", origin(report["command"], *facts), words, table)
+
+
+PEERS = {"sbx": "SBX", "brax": "Brax"}
+CLOCKS = {"cpu": "Milliseconds of processor time", "wall": "Milliseconds"}
+
+
 def guard() -> str:
     """Return what the checks of data and updates cost."""
     report = read_json("guard-cost")
