@@ -163,21 +163,19 @@ def tanh_normal_repeat(mean: Array, log_std: Array, action: Array) -> tuple[Arra
     So the values are those of `action`, clipped to ±(1 - 1e-6), and the slopes in mean and deviation a sample's.
     """
     chex.assert_equal_shape((mean, log_std, action))
-    noise = jax.lax.stop_gradient((unsquash(action) - mean) * jnp.exp(-log_std))
-    return _squashed(mean, log_std, noise.reshape(-1))
+    return _squashed(mean, log_std, jax.lax.stop_gradient((unsquash(action) - mean) * jnp.exp(-log_std)))
 
 
 def _squashed(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
-    """Return actions and log-densities for noise in one row, as all is computed here.
+    """Return actions and log-densities for noise of any shape: all is computed in one row.
 
     XLA's loops over the last axis alone use a CPU's vectors, and an action has few coordinates. The density is summed
     by a product, since a sum would take all that leads to it into its own loop, and draw the noise there once more.
     """
-    shape, (mean, log_std) = mean.shape, (mean.reshape(-1), log_std.reshape(-1))
+    shape, (mean, log_std, noise) = mean.shape, (x.reshape(-1) for x in (mean, log_std, noise))
     u = mean + jnp.exp(log_std) * noise
-    log_prob = -0.5 * jnp.square(noise) - log_std - 0.5 * LOG_2PI - _log_tanh_slope(u)
-    summed = jnp.matmul(log_prob.reshape(shape), jnp.ones(shape[-1], u.dtype), precision="highest")
-    return jnp.tanh(u).reshape(shape), summed
+    log_prob = (-0.5 * jnp.square(noise) - log_std - 0.5 * LOG_2PI - _log_tanh_slope(u)).reshape(shape)
+    return jnp.tanh(u).reshape(shape), jnp.matmul(log_prob, jnp.ones(shape[-1], u.dtype), precision="highest")
 
 
 def unsquash(action: Array) -> Array:

@@ -253,9 +253,8 @@ def apply_members(module: nn.Module, params: Params, *inputs: Array, shared: boo
     Shared inputs are repeated first. Else the first layers of all members were one wide product, whose results a CPU
     copies into the members' order, and their gradients back.
     """
-    if shared:
-        members = jax.tree.leaves(params)[0].shape[0]
-        inputs = tuple(jnp.broadcast_to(x[None], (members, *x.shape)) for x in inputs)
+    members = len(jax.tree.leaves(params)[0])
+    inputs = tuple(jnp.broadcast_to(x, (members, *x.shape)) for x in inputs) if shared else inputs
     return jax.vmap(lambda p, *x: apply(module, p, *x))(params, *inputs)
 
 
