@@ -3,9 +3,9 @@
     python benchmarks/step_profile.py                     # five minutes, most of it compiling
     python benchmarks/step_profile.py --only maac td3
 
-`halfcheetah`, `pendulum`, `svg` and `maac` are the workloads of `update_speed.py`, at the published sizes; `td3`,
-`sac` and `mage` are environment steps of one seed by the driver on the device, past the warm-up, at the `cpu` sizes, as
-`seed_scaling.py` times them, and `td3 warm-up` those before any update.
+`halfcheetah`, `pendulum`, `svg`, `maac` and `dhmbpo` are the workloads of `update_speed.py`, at the published sizes;
+`td3`, `sac` and `mage` are environment steps of one seed by the driver on the device, past the warm-up, at the `cpu`
+sizes, as `seed_scaling.py` times them, and `td3 warm-up` those before any update.
 
 jax's profiler notes when each operation of the compiled program began and ended, on every thread. An instant counts for
 a matrix product if one runs on any thread, else for random numbers, element-wise work or copies, in this order, else

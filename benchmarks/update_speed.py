@@ -5,8 +5,8 @@
 
 Both sides do the same work on the same kind of random data, drawing batches included: the agent's update (MAGE: imagine
 a batch, both critics, every second time the actor; SVG: both critics, the actor through the model, temperature, reward
-and termination; MAAC, of which no peer runs any more: targets, critics, actor, temperature) and a gradient step of the
-model. They take turns within one run and never run at once.
+and termination; DHMBPO: critics, actor and temperature by one rollout; MAAC, of which no peer runs any more: targets,
+critics, actor, temperature) and a gradient step of the model. They take turns within one run and never run at once.
 `benchmarks/README.md` says what the columns mean.
 """
 
@@ -21,8 +21,9 @@ from typing import Any
 
 import jax
 import numpy as np
+import operations
 from timing import Program, machine, matmul_rates
-from workloads import TRANSITIONS, WORKLOADS, Workload
+from workloads import WORKLOADS, Workload
 
 from pbrl.report import plots
 
@@ -38,15 +39,16 @@ class Peer:
     """The authors' code in a process of its own, which sleeps unless it is asked for something."""
 
     def __init__(self, python: str, checkout: Path, task: str):
-        worker, sizes = WORKLOADS[task].worker, json.dumps(WORKLOADS[task].sizes)
+        worker, sizes, units = WORKLOADS[task].worker, WORKLOADS[task].sizes, WORKLOADS[task].peer_units
         assert worker is not None
-        command = [python, Path(__file__).parent / "peers" / worker, checkout, "--task", task, "--sizes", sizes]
+        command = [python, Path(__file__).parent / "peers" / worker, checkout, "--task", task]
+        command += ["--sizes", json.dumps(sizes), "--transitions", operations.rows(sizes)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self.process = subprocess.Popen([*map(str, command), "--transitions", str(TRANSITIONS)], **pipes)
+        self.process = subprocess.Popen([*map(str, command)], **pipes)
         self.versions, self.steps = self._read(), {}
-        for what in ("update", "model"):  # the first calls compile TorchScript; then aim at half a second a timing
-            self.ask(f"time {what} 4")
-            self.steps[what] = 2 * max(1, round(250 / self.ask(f"time {what} 2")["ms"]))
+        for what, unit in units.items():  # the first calls compile TorchScript; then aim at half a second a timing
+            self.ask(f"time {what} {2 * unit}")
+            self.steps[what] = unit * max(1, round(500 / unit / self.ask(f"time {what} {unit}")["ms"]))
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -77,13 +79,15 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
     rates = matmul_rates([(1, 2048, 2048, 2048), (1, 4096, 2048, 2048), *workload.products(sizes)])
     peaks, idle, replies = [], 0.0, []
     times: dict[str, list[float]] = {name: [] for name in programs}
+    theirs = [phase for phase in peer.steps if phase not in programs] if peer else []
     for _ in range(options.repeats):
         time.sleep(SETTLE_S)
         peaks.append(max(rate() for rate in rates))
-        for name, program in programs.items():
+        for name in [*programs, *theirs]:
             time.sleep(SETTLE_S)
-            program.time()  # not counted, as for the peer: memory that lay idle meanwhile comes back slowly
-            times[name].append(statistics.mean(program.time() for _ in range(2)))  # MAGE: with, without actor
+            if program := programs.get(name):
+                program.time()  # not counted, as for the peer: memory that lay idle meanwhile comes back slowly
+                times[name].append(statistics.mean(program.time() for _ in range(2)))  # MAGE: with, without actor
             if not peer or name not in peer.steps:
                 continue
             for threads in sorted({1, os.cpu_count() or 1}):
@@ -95,23 +99,26 @@ def measure(task: str, options: argparse.Namespace) -> dict[str, Any]:
                 idle += time.process_time() - begin
                 times.setdefault(f"peer {name}, threads={threads}", []).append(replies[-1]["ms"])
     if workload.step:
-        add_steps(times, workload.step)
+        add_steps(times, workload)
     result = {"sizes": sizes, "matmul_peak_gflops": max(peaks), "rows": rows(times, programs, workload, max(peaks))}
     if peer:
-        result["peer"] = peer.versions | {f"{what}_gflop": peer.ask(f"flops {what}")["gflop"] for what in peer.steps}
+        counted = {what: peer.ask(f"flops {what} {unit}")["gflop"] for what, unit in workload.peer_units.items()}
+        result["peer"] = peer.versions | {f"{what}_gflop": gflop for what, gflop in counted.items()}
         result["peer"] |= {"max_rss_mib": replies[-1]["max_rss_mib"]}
         result["idle_cpu_s"] = {"ours": idle, "peer": sum(reply["idle_cpu_s"] for reply in replies)}
         peer.stop()
         result["times_faster"] = {  # than the faster of the peer's settings
             what: min(row["times_ours"] for name, row in result["rows"].items() if name.startswith(f"peer {what}"))
             for what in [*peer.steps, *(["step"] if workload.step else [])]
+            if what in result["rows"]
         }
     return result
 
 
-def add_steps(times: dict[str, list[float]], counts: dict[str, float]) -> None:
+def add_steps(times: dict[str, list[float]], workload: Workload) -> None:
     """Add the time of an environment step of each side, turn by turn: that of so many runs of each phase."""
     for update in [name for name in times if name == "update" or name.startswith("peer update")]:
+        counts = workload.step if update == "update" else workload.peer_step or workload.step
         phases = [[count * ms for ms in times[update.replace("update", phase)]] for phase, count in counts.items()]
         times[update.replace("update", "step")] = [sum(turn) for turn in zip(*phases, strict=True)]
 
@@ -124,6 +131,8 @@ def rows(times: dict[str, list[float]], programs: dict[str, Program], workload: 
     for name, ms in times.items():
         phase = name.split(",")[0].split()[-1]
         row = table[name] = {"ms_min": min(ms), "ms_median": statistics.median(ms), "ms": ms}
+        if name.startswith("peer") and phase not in times:
+            continue  # which we do not have
         if name.startswith("peer"):
             row["times_ours"] = statistics.median(t / o for t, o in zip(ms, times[phase], strict=True))
         else:
@@ -169,6 +178,20 @@ def draw(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def kept(path: Path | None, report: dict[str, Any]) -> dict[str, Any]:
+    """Return the tasks in a file that has been written before, to which others are added.
+
+    Raises `SystemExit` where they were timed otherwise.
+    """
+    if not path or not path.exists():
+        return {}
+    before = json.loads(path.read_text())
+    differ = [key for key in ("command", "machine", "repeats") if before[key] != report[key]]
+    if differ:
+        raise SystemExit(f"--out: {path} has other tasks with another {' and '.join(differ)}; name another file")
+    return before["tasks"]
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,7 +199,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, nargs="+", default=[], help="checkouts of the authors' repositories")
     parser.add_argument("--peer-python", default="python", help="a Python with torch and numpy, for the peers")
     parser.add_argument("--repeats", type=int, default=10, help="turns that each side takes")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--out", type=Path, help="JSON file to write, or to add to")
     options = parser.parse_args()
     landmarks = {landmark: task for task in options.sizes if (landmark := WORKLOADS[task].landmark)}
     for path in options.peer:
@@ -185,7 +208,8 @@ def main() -> None:
             parser.error(f"--peer: expected a checkout of the authors' repository, but {path} has no {wanted}")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
     command = "python benchmarks/update_speed.py" + " --peer CHECKOUT ..." * bool(options.peer)
-    report: dict[str, Any] = {"command": command, "machine": machine(), "repeats": options.repeats, "tasks": {}}
+    report: dict[str, Any] = {"command": command, "machine": machine(), "repeats": options.repeats}
+    report["tasks"] = kept(options.out, report)
     for task in options.sizes:
         report["tasks"][task] = measure(task, options)
         show(task, report["tasks"][task])

@@ -1,7 +1,7 @@
 """What every peer does alike: it answers the commands of `update_speed.py`, one JSON object on a line for each.
 
-Commands on standard input: `threads 2`, `time update 10`, `time model 16`, `flops update`, `flops model`, `stop`.
-Between commands the process blocks on its input.
+Commands on standard input: `threads 2`, `time update 10`, `time model 16`, `flops update 2`, `stop`. Between
+commands the process blocks on its input.
 """
 
 # pyright: reportMissingImports=false
@@ -10,16 +10,17 @@ import json
 import resource
 import sys
 import time
-import types
 import warnings
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 Loops = dict[str, Callable[[int], None]]
-"""For `update` and `model`, a function that runs so many of them."""
+"""For `update`, `model` and what else a peer does, a function that runs so many of them."""
 
 
 def arguments() -> argparse.Namespace:
@@ -39,8 +40,20 @@ def arguments() -> argparse.Namespace:
 
 def stub(name: str, **attributes) -> None:
     """Put a module with these attributes alone in the place of a package that the authors' files import."""
-    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name] = module_from_spec(ModuleSpec(name, None))  # with a spec, which torch asks every module for
     vars(sys.modules[name]).update(attributes)
+
+
+class Everything:
+    """In the place of torch's tracker of modules, which fails on a view made under `no_grad`: all counts as one."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_) -> None:
+        pass
 
 
 def serve(loops: Loops) -> None:
@@ -61,12 +74,13 @@ def answer(loops: Loops, words: list[str]) -> dict:
     if words[0] == "threads":
         torch.set_num_threads(int(words[1]))
         return {"threads": torch.get_num_threads()}
-    loop = loops[words[1]]
-    if words[0] == "flops":  # two updates of MAGE are one with and one without the actor
-        with FlopCounterMode(display=False) as counter:
-            loop(2)
-        return {"gflop": counter.get_total_flops() / 2e9}
-    steps = int(words[2])
+    loop, steps = loops[words[1]], int(words[2])
+    if words[0] == "flops":
+        counter = FlopCounterMode(display=False)
+        counter.mod_tracker = Everything()
+        with counter:
+            loop(steps)
+        return {"gflop": counter.get_total_flops() / steps / 1e9}
     begin = time.perf_counter()
     loop(steps)
     elapsed = time.perf_counter() - begin

@@ -6,7 +6,13 @@ from typing import Any
 from card.evidence import read_json
 from tables.markdown import NONE, grid, machine, number, origin, picture, section, significant, spread
 
-SIZES = {"halfcheetah": "MAGE, HalfCheetah", "pendulum": "MAGE, Pendulum", "svg": "SVG", "maac": "MAAC"}
+SIZES = {
+    "halfcheetah": "MAGE, HalfCheetah",
+    "pendulum": "MAGE, Pendulum",
+    "svg": "SVG",
+    "maac": "MAAC",
+    "dhmbpo": "DHMBPO",
+}
 SHARES = ("products", "random", "element-wise", "copies", "dispatch", "unmarked")
 
 
@@ -30,7 +36,7 @@ def updates(name: str, title: str) -> str:
 
 
 TIMES = """Times are medians of the turns, ratios medians of the ratios turn by turn. A `step` is an environment step
-with its updates and its share of the model's fit."""
+with its updates and its share of the model's fit: arithmetic over the parts, of each side as its code has them."""
 
 
 def _update(rows: Mapping[str, Any], what: str) -> list[str]:
