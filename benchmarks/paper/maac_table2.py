@@ -22,8 +22,9 @@ import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from operations import TRANSITIONS
 from timing import Program, machine
-from workloads import TRANSITIONS, WORKLOADS, data, maac_programs
+from workloads import WORKLOADS, data, maac_programs
 
 from pbrl.agents import maac
 from pbrl.envs.tasks import rewards

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from operations import TRANSITIONS
 from sheet.cells import Cells
-from workloads import TRANSITIONS, WORKLOADS, data
+from workloads import WORKLOADS, data
 
 from pbrl.envs.tasks import rewards
 from pbrl.parallel import devices

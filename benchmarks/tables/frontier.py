@@ -20,8 +20,8 @@ def table() -> str:
         ours = found.get((row.env, row.label))
         cells = [row.env.removeprefix("pbrl/Mbpo").removesuffix("-v0"), row.label]
         for step in STEPS:
-            here = [] if ours is None else ours.returns[:, ours.steps == step]
-            cells.append(spread(vars(stats.aggregate(here[:, 0]))) if np.size(here) else NONE)
+            here = np.zeros(0) if ours is None else ours.returns[:, ours.steps == step].ravel()
+            cells.append(spread(vars(stats.aggregate(here))) if here.size else NONE)
         cells.append(str(len(ours.returns)) if ours is not None else NONE)
         published = of(row.env, PUBLISHED.get(row.label, ""))
         cells += [_mean(row.env, published, step) for step in STEPS]
