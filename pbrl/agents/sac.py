@@ -26,6 +26,8 @@ from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.nn.return_scale import ReturnScale
 from pbrl.types import Abilities, Array, Dynamics, EnvSpec, Key, Metrics, Params, Transition
 
+CRITICS = ("squared", "categorical")
+
 
 @flax.struct.dataclass
 class Config(svg_sac.Config):
@@ -55,9 +57,6 @@ class State:
     spec: EnvSpec = flax.struct.field(pytree_node=False)
     returns: ReturnScale | None = None
     """What rewards are divided by, where critics are categorical."""
-
-
-CRITICS = ("squared", "categorical")
 
 
 def abilities(config: Config) -> Abilities:
