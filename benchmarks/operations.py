@@ -93,7 +93,9 @@ def maac_update_flops(sizes: Sizes) -> float:
 
 def maac_model_flops(sizes: Sizes) -> float:
     """Count the operations of one gradient step on MAAC's ensemble, with its share of judging the held-out rows."""
-    return mage_model_flops(sizes) + _judging(sizes)
+    return mage_model_flops(sizes) + _judging(
+        sizes, _weights(sizes["obs"] + sizes["action"], sizes["model"], 2 * sizes["obs"])[0]
+    )
 
 
 def dhmbpo_update_flops(sizes: Sizes) -> float:
@@ -105,7 +107,7 @@ def dhmbpo_update_flops(sizes: Sizes) -> float:
     obs, action, horizon, critics = sizes["obs"], sizes["action"], sizes["horizon"], sizes["critics"]
     actor, first_actor = _weights(obs, sizes["actor"], 2 * action)
     critic, first_critic = _weights(obs + action, sizes["critic"], 1)
-    model, _ = _weights(obs + action, sizes["model"], 2 * obs)
+    model, _ = _weights(obs + action, sizes["model"], obs)
     reward, _ = _weights(2 * obs + action, sizes["head"], 1)
     values = sizes["target_subset"] * critic + critics * (3 * critic - first_critic)  # the target's, all critics' loss
     # H + 1 actions, H steps of one member a row with their rewards, all critics at the end: there and back, then the
@@ -119,16 +121,18 @@ def dhmbpo_update_flops(sizes: Sizes) -> float:
 
 def dhmbpo_model_flops(sizes: Sizes) -> float:
     """Count the operations of one gradient step on DHMBPO's ensemble and reward, with its share of judging."""
-    reward, first = _weights(2 * sizes["obs"] + sizes["action"], sizes["head"], 1)
-    return mage_model_flops(sizes) + 2.0 * sizes["model_batch"] * (3 * reward - first) + _judging(sizes)
+    obs, action = sizes["obs"], sizes["action"]
+    model, first = _weights(obs + action, sizes["model"], obs)  # a deviation is no output
+    members = sizes["ensemble"] * (3 * model - first)
+    reward, first = _weights(2 * obs + action, sizes["head"], 1)
+    return 2.0 * sizes["model_batch"] * (members + 3 * reward - first) + _judging(sizes, model)
 
 
-def _judging(sizes: Sizes) -> float:
+def _judging(sizes: Sizes, weights: int) -> float:
     """Count what each gradient step costs on held-out rows, which a fit judges before its first epoch and after each.
 
-    Every member judges its own.
+    Every member, of so many weights, judges its own.
     """
-    weights, _ = _weights(sizes["obs"] + sizes["action"], sizes["model"], 2 * sizes["obs"])
     judged = 2.0 * sizes["ensemble"] * (rows(sizes) // validation.BLOCK) * weights
     return (EPOCHS + 1) / EPOCHS * judged / epoch(sizes)
 

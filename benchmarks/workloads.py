@@ -105,7 +105,7 @@ def maac_programs(task: str, sizes: Sizes) -> dict[str, Program]:
 
 
 def dhmbpo_config(sizes: Sizes) -> dhmbpo.Config:
-    """Return the agent of these sizes: its model is PETS' ensemble as wide as the authors', with a reward beside it."""
+    """Return the agent of these sizes: its ensemble is as wide as the authors', with a reward beside it."""
     return dhmbpo.Config(
         horizon=sizes["horizon"],
         critics=sizes["critics"],
