@@ -34,8 +34,8 @@ from pbrl.agents.parts.sac_with_model import (
     observe,
     update_model,
 )
-from pbrl.agents.parts.soft import DHMBPO_STYLE, Style
 from pbrl.agents.parts.soft import networks_of as networks
+from pbrl.agents.parts.style import DHMBPO_STYLE, Style
 from pbrl.config import static
 from pbrl.equations.actor_critic import check_rows, clipped_minimum, over_critics, squared_td_loss
 from pbrl.equations.expansion import mve_targets, rollout
@@ -135,7 +135,7 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
     """
     check_rows(state.spec, batch)
     roll_key, last_key, chosen_key = jax.random.split(key, 3)
-    cfg, nets, dynamics = state.config, networks(state), simulator(state)
+    cfg, alpha, nets, dynamics = state.config, state.ac.alpha, networks(state), simulator(state)
 
     def training_rollout(actor: Params) -> tuple[Path, tuple[Array, Array]]:
         """The path, and what is not differentiated of it: discounts `[H, B]` and first actions `[B, A]`."""
@@ -150,7 +150,6 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
         """The value `[B]` of the first action along a path that ends with such a value."""
         return mve_targets(path.reward, discount, path.log_prob[1:], terminal_q, alpha, cfg.discount)[0]
 
-    alpha = state.ac.alpha
     ac, bound_metrics = nets.move_bounds(state.ac, path.reward, path.log_prob[:-1])
     scale = _scale(cfg, ac.bounds)
 
@@ -178,7 +177,10 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return what the actor ascends, the mean of all Q_i `[*]`, online and soft, for `obs [*, S]`, `action [*, A]`."""
+    """Return what the actor ascends of the online, soft critics `[*]`: by default all Q_i's mean.
+
+    For `obs [*, S]` and `action [*, A]`.
+    """
     scale = _scale(state.config, state.ac.bounds)
     return over_critics(scale(networks(state).q(state.ac.critic, obs, action)), state.config.actor_critics)
 

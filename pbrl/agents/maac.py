@@ -97,8 +97,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.require(config, Config)
-    why = "STEVE's weights want an estimate of every pair of neighbours"
-    critics.refuse(config, "maac", target_subset=why, actor_critics=why)
+    critics.keep_neighbours(config, "maac")
     configs.check(config, horizon=(0, 1_000), samples=(1, 1_000_000), target_horizon=(0, 1_000))
     configs.check(config, target_members=(1, config.elites))
     configs.check_choice(config, branch=("start", "end"), entropy=("first", "path"))

@@ -101,5 +101,8 @@ def update(state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    """Return what the actor ascends of the online, soft critics `[*]`: by default `min_j Q_j(s, a)`.
+
+    For `obs [*, S]` and `action [*, A]`.
+    """
     return networks(state).value(state.ac.critic, obs, action)

@@ -71,16 +71,16 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     if oracle is not None:
         raise ValueError("sac learns from real transitions and has no use for an oracle; drop it, or use 'svg'")
     soft.validate(config)
-    soft.validate_schedule(config)
+    svg_sac.validate_schedule(config)
     configs.check_choice(config, critic=CRITICS)
     categorical.validate(config)
     stats = normalizer.init(spec.obs_size, bounds=STD_BOUNDS)
     if config.critic == "categorical":
-        config = configs.cast(soft.resolve(config, spec, categorical.ENTROPY_PER_ACTION))
+        config = configs.cast(svg_sac.resolve(config, spec, categorical.ENTROPY_PER_ACTION))
         returns = return_scale.init(spec.obs_size)
         ac = CategoricalActorCritic(spec, config, stats, returns).init(key)
         return State(ac=ac, stats=stats, config=config, spec=spec, returns=returns)
-    config = configs.cast(soft.resolve(config, spec))
+    config = configs.cast(svg_sac.resolve(config, spec))
     return State(ac=SoftActorCritic(spec, config, stats).init(key), stats=stats, config=config, spec=spec)
 
 

@@ -66,8 +66,7 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     Raises `ValueError` where a hyper-parameter cannot work.
     """
     configs.require(config, Config)
-    why = "STEVE's weights want an estimate of every pair of neighbours"
-    critics.refuse(config, "steve", target_subset=why, actor_critics=why)
+    critics.keep_neighbours(config, "steve")
     configs.check(config, target_horizon=(0, 1_000), target_members=(1, config.elites))
     return sac_with_model.start(key, spec, config, oracle)
 

@@ -102,11 +102,11 @@ def init(key: Key, spec: EnvSpec, config: Config = Config(), *, oracle: Dynamics
     """
     configs.require(config, Config)
     soft.validate(config)
-    soft.validate_schedule(config)
+    svg_sac.validate_schedule(config)
     sequence_world.validate(config)
     configs.check(config, horizon=(0, 1_000), actor_warmup=(0, float("inf")))
     configs.check_choice(config, actor=("svg", "sac"), critic=("td", "mve"))
-    config = configs.cast(soft.resolve(config, spec))
+    config = configs.cast(svg_sac.resolve(config, spec))
     ac_key, world_key = jax.random.split(key)
     stats = Statistics.init(spec.obs_size, spec.action_size, bounded=True)
     return State(
@@ -262,7 +262,10 @@ def distribution(state: State, obs: Array) -> tuple[Array, Array]:
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    """Return what the actor ascends of the online, soft critics `[*]`: by default `min_j Q_j(s, a)`.
+
+    For `obs [*, S]` and `action [*, A]`.
+    """
     return networks(state).value(state.ac.critic, obs, action)
 
 

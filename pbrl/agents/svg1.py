@@ -137,5 +137,8 @@ def _again(state: State, batch: Transition, action: Array, key: Key) -> tuple[Ar
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, online and soft, for `obs [*, S]` and `action [*, A]`."""
+    """Return what the actor ascends of the online, soft critics `[*]`: by default `min_j Q_j(s, a)`.
+
+    For `obs [*, S]` and `action [*, A]`.
+    """
     return networks(state).value(state.ac.critic, obs, action)

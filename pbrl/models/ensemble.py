@@ -43,11 +43,14 @@ class Ensemble:
         """Return the parameters of `members [M]` alone, with what all of them share."""
         return {**params, MEMBERS: jax.tree.map(lambda x: x[members], params[MEMBERS])}
 
+    def _outputs(self, members: Params, stats: Statistics, obs: Array, action: Array) -> Array:
+        """Return what the networks `[E]` put out, `[E, B, *]`, for `obs [E, B, S]`."""
+        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
+        return networks.apply_members(self._network, members, jnp.concatenate(inputs, axis=-1), shared=False)
+
     def _raw(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         """Return the networks' two outputs `[E, B, S]` for `obs [E, B, S]`."""
-        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
-        out = networks.apply_members(self._network, params[MEMBERS], jnp.concatenate(inputs, axis=-1), shared=False)
-        mean, raw = jnp.split(out, 2, axis=-1)
+        mean, raw = jnp.split(self._outputs(params[MEMBERS], stats, obs, action), 2, axis=-1)
         return mean, raw
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
@@ -156,8 +159,7 @@ class HomoscedasticEnsemble(Ensemble):
 
     def _delta(self, params: Params, stats: Statistics, obs: Array, action: Array) -> tuple[Array, Array]:
         own = params[MEMBERS]
-        inputs = [normalizer.normalize(stats.obs, obs), normalizer.normalize(stats.action, action)]
-        mean = networks.apply_members(self._network, own["network"], jnp.concatenate(inputs, axis=-1), shared=False)
+        mean = self._outputs(own["network"], stats, obs, action)
         log_std = jnp.maximum(own["log_std"], MIN_LOG_STD)[:, None]
         return mean, jnp.broadcast_to(2.0 * log_std, mean.shape)
 

@@ -54,6 +54,8 @@ def test_a_subset_is_drawn_anew_and_holds_different_critics():
     params = {"w": jnp.arange(5.0)}
     seen = {tuple(sorted(np.asarray(drawn(settings, params, jax.random.key(i))["w"]))) for i in range(60)}
     assert len(seen) == 10 and all(a != b for a, b in seen)  # every pair comes up
+    whole = drawn(config("sac", critics=5, target_subset=5), params, KEY)["w"]
+    np.testing.assert_array_equal(np.sort(whole), params["w"])
 
 
 def test_the_actor_takes_the_smallest_or_the_mean():
@@ -63,8 +65,8 @@ def test_the_actor_takes_the_smallest_or_the_mean():
 
 
 @pytest.mark.parametrize("name", [*FEW, *REST])
-def test_a_subset_of_all_critics_is_all_of_them(name):
-    """So that the minimum over a part can only lie above: the loss of all five is another, that of a pair too."""
+def test_a_pair_of_five_critics_makes_another_target(name):
+    """An option that is not passed on would leave the loss as it is."""
     settings = [{"target_subset": k, "critics": 5} for k in (0, 5, 2)]
     losses = [jitted(name, "update")(ready(name, **s), batch_for(name), KEY)[1]["critic/loss"] for s in settings]
     assert losses[2] != pytest.approx(float(losses[0]), rel=1e-3)

@@ -87,11 +87,14 @@ def drawn(config: Options, params: Params, key: Key) -> Params:
     return jax.tree.map(lambda x: x[chosen], params)
 
 
-def refuse(config: Any, agent: str, **why: str) -> None:
-    """Raise `ValueError` for options (by name, with the reason) that an agent cannot carry, where they are on."""
-    for name, reason in why.items():
-        if getattr(config, name) not in (0, "min"):
-            raise ValueError(f"config.{name}: {agent} cannot carry it, {reason}; leave it out")
+def keep_neighbours(config: Any, agent: str) -> None:
+    """Raise `ValueError` for options that an agent with STEVE's mixture cannot carry."""
+    for name, usual in {"target_subset": 0, "actor_critics": "min"}.items():
+        if getattr(config, name) != usual:
+            raise ValueError(
+                f"config.{name}: {agent} cannot carry it, STEVE's weights want an estimate of every pair of "
+                "neighbours; leave it out"
+            )
 
 
 def validate(config: Any) -> None:

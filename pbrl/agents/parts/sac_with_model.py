@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from pbrl import config as configs
 from pbrl.agents.parts import soft
-from pbrl.agents.parts.soft import MAAC_STYLE, SoftActorCritic, SoftState, Style, networks_of
+from pbrl.agents.parts.soft import SoftActorCritic, SoftState, networks_of
+from pbrl.agents.parts.style import MAAC_STYLE, Style
 from pbrl.config import Frozen, static
 from pbrl.equations.actor_critic import check_rows, either
 from pbrl.models import ensemble_world

@@ -6,7 +6,7 @@ and takes the steps. Nothing here knows of a model.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import flax.struct
 import jax
@@ -16,29 +16,13 @@ import optax
 from pbrl import config as configs
 from pbrl.agents.parts import critics
 from pbrl.agents.parts.critics import ValueBounds
+from pbrl.agents.parts.style import Style
 from pbrl.equations import actor_critic
 from pbrl.equations.actor_critic import check_obs
 from pbrl.nn import networks, normalizer
 from pbrl.nn.layers import Layers, of_actor
 from pbrl.nn.normalizer import STD_BOUNDS, Normalizer
 from pbrl.types import Array, EnvSpec, Key, Metrics, Params, Transition
-
-
-class Style(NamedTuple):
-    """How the networks of a code base begin and end, and what moves its temperature."""
-
-    scheme: str
-    """How weights are drawn: see `networks.MLP`."""
-    std: str
-    """How a network's output becomes a deviation: see `networks.GaussianActor`."""
-    log_std_bounds: tuple[float, float]
-    log_temperature: bool
-    """Let log α weigh the temperature's loss, instead of α."""
-
-
-SVG_STYLE = Style("orthogonal", "bent", (-5.0, 2.0), log_temperature=False)
-MAAC_STYLE = Style("glorot", "clipped", (-20.0, 2.0), log_temperature=True)
-DHMBPO_STYLE = Style("he_zero_out", "softplus", (0.0, 0.0), log_temperature=False)
 
 
 class Hyperparameters(critics.Options, Protocol):
@@ -265,14 +249,6 @@ def target_entropy(config: EntropySchedule, steps: Array) -> Array:
     return actor_critic.entropy_schedule(steps, initial, final, config.entropy_decay, config.entropy_steps)  # pyright: ignore[reportArgumentType]
 
 
-def resolve(config: Any, spec: EnvSpec, per_action: float = -1.0) -> Any:
-    """Put the usual -A (one nat less for each action coordinate) where the config leaves a target entropy open."""
-    usual = per_action * spec.action_size
-    initial = usual if config.initial_entropy is None else config.initial_entropy
-    final = initial if config.final_entropy is None else config.final_entropy
-    return replace(config, initial_entropy=initial, final_entropy=final)
-
-
 def validate(config: Any) -> None:
     """Raise `ValueError` for a hyper-parameter of this file that cannot work, naming field, range and value."""
     inf = float("inf")
@@ -289,9 +265,3 @@ def validate(config: Any) -> None:
     )
     configs.check_choice(config, activation=networks.ACTIVATIONS, precision=networks.PRECISIONS)
     critics.validate(config)
-
-
-def validate_schedule(config: Any) -> None:
-    """Raise `ValueError` for a schedule of the target entropy that cannot be."""
-    finite, inf = (-1e9, 1e9), float("inf")
-    configs.check(config, initial_entropy=finite, final_entropy=finite, entropy_decay=(0, inf), entropy_steps=(1, inf))

@@ -1,17 +1,20 @@
 """What SAC and SAC-SVG(H) share: hyper-parameters as SVG's released code gives them to both, and acting.
 
-The contract: a config that inherits these fields passes `soft.validate` and `soft.validate_schedule`, and its state has
+The contract: a config that inherits these fields passes `soft.validate` and `validate_schedule`, and its state has
 `ac`, `stats` and `spec`; the order of an update is the agent's own.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import flax.struct
 
-from pbrl.agents.parts.soft import SVG_STYLE, SoftActorCritic, Style
+from pbrl import config as configs
+from pbrl.agents.parts.soft import SoftActorCritic
+from pbrl.agents.parts.style import SVG_STYLE, Style
 from pbrl.config import Frozen, static
 from pbrl.equations.actor_critic import either
-from pbrl.types import Array, Key
+from pbrl.types import Array, EnvSpec, Key
 
 
 @flax.struct.dataclass
@@ -67,3 +70,17 @@ def act(nets: SoftActorCritic, state: Any, obs: Array, key: Key, explore: bool |
     """Return actions `[*, A]` in [-1, 1] for `obs [*, S]`: a draw from π(s) where it explores, else its mode."""
     actor = state.ac.actor
     return either(explore, lambda: nets.sample(actor, obs, key)[0], lambda: nets.mode(actor, obs))
+
+
+def resolve(config: Any, spec: EnvSpec, per_action: float = -1.0) -> Any:
+    """Put the usual -A (one nat less for each action coordinate) where the config leaves a target entropy open."""
+    usual = per_action * spec.action_size
+    initial = usual if config.initial_entropy is None else config.initial_entropy
+    final = initial if config.final_entropy is None else config.final_entropy
+    return replace(config, initial_entropy=initial, final_entropy=final)
+
+
+def validate_schedule(config: Any) -> None:
+    """Raise `ValueError` for a schedule of the target entropy that cannot be."""
+    finite, inf = (-1e9, 1e9), float("inf")
+    configs.check(config, initial_entropy=finite, final_entropy=finite, entropy_decay=(0, inf), entropy_steps=(1, inf))

@@ -141,5 +141,8 @@ def distribution(state: State, obs: Array) -> tuple[Array, None]:
 
 
 def value(state: State, obs: Array, action: Array) -> Array:
-    """Return what the actor ascends, `min_j Q_j(s, a)` `[*]`, for `obs [*, S]` and `action [*, A]`."""
+    """Return what the actor ascends of the online critics `[*]`: by default `min_j Q_j(s, a)`.
+
+    For `obs [*, S]` and `action [*, A]`.
+    """
     return networks_of(state).value(state.ac.critic, obs, action)
