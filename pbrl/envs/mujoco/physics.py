@@ -1,17 +1,16 @@
-"""MuJoCo's step in JAX with a derivative: MJX's own stages, the constraint solver differentiated implicitly.
+"""MuJoCo's step in JAX with a derivative: MJX's own stages, and a constraint solver of pbrl's in the place of MJX's.
 
 MJX solves for the acceleration by a `while` loop, which JAX does not differentiate backwards; a loop of one iteration,
-the usual way out, is wrong wherever there are contacts. Here the loop runs to its end on constants, and one Newton step
-from the solution, whose value is dropped, gives the derivative: at the minimum the gradient F(a, θ) of the solver's
-cost vanishes, so that da/dθ = -H⁻¹ ∂F/∂θ by the implicit function theorem (H: the cost's Hessian in a).
+the usual way out, is wrong wherever there are contacts. `solver` goes to the end and is differentiated implicitly.
 
-It relies on MJX's internals, so it refuses versions that it has not been tested with.
+Written here is the step of one state; `batch_last` makes one of many states of it. It relies on MJX's internals, so it
+refuses versions that it has not been tested with.
 """
 
 import functools
 import importlib.metadata
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ import numpy as np
 from pbrl.envs import notices
 from pbrl.envs.jax_env import precise, within_bounds
 from pbrl.envs.mujoco.kinematics import kinematics
+from pbrl.envs.mujoco.solver import FOUND, solve
 from pbrl.errors import EnvError
 from pbrl.types import Array
 
@@ -35,6 +35,7 @@ class Physics(NamedTuple):
     warmstart: Array  # [nv], acceleration of the last evaluation, where the solver begins
 
 
+F = TypeVar("F", bound=Callable)
 Seen = Callable[[Any, Any], Any]
 
 
@@ -83,7 +84,7 @@ def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator
     except NotImplementedError as error:
         raise EnvError(f"MJX cannot step this model: {error}") from None
     m = m.tree_replace({"opt.iterations": iterations[0], "opt.ls_iterations": iterations[1]})
-    evaluate = _evaluation(m, mjx.make_data(model))
+    evaluate = _evaluation(m, mjx.make_data(model), iterations)
     integrate = _runge_kutta if m.opt.integrator == forward.IntegratorType.RK4 else _euler
 
     def step(state: Physics, control: Array, seen: Seen) -> tuple[Physics, Any, Array]:
@@ -100,7 +101,13 @@ def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator
     return Simulator(precise(step), precise(look))
 
 
-def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
+def _kept_small(function: F) -> F:
+    """Let the derivative compute a step anew instead of keeping some hundred small arrays of it, save its solution."""
+    policy = jax.checkpoint_policies.save_only_these_names(FOUND)
+    return cast(F, jax.checkpoint(function, policy=policy, prevent_cse=False))
+
+
+def _evaluation(m: Any, blank: Any, iterations: tuple[int, int]) -> Callable[[Physics, Array], Any]:
     """Return `(state, control) -> data`: forces and acceleration, MJX's `forward` with another solver."""
     from mujoco.mjx._src import constraint, forward, smooth
 
@@ -117,23 +124,9 @@ def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
         d = smooth.transmission(m, d)
         for stage in (forward.fwd_velocity, forward.fwd_actuation, forward.fwd_acceleration):
             d = stage(m, d)
-        return solve(m, d) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
+        return solve(m, d, iterations) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
 
     return evaluate
-
-
-def solve(m: Any, d: Any) -> Any:
-    """Find the acceleration; its derivative is that of one Newton step from where the solver ended."""
-    from mujoco.mjx._src import solver
-
-    found = solver.solve(m, jax.lax.stop_gradient(d)).qacc
-    there = d.replace(qacc=jax.lax.stop_gradient(found))
-    newton = -solver.Context.create(m, there).Mgrad  # about 0, with the derivative wanted
-    qacc = there.qacc + newton - jax.lax.stop_gradient(newton)
-    context = solver.Context.create(m, d.replace(qacc=qacc), grad=False)
-    return d.tree_replace({
-        "qacc": qacc, "qfrc_constraint": context.qfrc_constraint, "_impl.efc_force": context.efc_force,
-    })  # fmt: skip
 
 
 def _collision(m: Any, blank: Any) -> tuple[Callable[[Any], Any], tuple[np.ndarray, np.ndarray]]:
@@ -199,9 +192,13 @@ def _euler(m: Any, evaluate: Callable, state: Physics, control: Array, seen: Cal
     """Take MuJoCo's semi-implicit Euler step, damping implicit."""
     from mujoco.mjx._src import forward
 
-    d = evaluate(state, control)
-    after = forward.euler(m, d)
-    return Physics(after.qpos, after.qvel, jax.lax.stop_gradient(d.qacc)), seen(d)
+    @_kept_small
+    def moved(state: Physics, control: Array) -> tuple[Physics, Any]:
+        d = evaluate(state, control)
+        after = forward.euler(m, d)
+        return Physics(after.qpos, after.qvel, jax.lax.stop_gradient(d.qacc)), seen(d)
+
+    return moved(state, control)
 
 
 def _runge_kutta(m: Any, evaluate: Callable, state: Physics, control: Array, seen: Callable) -> tuple[Physics, Any]:
@@ -215,6 +212,7 @@ def _runge_kutta(m: Any, evaluate: Callable, state: Physics, control: Array, see
             m, lambda *args: forward._integrate_pos(*args, dt=dt), "jqv", "q", m.jnt_type, state.qpos, velocity
         )
 
+    @_kept_small
     def stage(carry: tuple, weights: tuple[Array, Array]) -> tuple[tuple, Any]:
         velocity, acceleration, mean_velocity, mean_acceleration = carry
         ahead, share = weights
