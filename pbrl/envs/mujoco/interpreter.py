@@ -226,9 +226,14 @@ class Interpreter:
         return added if isinstance(x, np.ndarray) and not x.any() else joined(Rows(self.full(x)), added)
 
     def scan(self, equation: Any, *args: Any) -> list[Array]:
-        p = equation.params
-        consts, carry = args[: p["num_consts"]], args[p["num_consts"] :][: p["num_carry"]]
-        xs = args[p["num_consts"] + p["num_carry"] :]
+        p, inside = (
+            equation.params,
+            equation.params["jaxpr"].jaxpr,
+        )  # by their shapes: what counts them has changed names
+        stacked = sum(v.aval.shape != w.aval.shape for v, w in zip(equation.invars, inside.invars, strict=True))
+        carried = sum(v.aval.shape == w.aval.shape for v, w in zip(equation.outvars, inside.outvars, strict=True))
+        at = len(args) - stacked
+        consts, carry, xs = args[: at - carried], args[at - carried : at], args[at:]
         each = [isinstance(x, Rows) for x in xs]
 
         def body(carry: Any, xs: Any) -> tuple:
@@ -236,7 +241,7 @@ class Interpreter:
             closed = p["jaxpr"]
             made = self.evaluate(closed.jaxpr, closed.consts, [*consts, *map(Rows, carry), *inputs])
             out = [self.full(x) for x in made]
-            return out[: p["num_carry"]], out[p["num_carry"] :]
+            return out[:carried], out[carried:]
 
         start = [self.full(x) for x in carry], [x.x if isinstance(x, Rows) else jnp.asarray(x) for x in xs]
         last, ys = lax.scan(body, *start, length=p["length"], reverse=p["reverse"], unroll=p["unroll"])
