@@ -10,16 +10,12 @@ ratios to the old build. The aim is at most 1.03.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from builds import builds, commit
+
 RESULTS = Path(__file__).parent / "results" / "guard-cost.json"
 SIDE = """
 import sys, tempfile, time, warnings
@@ -61,63 +57,18 @@ for line in sys.stdin:
 """
 
 
-class Side:
-    """One build in a process of its own."""
-
-    def __init__(self, tree: Path, work: Path):
-        """Compile and warm up."""
-        env = {**os.environ, "PYTHONPATH": str(tree), "JAX_PLATFORMS": "cpu", "MUJOCO_GL": "egl"}
-        env |= {"JAX_NUM_CPU_DEVICES": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SIDE], cwd=work, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.answer()
-
-    def answer(self) -> str:
-        """Return its next line. Raises `SystemExit` where it has ended."""
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("a build ended before it was measured; its error stands above")
-        return line
-
-    def ask(self) -> list[float]:
-        """Return microseconds of a step by the clock and of the processor's, and of the environment's alone."""
-        assert self.process.stdin
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return [float(x) for x in self.answer().split()]
-
-    def close(self) -> None:
-        """Let it end."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def main() -> None:
     """Measure both builds in turn, print, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", required=True, help="commit to compare with")
     parser.add_argument("--turns", type=int, default=30)
     given = parser.parse_args()
-    git = ["git", "-C", str(ROOT)]
-    revision = subprocess.run(
-        [*git, "rev-parse", given.against], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        subprocess.run([*git, "worktree", "add", "--detach", "-q", str(work / "old"), revision], check=True)
-        stack.callback(subprocess.run, [*git, "worktree", "remove", "--force", str(work / "old")], check=True)
-        sides = {}
-        for name, tree in (("old", work / "old"), ("new", ROOT), ("control", work / "old")):
-            sides[name] = Side(tree, work)
-            stack.callback(sides[name].close)
+    with builds(given.against, ["-c", SIDE], ("old", "new", "control"), threads=1) as sides:
         times: dict[str, list[list[float]]] = {name: [] for name in sides}
         for turn in range(given.turns):
             for name in [*sides][turn % 3 :] + [*sides][: turn % 3]:
-                times[name].append(sides[name].ask())
-    facts: dict[str, Any] = {"against": revision, "turns": given.turns}
+                times[name].append([float(x) for x in sides[name].ask("go").split()])
+    facts: dict[str, Any] = {"against": commit(given.against), "turns": given.turns}
     for i, what in enumerate(("step", "step's processor time", "environment alone")):
         medians = {name: statistics.median(one[i] for one in found) for name, found in times.items()}
         ratios = {name: medians[name] / medians["old"] for name in ("new", "control")}

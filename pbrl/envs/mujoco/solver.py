@@ -15,37 +15,14 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from pbrl.envs.mujoco.batch_last import native
+from pbrl.envs.mujoco.problem import Line, Problem, total
 from pbrl.types import Array
 
 FEW, MANY = 24, 48
 """Problems of at least `MANY` rows are solved on their `FEW` that are in force, where no problem has more of those."""
 
-EXACT = 1e-4
-"""What is left of the derivative along a step, at most, where a line search ends."""
-
 FOUND = "acceleration"
 """What a checkpointed step keeps, so that nothing is searched for twice."""
-
-
-class Problem(NamedTuple):
-    """What an acceleration of size n is found from, with m rows of constraints. A row not in force has a J of zeros."""
-
-    inertia: Array  # [n, n]
-    force: Array  # [n], without constraints
-    jacobian: Array  # [m, n]
-    stiffness: Array  # [m], MuJoCo's D
-    reference: Array  # [m]
-    low: Array  # [m], bounds of a row's force: 0 and ∞ for a contact, ±friction loss, ±∞ for an equality
-    high: Array  # [m]
-
-    def pushes(self, x: Array) -> Array:
-        """Return the rows' forces at x = J a - aref."""
-        return jnp.clip(-self.stiffness * x, self.low, self.high)
-
-    def bends(self, x: Array) -> Array:
-        """Return which rows are within their bounds, where the cost is quadratic."""
-        push = -self.stiffness * x
-        return (self.low < push) & (push < self.high)
 
 
 class Limits(NamedTuple):
@@ -177,7 +154,7 @@ def _newton(limits: Limits, problem: Problem, *starts: Array) -> Array:
     def tried(_: None, a: Array) -> tuple[None, tuple]:
         ma, x = _times(problem.inertia, a), _times(problem.jacobian, a) - problem.reference
         push, soft = problem.pushes(x), problem.stiffness + (problem.stiffness == 0.0)
-        cost = _total(a * (0.5 * ma - problem.force)) - _total(push * (x + 0.5 * push / soft))
+        cost = total(a * (0.5 * ma - problem.force)) - total(push * (x + 0.5 * push / soft))
         return None, (cost, a, ma, x)
 
     def unfinished(carry: tuple) -> Array:
@@ -188,10 +165,10 @@ def _newton(limits: Limits, problem: Problem, *starts: Array) -> Array:
         bends, slope = problem.bends(x), ma - problem.force
         step = -_divided_by_sum(problem, bends, slope, -problem.pushes(x))
         mstep, jstep = _times(problem.inertia, step), _times(problem.jacobian, step)
-        line = Line(problem, x, jstep, _total(step * slope), _total(step * mstep))
+        line = Line(problem, x, jstep, total(step * slope), total(step * mstep))
         along, gained = line.minimum(limits.line_search, done)
         after = x + along * jstep
-        changed = _total((problem.bends(after) != bends).astype(x.dtype))
+        changed = total((problem.bends(after) != bends).astype(x.dtype))
         same = (changed == 0.0) & (jnp.abs(along - 1.0) < 1e-3)
         done |= same | (gained < scale)
         return count + 1, a + along * step, ma + along * mstep, after, done
@@ -202,55 +179,11 @@ def _newton(limits: Limits, problem: Problem, *starts: Array) -> Array:
     return last[1]
 
 
-class Line(NamedTuple):
-    """The cost along a step, from x = J a - aref."""
-
-    problem: Problem
-    x: Array
-    jstep: Array
-    linear: Array  # [batch], derivative at 0 without constraints
-    quadratic: Array
-
-    def slope(self, at: Array | float) -> Array:
-        """Return the derivative, which grows with `at`."""
-        return self.linear + at * self.quadratic - _total(self.jstep * self.problem.pushes(self.x + at * self.jstep))
-
-    def minimum(self, most: int, done: Array) -> tuple[Array, Array]:
-        """Return how far to go, 0 where `done`, and half the decrease that the step promises.
-
-        Newton's method for the root of the derivative, in a bracket, from 1, which is the root if no row changes state.
-        """
-        steepness = -self.slope(0.0)
-
-        def unfinished(carry: tuple) -> Array:
-            return (carry[0] < most) & ~carry[-1].all()
-
-        def body(carry: tuple) -> tuple:
-            count, at, low, high, best, least, _ = carry
-            slope, bends = self.slope(at), self.problem.bends(self.x + at * self.jstep)
-            curve = self.quadratic + _total(jnp.square(self.jstep) * self.problem.stiffness * bends)
-            best, least = jnp.where(jnp.abs(slope) < least, at, best), jnp.minimum(jnp.abs(slope), least)
-            low, high = jnp.where(slope < 0.0, at, low), jnp.where(slope < 0.0, high, at)
-            ahead = at - slope / curve
-            middle = jnp.where(jnp.isinf(high), 2.0 * at, 0.5 * (low + high))
-            at = jnp.where((ahead > low) & (ahead < high), ahead, middle)
-            return count + 1, at, low, high, best, least, done | (least < EXACT * steepness)
-
-        one = jnp.ones_like(steepness)
-        begin = 0, one, 0.0 * one, jnp.inf * one, 0.0 * one, steepness, done
-        best = jax.lax.while_loop(unfinished, body, begin)[4]
-        return jnp.where(done, 0.0, best), steepness
-
-
 # Products of small matrices, in forms that XLA makes vector instructions of on a CPU.
 
 
 def _times(matrix: Array, vector: Array) -> Array:
     return functools.reduce(jnp.add, (matrix[:, j] * vector[j] for j in range(matrix.shape[1])))
-
-
-def _total(x: Array) -> Array:
-    return functools.reduce(jnp.add, list(x))
 
 
 def _divided_by_sum(problem: Problem, weights: Array, slope: Array, push: Array) -> Array:

@@ -36,8 +36,8 @@ def environment(env_id: str, preset: str = "fidelity") -> JaxEnv:
     """Return a MuJoCo task in JAX; the same object at every call.
 
     Observation and reward are differentiable in state and action, save at clips and where contacts begin or end; the
-    discount carries no gradient, and second derivatives are not those of the constraint solver. As an oracle it starts
-    from `extras`, which `reader` reads off a live environment. Computes in float64 where JAX does (`jax_enable_x64`),
+    discount carries no gradient. Backwards only, at every order: JAX refuses forward mode. As an oracle it starts from
+    `extras`, which `reader` reads off a live environment. Computes in float64 where JAX does (`jax_enable_x64`),
     else in float32.
 
     Raises `EnvError` for a task without a twin, and for versions of MuJoCo that it was not tested with.

@@ -9,7 +9,8 @@ import pytest
 
 from pbrl.envs.mujoco import solver
 from pbrl.envs.mujoco.batch_last import batch_last
-from pbrl.envs.mujoco.solver import Limits, Problem
+from pbrl.envs.mujoco.problem import Problem
+from pbrl.envs.mujoco.solver import Limits
 
 LIMITS = Limits(40, 20, 1e-12)
 SIZE, BATCH = 5, 7
