@@ -32,7 +32,7 @@ class Curve:
     returns: np.ndarray  # [T]
     alpha: np.ndarray  # [T], the temperature, NaN where an agent has none or none was logged yet
     last: Mapping[str, float]
-    """`SHOWN`, as last logged."""
+    """`SHOWN`, as last logged, and the hours that training took to there."""
 
     def until(self, step: int) -> "Curve":
         """Return what of it lies at or before a step."""
@@ -81,9 +81,10 @@ def _add(entry: Entry, run: Run) -> None:
     steps, returns = evaluation_curve(run.folder)
     if not len(steps):
         return  # another process has just begun it
-    logged = read_rows(run.folder, "train")
+    logged, seconds = read_rows(run.folder, "train"), read_rows(run.folder, "eval")[-1].get("eval/seconds")
+    hours = {} if seconds is None else {"hours": float(seconds) / 3_600.0}
     for i, seed in enumerate(run.seeds):
-        last = {k: float(np.atleast_1d(row[k])[i]) for row in logged[-1:] for k in SHOWN if k in row}
+        last = {k: float(np.atleast_1d(row[k])[i]) for row in logged[-1:] for k in SHOWN if k in row} | hours
         warm = [(row["step"], np.atleast_1d(row[SHOWN[1]])[i]) for row in logged if SHOWN[1] in row] or [(0, np.nan)]
         alpha = np.interp(steps, *zip(*warm, strict=True), left=np.nan)
         curve = Curve(steps, returns[i], alpha, last).until(run.schedule.total_steps)

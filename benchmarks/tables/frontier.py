@@ -14,7 +14,7 @@ PUBLISHED = {"DHMBPO": "DHMBPO", "SVG(2)": "SVG", "MBPO": "MBPO", "SAC": "SAC", 
 
 
 def table() -> str:
-    """Return returns of ours with intervals, the published means, and hours to the end, by task and agent."""
+    """Return returns of ours with intervals, the published means, and hours of both, by task and agent."""
     found, rows = suite("frontier"), []
     for row in SUITES["frontier"].rows:
         ours = found.get((row.env, row.label))
@@ -23,11 +23,13 @@ def table() -> str:
             here = np.zeros(0) if ours is None else ours.returns[:, ours.steps == step].ravel()
             cells.append(spread(vars(stats.aggregate(here))) if here.size else NONE)
         cells.append(str(len(ours.returns)) if ours is not None else NONE)
+        took = [] if ours is None else [last["hours"] for last in ours.last if "hours" in last]
+        cells.append(number(float(np.mean(took)), 1) if took else NONE)
         published = of(row.env, PUBLISHED.get(row.label, ""))
         cells += [_mean(row.env, published, step) for step in STEPS]
         cells.append(_hours(published))
         rows.append(cells)
-    head = ["task", "agent", *(f"ours, {step:,}" for step in STEPS), "seeds"]
+    head = ["task", "agent", *(f"ours, {step:,}" for step in STEPS), "seeds", "our core-hours a seed"]
     return grid([*head, *(f"published, {step:,}" for step in STEPS), "published GPU-hours to 100,000"], rows)
 
 
