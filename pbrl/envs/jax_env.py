@@ -221,10 +221,10 @@ def require_extras(batch: Transition, names: Sequence[str], env_id: str, source:
         )
 
 
-def for_rows(step: Callable[[Any, Array], tuple]) -> Callable[..., tuple]:
-    """Let the noiseless step of one state take a batch of them as well, and a key that it has no use for."""
+def for_rows(step: Callable[[Any, Array], tuple], over: Callable = jax.vmap) -> Callable[..., tuple]:
+    """Let the noiseless step of one state take a batch of them as well, by `over`, and a key that it has no use for."""
 
     def either(state: Any, action: Array, key: Key | None = None) -> tuple:
-        return (jax.vmap(step) if action.ndim > 1 else step)(state, action)
+        return (over(step) if action.ndim > 1 else step)(state, action)
 
     return either

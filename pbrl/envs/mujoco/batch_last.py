@@ -19,7 +19,7 @@ from jax.extend import core
 
 from pbrl.envs.mujoco.interpreter import Interpreter
 from pbrl.envs.mujoco.values import Rows, full, is_rows, one_row, shape_of, value_of
-from pbrl.types import Array, Key
+from pbrl.types import Array
 
 
 def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,15 +98,14 @@ def _call(function: Callable[..., list[Array]], args: Sequence[Any]) -> list[Any
     return mapped(*values)
 
 
-def rows(step: Callable[[Any, Array], tuple]) -> Callable[..., tuple]:
-    """Let the noiseless step of one state take a batch of them as well, and a key that it has no use for."""
+def over_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what `jax.vmap` does, a function of rows along the first axis, by `batch_last`."""
 
-    def either(state: Any, action: Array, key: Key | None = None) -> tuple:
-        single = action.ndim == 1
-        last = jax.tree.map(lambda x: x[..., None] if single else jnp.moveaxis(x, 0, -1), (state, action))
-        return jax.tree.map(lambda x: x[..., 0] if single else jnp.moveaxis(x, -1, 0), batch_last(step)(*last))
+    def mapped(*args: Any) -> Any:
+        out = batch_last(function)(*jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), args))
+        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), out)
 
-    return either
+    return mapped
 
 
 _INSIDE = False

@@ -14,24 +14,16 @@ from jax.extend import core
 
 from pbrl.envs.mujoco import positions
 from pbrl.envs.mujoco.known import carried_out
-from pbrl.envs.mujoco.values import Rows, Sum, full, joined, places_of, shape_of
+from pbrl.envs.mujoco.values import Rows, Sum, full, joined, shape_of, value_of
 from pbrl.types import Array
 
 MOST_PRODUCTS = 64
 """Matrix products of up to so many are written out; others are a loop, which XLA does not compute anew for each use."""
 MOST_TERMS = 32
 """Sums of up to so many terms are written out; others are one reduction."""
-INLINE = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "core_call",
-    "remat",
-    "remat2",
-    "checkpoint",
-    "custom_jvp_call",
-    "custom_vjp_call",
-)
+INLINE = frozenset("""
+    checkpoint closed_call core_call custom_jvp_call custom_vjp_call jit pjit remat remat2
+""".split())  # fmt: skip
 ELEMENTWISE = frozenset("""
     abs acos add add_any and asin atan atan2 cbrt ceil clamp convert_element_type copy cos cosh div eq erf exp exp2
     expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul name ne neg nextafter not or pow rem
@@ -54,9 +46,9 @@ class Interpreter:
         values: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), known, strict=True))
 
         def read(var: Any) -> Any:
-            return (
-                np.asarray(var.val, getattr(var.aval, "dtype", None)) if isinstance(var, core.Literal) else values[var]
-            )
+            if isinstance(var, core.Literal):
+                return np.asarray(var.val, getattr(var.aval, "dtype", None))
+            return values[var]
 
         for equation in _needed(jaxpr):
             made = self.equation(equation, [read(var) for var in equation.invars])
@@ -71,7 +63,7 @@ class Interpreter:
         if name == "add_any" and any(isinstance(x, Sum) for x in args):
             return [joined(*args)]
         args = [Rows(x.x) if isinstance(x, Sum) else x for x in args]
-        if not any(isinstance(x, Rows) for x in args):
+        if name != "native" and not any(isinstance(x, Rows) for x in args):
             return carried_out(equation, args)
         if name in ELEMENTWISE:
             return [Rows(self.elementwise(equation, args))]
@@ -93,7 +85,7 @@ class Interpreter:
         outs = [v for v in equation.outvars if not isinstance(v, core.DropVar)]
         alone = core.ClosedJaxpr(core.Jaxpr([], list(given), outs, [equation], equation.effects), ())
         axes = tuple(-1 if isinstance(x, Rows) else None for x in given.values())
-        values = (x.x if isinstance(x, Rows) else x for x in given.values())
+        values = map(value_of, given.values())
         made = iter(jax.vmap(core.jaxpr_as_fun(alone), axes, -1, axis_size=self.size)(*values))
         return [None if isinstance(v, core.DropVar) else Rows(next(made)) for v in equation.outvars]
 
@@ -135,7 +127,7 @@ class Interpreter:
         if not isinstance(value, np.ndarray) or value or min((*map(min, config), 0)) < 0:
             return lax.pad(self.full(x), value, (*config, (0, 0, 0)))
         inside = tuple(slice(low, n - high, step + 1) for (low, high, step), n in zip(config, shape, strict=True))
-        return Sum(shape, [(places_of(shape)[inside], self.full(x).reshape(-1, self.size))])
+        return Sum(shape, [(positions.places_of(shape)[inside], self.full(x).reshape(-1, self.size))])
 
     def concatenate(self, equation: Any, *args: Any) -> Array:
         return lax.concatenate([self.full(x) for x in args], equation.params["dimension"])
@@ -152,7 +144,8 @@ class Interpreter:
         count = math.prod(x.x.shape[i] for i in axes)
         if not 0 < count <= MOST_TERMS:
             return x.x.sum(axes)
-        return functools.reduce(jnp.add, jnp.moveaxis(x.x, axes, range(len(axes))).reshape(count, *_left(x.x, axes)))
+        first = jnp.moveaxis(x.x, axes, range(len(axes)))
+        return functools.reduce(jnp.add, first.reshape(count, *first.shape[len(axes) :]))
 
     def _reduced(self, equation: Any, x: Rows) -> Array:
         return equation.primitive.bind(x.x, **equation.params)
@@ -162,32 +155,27 @@ class Interpreter:
     def dot_general(self, equation: Any, a: Any, b: Any) -> Array:
         """Multiply out: the contracted axes come first, one term each, or are summed at once."""
         (left, right), (left_batch, right_batch) = equation.params["dimension_numbers"]
-        count, terms, free = 1, [], []
+        terms = []
         for x, summed, batch in ((a, left, left_batch), (b, right, right_batch)):
             value = x.x if isinstance(x, Rows) else jnp.asarray(x)[..., None]
             rest = [i for i in range(value.ndim - 1) if i not in summed and i not in batch]
-            count = math.prod(value.shape[i] for i in summed)
             moved = value.transpose(*summed, *batch, *rest, value.ndim - 1)
-            shape = moved.shape[len(summed) :]
-            terms.append(moved.reshape(count, *shape))
-            free.append(len(rest))
+            terms.append(moved.reshape(math.prod(moved.shape[: len(summed)]), *moved.shape[len(summed) :]))
         at = 1 + len(left_batch)
-        first = terms[0].reshape(*terms[0].shape[:-1], *[1] * free[1], terms[0].shape[-1])
-        second = terms[1].reshape(*terms[1].shape[:at], *[1] * free[0], *terms[1].shape[at:])
+        free = [x.ndim - 1 - at for x in terms]
+        first = jnp.expand_dims(terms[0], range(at + free[0], at + sum(free)))
+        second = jnp.expand_dims(terms[1], range(at, at + free[0]))
+        count = len(first)
         if 0 < count * math.prod(equation.outvars[0].aval.shape) <= MOST_PRODUCTS:
             return functools.reduce(jnp.add, (x * y for x, y in zip(first, second, strict=True)))
         zero = jnp.zeros(jnp.broadcast_shapes(first.shape[1:], second.shape[1:]), first.dtype)
         return lax.fori_loop(0, count, lambda i, sum_: sum_ + first[i] * second[i], zero) if count else zero
 
     def custom_linear_solve(self, equation: Any, *args: Any) -> list[Array]:
-        p, at = equation.params, 0
-        for name in ("matvec", "vecmat", "solve", "transpose_solve"):
-            count = getattr(p["const_lengths"], name)
-            if name == "solve":
-                consts = args[at : at + count]
-            at += count
-        solve = p["jaxprs"].solve
-        return [self.full(x) for x in self.evaluate(solve.jaxpr, solve.consts, [*consts, *args[at:]])]
+        lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
+        at, vectors = lengths.matvec + lengths.vecmat, args[sum(lengths) :]
+        inputs = [*args[at : at + lengths.solve], *vectors]
+        return [self.full(x) for x in self.evaluate(solve.jaxpr, solve.consts, inputs)]
 
     def dynamic_slice(self, equation: Any, x: Any, *starts: Any) -> Array | None:
         sizes = equation.params["slice_sizes"]
@@ -199,9 +187,8 @@ class Interpreter:
         p = equation.params
         if not isinstance(x, Rows) or not isinstance(indices, np.ndarray):
             return None
-        shape = x.x.shape[:-1]
-        at = positions.gathered(shape, indices, p["dimension_numbers"], p["slice_sizes"])
-        return positions.select(x.x.reshape(-1, self.size), at)
+        at = positions.gathered(shape_of(x), indices, p["dimension_numbers"], p["slice_sizes"])
+        return None if at is None else positions.select(x.x.reshape(-1, self.size), at)
 
     def _places(self, equation: Any, x: Any, indices: Any, updates: Any) -> np.ndarray | None:
         if not isinstance(indices, np.ndarray):
@@ -226,10 +213,8 @@ class Interpreter:
         return added if isinstance(x, np.ndarray) and not x.any() else joined(Rows(self.full(x)), added)
 
     def scan(self, equation: Any, *args: Any) -> list[Array]:
-        p, inside = (
-            equation.params,
-            equation.params["jaxpr"].jaxpr,
-        )  # by their shapes: what counts them has changed names
+        p, inside = equation.params, equation.params["jaxpr"].jaxpr
+        # Told apart by shapes, since what counts them has another name in each version of JAX.
         stacked = sum(v.aval.shape != w.aval.shape for v, w in zip(equation.invars, inside.invars, strict=True))
         carried = sum(v.aval.shape == w.aval.shape for v, w in zip(equation.outvars, inside.outvars, strict=True))
         at = len(args) - stacked
@@ -243,13 +228,9 @@ class Interpreter:
             out = [self.full(x) for x in made]
             return out[:carried], out[carried:]
 
-        start = [self.full(x) for x in carry], [x.x if isinstance(x, Rows) else jnp.asarray(x) for x in xs]
+        start = [self.full(x) for x in carry], [jnp.asarray(value_of(x)) for x in xs]
         last, ys = lax.scan(body, *start, length=p["length"], reverse=p["reverse"], unroll=p["unroll"])
         return [*last, *ys]
-
-
-def _left(x: Array, axes: Sequence[int]) -> list[int]:
-    return [n for i, n in enumerate(x.shape) if i not in axes]
 
 
 def _needed(jaxpr: Any) -> list[Any]:

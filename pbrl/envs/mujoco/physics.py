@@ -84,7 +84,7 @@ def simulator(model: Any, frames: int, iterations: tuple[int, int]) -> Simulator
     except NotImplementedError as error:
         raise EnvError(f"MJX cannot step this model: {error}") from None
     m = m.tree_replace({"opt.iterations": iterations[0], "opt.ls_iterations": iterations[1]})
-    evaluate = _evaluation(m, mjx.make_data(model), iterations)
+    evaluate = _evaluation(m, mjx.make_data(model))
     integrate = _runge_kutta if m.opt.integrator == forward.IntegratorType.RK4 else _euler
 
     def step(state: Physics, control: Array, seen: Seen) -> tuple[Physics, Any, Array]:
@@ -107,7 +107,7 @@ def _kept_small(function: F) -> F:
     return cast(F, jax.checkpoint(function, policy=policy, prevent_cse=False))
 
 
-def _evaluation(m: Any, blank: Any, iterations: tuple[int, int]) -> Callable[[Physics, Array], Any]:
+def _evaluation(m: Any, blank: Any) -> Callable[[Physics, Array], Any]:
     """Return `(state, control) -> data`: forces and acceleration, MJX's `forward` with another solver."""
     from mujoco.mjx._src import constraint, forward, smooth
 
@@ -124,7 +124,7 @@ def _evaluation(m: Any, blank: Any, iterations: tuple[int, int]) -> Callable[[Ph
         d = smooth.transmission(m, d)
         for stage in (forward.fwd_velocity, forward.fwd_actuation, forward.fwd_acceleration):
             d = stage(m, d)
-        return solve(m, d, iterations) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
+        return solve(m, d) if d._impl.efc_J.size else d.replace(qacc=d.qacc_smooth)
 
     return evaluate
 

@@ -14,51 +14,51 @@ MOST_RUNS = 4
 """Selections of up to so many runs of consecutive entries are put together of slices; others are gathered."""
 
 
-def gathered(shape: tuple[int, ...], indices: np.ndarray, dims: Any, sizes: tuple[int, ...]) -> np.ndarray:
-    """Return the flat positions in an operand of what a gather reads; `dims` and `sizes` as `lax.gather` has them."""
+def places_of(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the flat position of each entry of an array."""
+    return np.arange(math.prod(shape)).reshape(shape)
+
+
+def gathered(shape: tuple[int, ...], indices: np.ndarray, dims: Any, sizes: tuple[int, ...]) -> np.ndarray | None:
+    """Return the flat positions in an operand of what a gather reads; `dims` and `sizes` as `lax.gather` has them.
+
+    None where that is not all within the operand.
+    """
     return _windows(
         shape, indices, sizes, dims.start_index_map, dims.operand_batching_dims, dims.start_indices_batching_dims,
-        dims.collapsed_slice_dims, dims.offset_dims, clip=True,
+        dims.collapsed_slice_dims, dims.offset_dims,
     )  # fmt: skip
 
 
-def scattered(shape: tuple[int, ...], indices: np.ndarray, dims: Any, updates: tuple[int, ...]) -> np.ndarray:
-    """Return the flat positions in an operand that a scatter writes each update to, in the updates' shape."""
+def scattered(shape: tuple[int, ...], indices: np.ndarray, dims: Any, updates: tuple[int, ...]) -> np.ndarray | None:
+    """Return the flat positions in an operand that a scatter writes each update to, in the updates' shape.
+
+    None where that is not all within the operand.
+    """
     dropped = {*dims.inserted_window_dims, *dims.operand_batching_dims}
     window = iter(updates[i] for i in dims.update_window_dims)
     sizes = tuple(1 if i in dropped else next(window) for i in range(len(shape)))
     return _windows(
         shape, indices, sizes, dims.scatter_dims_to_operand_dims, dims.operand_batching_dims,
-        dims.scatter_indices_batching_dims, dims.inserted_window_dims, dims.update_window_dims, clip=False,
+        dims.scatter_indices_batching_dims, dims.inserted_window_dims, dims.update_window_dims,
     )  # fmt: skip
 
 
 def _windows(
     shape: tuple[int, ...], indices: np.ndarray, sizes: tuple[int, ...], index_map: Any, batching: Any,
-    indices_batching: Any, collapsed: Any, offsets: Any, *, clip: bool,
-) -> np.ndarray:  # fmt: skip
-    many = indices.shape[:-1]
-    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    begin = np.zeros(many, np.int64)
-    for k, dim in enumerate(index_map):
-        at = indices[..., k].astype(np.int64)
-        if clip:
-            at = np.clip(at, 0, shape[dim] - sizes[dim])
-        elif ((at < 0) | (at + sizes[dim] > shape[dim])).any():
-            raise NotImplementedError("updates outside of an array")
-        begin += at * strides[dim]
+    indices_batching: Any, collapsed: Any, offsets: Any,
+) -> np.ndarray | None:  # fmt: skip
+    many, places = indices.shape[:-1], places_of(shape)
+    begin = np.zeros((*many, len(shape)), int)
+    begin[..., list(index_map)] = indices
     for dim, along in zip(batching, indices_batching, strict=True):
-        begin += np.arange(many[along]).reshape([-1 if i == along else 1 for i in range(len(many))]) * strides[dim]
-    kept = [i for i in range(len(shape)) if i not in collapsed and i not in batching]
-    window = np.zeros([sizes[i] for i in kept], np.int64)
-    for k, dim in enumerate(kept):
-        window += np.arange(sizes[dim]).reshape([-1 if i == k else 1 for i in range(len(kept))]) * strides[dim]
-    whole = begin.reshape(*many, *[1] * window.ndim) + window
-    order, rest = [0] * whole.ndim, iter(range(len(many)))
-    inside = iter(range(len(many), whole.ndim))
-    for i in range(whole.ndim):
-        order[i] = next(inside) if i in offsets else next(rest)
-    return whole.transpose(order)
+        begin[..., dim] = np.indices(many)[along]
+    if ((begin < 0) | (begin + sizes > shape)).any():
+        return None
+    window = places[tuple(map(slice, sizes))].squeeze((*collapsed, *batching))
+    first = places[tuple(np.moveaxis(begin, -1, 0))]
+    whole = first.reshape(*many, *[1] * window.ndim) + window
+    return np.moveaxis(whole, range(len(many), whole.ndim), offsets)
 
 
 def select(rows: Array, at: np.ndarray) -> Array:
@@ -68,11 +68,8 @@ def select(rows: Array, at: np.ndarray) -> Array:
     begins = np.concatenate([[0], cuts, [flat.size]])
     if flat.size == 0:
         chosen = rows[:0]
-    elif len(cuts) == 0:
-        chosen = rows[flat[0] : flat[-1] + 1]
     elif len(cuts) < MOST_RUNS:
-        runs = [rows[flat[i] : flat[j - 1] + 1] for i, j in itertools.pairwise(begins)]
-        chosen = runs[0] if len(runs) == 1 else jnp.concatenate(runs)
+        chosen = jnp.concatenate([rows[flat[i] : flat[j - 1] + 1] for i, j in itertools.pairwise(begins)])
     else:
         chosen = jnp.take(rows, jnp.asarray(flat, jnp.int32), axis=0, mode="clip")
     return chosen.reshape(*at.shape, rows.shape[-1])
@@ -95,4 +92,4 @@ def summed(parts: list[tuple[np.ndarray, Array]], size: int) -> Array:
         terms = [parts[part][1][row : row + end - begin] for part, row in sources[begin]]
         empty = jnp.zeros((end - begin, parts[0][1].shape[-1]), parts[0][1].dtype)
         runs.append(functools.reduce(jnp.add, terms) if terms else empty)
-    return runs[0] if len(runs) == 1 else jnp.concatenate(runs)
+    return jnp.concatenate(runs)

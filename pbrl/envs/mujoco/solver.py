@@ -33,8 +33,8 @@ class Limits(NamedTuple):
     tolerance: float
 
 
-def solve(m: Any, d: Any, iterations: tuple[int, int]) -> Any:
-    """Return MJX's data with the acceleration and the forces of its constraints; `iterations` as `Limits` has them.
+def solve(m: Any, d: Any) -> Any:
+    """Return MJX's data with the acceleration and the forces of its constraints.
 
     Differentiable, twice as well: where no row's state changes, derivatives are those of the minimum itself. The forces
     of elliptic friction cones are not quadratic by pieces: those models go through MJX' solver, and once.
@@ -45,7 +45,7 @@ def solve(m: Any, d: Any, iterations: tuple[int, int]) -> Any:
     if m.opt.cone == ConeType.ELLIPTIC:
         return _elliptic(m, d)
     problem = _problem(d, support.full_m(m, d))
-    limits = Limits(*iterations, float(m.opt.tolerance))
+    limits = Limits(m.opt.iterations, m.opt.ls_iterations, float(m.opt.tolerance))
     qacc = _minimum(limits, *problem, *jax.lax.stop_gradient((d.qacc_warmstart, d.qacc_smooth)))
     push = problem.pushes(problem.jacobian @ qacc - problem.reference)
     return d.tree_replace({

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pbrl.envs import make_gym
-from pbrl.envs.jax_env import JaxEnv, require_extras
+from pbrl.envs.jax_env import JaxEnv, for_rows, require_extras
 from pbrl.envs.mujoco import physics
-from pbrl.envs.mujoco.batch_last import rows
+from pbrl.envs.mujoco.batch_last import over_rows
 from pbrl.envs.mujoco.physics import Physics
 from pbrl.envs.mujoco.resets import reset_of
 from pbrl.envs.mujoco.tasks import Moment, Read, Task
@@ -80,7 +80,7 @@ def _environment(env_id: str, preset: str, _dtype: Any) -> JaxEnv:
     def extras(z: Moment) -> dict[str, Array]:
         return {**dict(zip(STATE, z.state, strict=True)), **z.read}
 
-    return JaxEnv(spec, reset, rows(step), observe, start, extras)
+    return JaxEnv(spec, reset, for_rows(step, over_rows), observe, start, extras)
 
 
 def reader(env: gymnasium.Env, dtype: Any = None) -> Callable[[], dict[str, np.ndarray]]:

@@ -52,21 +52,13 @@ def is_rows(x: Any) -> bool:
 
 def one_row(x: Any) -> jax.ShapeDtypeStruct:
     """Return what one row of a value looks like."""
-    return (
-        jax.ShapeDtypeStruct(x.x.shape[:-1], x.x.dtype)
-        if isinstance(x, Rows)
-        else jax.ShapeDtypeStruct(x.shape, x.dtype)
-    )
-
-
-def places_of(shape: tuple[int, ...]) -> np.ndarray:
-    return np.arange(math.prod(shape)).reshape(shape)
+    return jax.ShapeDtypeStruct(shape_of(x), value_of(x).dtype)
 
 
 def joined(first: Any, second: Any) -> Sum:
     """Return the sum of two values, at least one of which is a `Sum`."""
     shape = (first if isinstance(first, Sum) else second).shape
-    whole = places_of(shape)
+    whole = positions.places_of(shape)
     return Sum(shape, [
         part for value in (first, second)
         for part in (value.parts if isinstance(value, Sum) else [(whole, value.x.reshape(whole.size, -1))])

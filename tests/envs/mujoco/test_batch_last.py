@@ -1,12 +1,15 @@
 """`batch_last` is `vmap` with another layout: values, first and second derivatives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from pbrl.envs.mujoco.batch_last import batch_last, rows
+from pbrl.envs.jax_env import for_rows
+from pbrl.envs.mujoco.batch_last import batch_last, over_rows
 
 PICK, PUT = np.array([2, 0, 0, 1]), np.array([4, 1])
 
@@ -23,6 +26,10 @@ FUNCTIONS = {
     "products": lambda x, w: (x @ w, jnp.einsum("ij,kj->ik", x, x), x.ravel() @ x.ravel(), jnp.outer(x[0], x[1])),
     "a long product": lambda x, w: jnp.tile(0.1 * x, (40, 3)).T @ jnp.tile(x, (40, 1)),
     "rows by known indices": lambda x, w: (x[PICK], x[:, 1], x[-1, 0], x[PICK, PICK % 3], jnp.take(x, PICK, axis=1)),
+    "indices outside": lambda x, w: (
+        jnp.nan_to_num(jnp.take(x, np.array([1, 7]), axis=0)), x.at[np.array([1, 7])].add(w[:2], mode="drop"),
+        jnp.take(x, np.array([1, 7]), axis=0, mode="clip"),
+    ),
     "rows put": lambda x, w: (
         x.at[PUT].set(w[:2]), x.at[PUT].add(w[:2]), x.at[PICK].add(jnp.ones(3)), x.at[1, 2].multiply(3.0),
     ),
@@ -89,7 +96,7 @@ def test_a_row_alone_and_seeds_beside_rows_are_the_same():
     def step(state, action):
         return {"x": state["x"] @ action, "y": state["y"] + action[0]}, state["x"].sum()
 
-    x, action = inputs()
+    rows, (x, action) = functools.partial(for_rows, over=over_rows), inputs()
     state = {"x": x, "y": x[:, 0]}
     many = rows(step)(state, action[..., 0])
     alone = [rows(step)(jax.tree.map(lambda v, i=i: v[i], state), action[i, :, 0]) for i in range(len(x))]
